@@ -1,0 +1,3 @@
+//! What Tessera shares with its guests and its tools: hypercall numbers and layouts.
+#![no_std]
+#![forbid(unsafe_code)]

@@ -1,0 +1,1 @@
+//! One physical UART shared by many guests: tagging, focus, input.

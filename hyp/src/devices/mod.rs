@@ -1,0 +1,1 @@
+//! The devices EL2 emulates for its guests.

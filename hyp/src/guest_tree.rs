@@ -1,0 +1,1 @@
+//! The device tree a guest is given.

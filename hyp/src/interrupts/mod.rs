@@ -1,0 +1,1 @@
+//! The interrupt controller EL2 emulates for its guests.

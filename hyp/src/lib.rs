@@ -1,0 +1,11 @@
+//! The Tessera hypervisor. The library holds everything but the entry point, so that it is tested on the host.
+#![cfg_attr(not(test), no_std)]
+
+extern crate alloc;
+
+pub mod archive;
+pub mod console;
+pub mod devices;
+pub mod guest_tree;
+pub mod interrupts;
+pub mod manifest;
