@@ -2,7 +2,7 @@
 
 use crate::exit::Next;
 use crate::exit::psci::{self, Call};
-use crate::vcpu::{Power, Vcpu};
+use crate::vcpu::{Power, Vcpu, VcpuControl};
 use crate::vm::{StopReason, Vm};
 
 /// Handles an HVC or SMC. `immediate` must be zero for a standard call (SMCCC, DEN0028 2.9).
@@ -66,14 +66,20 @@ fn affinity_info(vm: &Vm, target: u64, level: u64) -> u64 {
     const ON: u64 = 0;
     const OFF: u64 = 1;
     const ON_PENDING: u64 = 2;
-    // Levels above 0 may be refused since PSCI 1.0 (DEN0022 5.7.1).
-    let found = vm.vcpus.iter().find(|vcpu| vcpu.affinity == target);
-    match (level, found) {
-        (0, Some(control)) => match *control.power.lock() {
-            Power::On => ON,
-            Power::Off => OFF,
-            Power::OnPending { .. } => ON_PENDING,
-        },
-        _ => psci::INVALID_PARAMETERS,
-    }
+    // Affinity fields below `level` do not count (DEN0022 5.7).
+    let fields = match level {
+        0 => 0xff_00ff_ffff,
+        1 => 0xff_00ff_ff00,
+        2 => 0xff_00ff_0000,
+        3 => 0xff_0000_0000,
+        _ => return psci::INVALID_PARAMETERS,
+    };
+    let state = |control: &VcpuControl| match *control.power.lock() {
+        Power::On => ON,
+        Power::OnPending { .. } => ON_PENDING,
+        Power::Off => OFF,
+    };
+    let affected = vm.vcpus.iter().filter(|vcpu| (vcpu.affinity ^ target) & fields == 0);
+    // The most awake one tells.
+    affected.map(state).min_by_key(|state| [0, 2, 1][*state as usize]).unwrap_or(psci::INVALID_PARAMETERS)
 }

@@ -19,7 +19,7 @@ const SCTLR_DSSBS: u64 = 1 << 44;
 
 /// ESR.IL: a 32-bit instruction.
 const LENGTH_32: u64 = 1 << 25;
-/// ISS.FSC: synchronous external abort, not on a table walk; on a walk at level 3 it is 0x17.
+/// ISS.FSC: synchronous external abort, not on a table walk.
 const SYNCHRONOUS_EXTERNAL: u64 = 0x10;
 
 /// Where an exception to EL1 goes.
@@ -71,6 +71,14 @@ pub fn instruction_abort_syndrome(pstate: u64) -> u64 {
     class << 26 | LENGTH_32 | SYNCHRONOUS_EXTERNAL
 }
 
+/// ESR_EL1 of an external abort on the walk of the guest's own tables; `esr` is the Stage-2 fault's, whose level it was.
+pub fn walk_abort_syndrome(pstate: u64, is_data: bool, esr: u64) -> u64 {
+    let class = if is_data { 0x24 } else { 0x20 };
+    let same_level = u64::from(!from_user(pstate));
+    let write = if is_data { esr & 1 << 6 } else { 0 };
+    (class | same_level) << 26 | LENGTH_32 | write | 0x14 | esr & 3
+}
+
 /// ESR_EL1 of an instruction that does not exist: EC "unknown reason".
 pub const UNDEFINED_SYNDROME: u64 = LENGTH_32;
 
@@ -109,5 +117,7 @@ mod tests {
         assert_eq!(instruction_abort_syndrome(5), 0x8600_0010);
         assert_eq!(instruction_abort_syndrome(0x10), 0x8200_0010);
         assert_eq!(UNDEFINED_SYNDROME, 0x0200_0000);
+        // S1PTW translation fault at level 2 on a write from EL1: external abort on the walk at level 2.
+        assert_eq!(walk_abort_syndrome(5, true, 0x9200_00c6), 0x9600_0056);
     }
 }
