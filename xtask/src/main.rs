@@ -1,4 +1,5 @@
 //! The project's one command: set-up, build, run, test, check.
+mod console;
 mod system;
 
 fn main() {}
