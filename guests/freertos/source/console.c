@@ -167,9 +167,26 @@ void console_notice(const char *format, ...)
     va_end(arguments);
 }
 
+/* Whether a character belongs to an escape sequence (an arrow key, or a terminal's answer to somebody's question). */
+static int is_escape(char character)
+{
+    static enum { TEXT, ESCAPE, SEQUENCE } state;
+    int part = state != TEXT || character == 0x1b;
+
+    if (character == 0x1b)
+        state = ESCAPE;
+    else if (state == ESCAPE && (character == '[' || character == 'O'))
+        state = SEQUENCE;
+    else if (state == ESCAPE || (character >= '@' && character <= '~'))
+        state = TEXT;
+    return part;
+}
+
 /* Takes one typed character; returns whether the line is complete. */
 static int take(char character)
 {
+    if (is_escape(character))
+        return 0;
     if (character == '\r' || character == '\n') {
         put_text("\n");
         return 1;
