@@ -8,6 +8,7 @@ pub mod stage1;
 pub mod start;
 pub mod traps;
 pub mod vectors;
+pub mod virtual_interface;
 
 use core::arch::asm;
 
