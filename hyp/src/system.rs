@@ -51,6 +51,8 @@ pub struct System {
     pub vms: Vec<Vm>,
     /// Memory that guests and their tables may have. Locked after a VM's map.
     pub frames: Mutex<Frames>,
+    /// VTCR_EL2, on all cores.
+    pub vtcr: u64,
     /// SPIs passed through: physical number, and index of the VM.
     pub passthrough: Vec<(IntId, usize)>,
 }

@@ -184,7 +184,11 @@ impl Write for Emergency {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         let mut terminal = TERMINAL.lock();
         let Some(uart) = &mut terminal.uart else { return Ok(()) };
-        let mut put = |bytes: &[u8]| bytes.iter().for_each(|byte| drop(uart.put_waiting(*byte)));
+        let mut put = |bytes: &[u8]| {
+            for byte in bytes {
+                uart.put_waiting(*byte);
+            }
+        };
         for byte in text.bytes() {
             if core::mem::take(&mut self.at_line_start) {
                 put(b"[");

@@ -12,6 +12,19 @@ pub use bus::{Bus, BusError, Span};
 pub use pl011::Pl011;
 pub use pl031::Pl031;
 
+/// What stands for a device of a VM on its bus.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeviceSlot {
+    /// The GIC's distributor.
+    Distributor,
+    /// The GICv3's redistributors, all of them.
+    Redistributors,
+    /// One of its UARTs.
+    Uart(u8),
+    /// Its real-time clock.
+    Clock,
+}
+
 /// The size of a PrimeCell's register page, in bytes.
 pub const PRIMECELL_SIZE: u64 = 0x1000;
 

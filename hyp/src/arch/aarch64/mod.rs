@@ -41,3 +41,10 @@ pub fn instruction_barrier() {
     // SAFETY: a barrier.
     unsafe { asm!("isb", options(nostack, preserves_flags)) }
 }
+
+/// Installs the exception vectors of EL2 on this core.
+pub fn install_vectors() {
+    let table = &raw const vectors::exception_vectors as u64;
+    registers::write_register!("vbar_el2", table);
+    instruction_barrier();
+}
