@@ -304,6 +304,12 @@ impl Bank {
         sampled && (self.latch | self.activate | self.deactivate) & bit == 0
     }
 
+    /// The listed interrupt was seen active and no longer pending.
+    pub fn saw_active(&mut self, bit: u32) {
+        self.active |= bit;
+        self.moved &= !bit;
+    }
+
     /// Records that list register `slot` holds the interrupt, and whether it is pending there.
     #[inline]
     pub fn enlist(&mut self, intid: u32, slot: usize, pending: bool) {

@@ -6,7 +6,7 @@
 
 use spin::MutexGuard;
 
-use super::bank::Bank;
+use super::bank::{Bank, BitRegister, Change};
 use super::best::Best;
 use super::distributor::{Distributor, SharedBank};
 use super::list_register::{ListRegisters, Maintenance};
@@ -40,8 +40,9 @@ impl Wanted {
         }
     }
 
-    fn count(&self) -> usize {
-        self.pending.count() + self.active.count()
+    fn exceeds(&self, room: u32) -> bool {
+        let count = self.pending.count() + self.active.count();
+        count > room as usize || self.pending.overflowed || self.active.overflowed
     }
 
     #[inline]
@@ -139,7 +140,7 @@ impl<'a, R: ListRegisters> Loaded<'a, R> {
             return 0;
         };
         if !forced && seen.active && !seen.pending && bank.is_content(index, seen) {
-            bank.active |= 1 << index;
+            bank.saw_active(1 << index);
             return 0;
         }
         self.registers.clear(slot);
@@ -153,6 +154,40 @@ impl<'a, R: ListRegisters> Loaded<'a, R> {
             attention |= self.recall(slot, true);
         }
         attention
+    }
+
+    /// Takes all back for a register read; the next flush puts it into list registers again.
+    fn refresh(&mut self) {
+        let attention = self.recall_all();
+        self.vcpu.attend(attention);
+    }
+
+    /// Reads a register of our SGIs and PPIs that the list registers know better.
+    pub fn read_private_exactly(&mut self, register: BitRegister) -> u64 {
+        if self.private.bank.listed != 0 {
+            self.refresh();
+        }
+        u64::from(self.private.bank.read(register))
+    }
+
+    /// Reads a register of SPIs that list registers know better. Those that others hold are as last seen; they shall look.
+    pub fn read_shared_exactly(&mut self, register: BitRegister, word: usize) -> (u64, VcpuSet) {
+        self.refresh();
+        let vgic = self.vgic;
+        let distributor = self.distributor();
+        let Some(shared) = distributor.banks.get(word) else {
+            return (0, VcpuSet::EMPTY);
+        };
+        let value = u64::from(shared.bank.read(register));
+        let told = distributor.announce(
+            word,
+            Change {
+                place: 0,
+                recall: shared.bank.listed,
+            },
+            &vgic.vcpus,
+        );
+        (value, told.union(self.told))
     }
 
     /// Gives the interrupt of list register `slot`, last seen so, back to its bank.
@@ -235,7 +270,7 @@ impl<'a, R: ListRegisters> Loaded<'a, R> {
     fn place(&mut self, attention: u32) {
         let mut wanted = Wanted::new(self.private.slots.count());
         self.collect(&mut wanted, attention);
-        if wanted.count() > self.private.slots.free.count_ones() as usize {
+        if wanted.exceeds(self.private.slots.free.count_ones()) {
             return self.rearrange();
         }
         for intid in wanted.active.intids().chain(wanted.pending.intids()) {

@@ -3,7 +3,7 @@
 use alloc::boxed::Box;
 
 use super::affinity::Affinity;
-use super::bank::{Bank, Change};
+use super::bank::{Bank, BitRegister, Change};
 use super::vcpu_set::{Bits, VcpuSet};
 use super::vgic::{SHARED, Vcpu};
 
@@ -64,6 +64,14 @@ impl SharedBank {
         } else {
             self.destination(index, online)
         }
+    }
+
+    /// Makes the interrupts in `mask` active. Whoever they are routed to shall deactivate them.
+    pub fn set_active(&mut self, mask: u32, online: VcpuSet) -> Change {
+        for index in Bits(mask & !(self.bank.active | self.bank.listed)) {
+            self.holder[index] = self.destination(index, online).unwrap_or(0) as u8;
+        }
+        self.bank.write(BitRegister::SetActive, mask)
     }
 
     /// Those interrupts in `mask` that `holder` says are at `vcpu`.

@@ -5,7 +5,7 @@ use super::bank::{Bank, BitRegister};
 use super::delivery::{Loaded, release};
 use super::list_register::{ListRegisters, Maintenance};
 use super::vcpu_set::{Bits, VcpuSet};
-use super::vgic::{PRIVATE, Vgic};
+use super::vgic::{PRIVATE, SHARED, Vgic};
 
 impl Vgic {
     /// Brings the list registers of this core up to date for `vcpu`. Call with interrupts masked, last before entering the
@@ -128,6 +128,8 @@ impl<R: ListRegisters> Loaded<'_, R> {
     fn deliver(&mut self, intid: u32) {
         let (here, ours) = self.whereabouts(intid);
         let (vgic, hardware) = (self.vgic, self.private.slots.hardware);
+        // With more pending than fits, urgency decides: see the invariant of `delivery`.
+        let ours = ours && self.private.slots.maintenance == Maintenance::NONE;
         let Some(bank) = self.bank(intid) else { return };
         let bit = 1 << (intid & 31);
         if bank.hardware & bit == 0 {
@@ -221,8 +223,12 @@ impl<R: ListRegisters> Loaded<'_, R> {
 
     /// Empties all list registers. Returns where to look for work when it is put on again.
     fn take_off(&mut self) -> u32 {
-        let attention = self.recall_all();
-        self.set_maintenance(Maintenance::NONE);
+        let mut attention = self.recall_all();
+        if self.private.slots.maintenance != Maintenance::NONE {
+            // What was outside is so still.
+            attention |= PRIVATE | SHARED;
+            self.set_maintenance(Maintenance::NONE);
+        }
         attention
     }
 

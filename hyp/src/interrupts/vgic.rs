@@ -277,6 +277,17 @@ impl Vgic {
         distributor.announce(word, change, &self.vcpus)
     }
 
+    /// Makes SPIs of bank `word` active. Returns who has to look.
+    pub(super) fn activate_shared(&self, word: usize, mask: u32) -> VcpuSet {
+        let mut distributor = self.distributor.lock();
+        let online = distributor.online;
+        let Some(shared) = distributor.banks.get_mut(word) else {
+            return VcpuSet::EMPTY;
+        };
+        let change = shared.set_active(mask, online);
+        distributor.announce(word, change, &self.vcpus)
+    }
+
     /// The groups that are enabled (bit 0: Group 0, bit 1: Group 1).
     #[inline]
     pub(super) fn control(&self) -> u32 {

@@ -26,7 +26,8 @@ const TYPER_RANGE_SELECTOR: u32 = 1 << 26;
 const PART: u8 = 0x92;
 
 impl Vgic {
-    /// `vcpu`, which this core runs, reads `size` bytes at `offset` of the distributor.
+    /// `vcpu`, which this core runs, reads `size` bytes at `offset` of the distributor. Returns the value, and other virtual
+    /// CPUs that have to look, so that a later read tells the truth about interrupts they hold.
     #[inline]
     pub fn read_distributor<R: ListRegisters>(
         &self,
@@ -34,13 +35,13 @@ impl Vgic {
         registers: &mut R,
         offset: u64,
         size: usize,
-    ) -> u64 {
+    ) -> (u64, VcpuSet) {
         if !is_aligned(offset, size) {
-            return 0;
+            return (0, VcpuSet::EMPTY);
         }
-        match decode(offset, size) {
+        let value = match decode(offset, size) {
             Register::Bits(register, word) => {
-                u64::from(self.read_shared_bits(vcpu, registers, register, word))
+                return self.read_shared_bits(vcpu, registers, register, word);
             }
             Register::Priority(first) => {
                 self.read_shared(first, |bank| read_priorities(bank, first & 31, size))
@@ -51,7 +52,8 @@ impl Vgic {
             Register::Other if IROUTER.contains(&offset) => self.read_route(offset, size),
             Register::Other if size == 4 => u64::from(self.read_distributor_identity(offset)),
             Register::Other => 0,
-        }
+        };
+        (value, VcpuSet::EMPTY)
     }
 
     /// `vcpu` writes `size` bytes at `offset` of the distributor. Returns other virtual CPUs that have to look.
@@ -62,6 +64,9 @@ impl Vgic {
         }
         let told = match decode(offset, size) {
             Register::Bits(_, 0) => VcpuSet::EMPTY,
+            Register::Bits(BitRegister::SetActive, word) => {
+                self.activate_shared(word - 1, value as u32)
+            }
             Register::Bits(register, word) => {
                 self.change_shared(word - 1, |bank| bank.write(register, value as u32))
             }
@@ -99,26 +104,28 @@ impl Vgic {
             }
     }
 
+    #[inline]
     fn read_shared_bits<R: ListRegisters>(
         &self,
         vcpu: usize,
         registers: &mut R,
         register: BitRegister,
         word: usize,
-    ) -> u32 {
+    ) -> (u64, VcpuSet) {
         let Some(word) = word.checked_sub(1) else {
-            return 0;
+            return (0, VcpuSet::EMPTY);
         };
-        let mut distributor = self.distributor.lock();
-        let Some(shared) = distributor.banks.get_mut(word) else {
-            return 0;
+        let distributor = self.distributor.lock();
+        let Some(shared) = distributor.banks.get(word) else {
+            return (0, VcpuSet::EMPTY);
         };
         if !register.is_volatile() || shared.bank.listed == 0 {
-            return shared.bank.read(register);
+            return (u64::from(shared.bank.read(register)), VcpuSet::EMPTY);
         }
         drop(distributor);
-        Loaded::new(self, vcpu, registers)
-            .map_or(0, |mut loaded| loaded.read_shared_exactly(register, word))
+        Loaded::new(self, vcpu, registers).map_or((0, VcpuSet::EMPTY), |mut loaded| {
+            loaded.read_shared_exactly(register, word)
+        })
     }
 
     #[inline]

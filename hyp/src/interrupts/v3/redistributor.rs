@@ -1,6 +1,6 @@
 //! The redistributors of GICv3 (IHI 0069, 12.11): two frames of 64 KiB for each virtual CPU, one after the other.
 
-use super::super::bank::BitRegister;
+use super::super::bank::{BitRegister, Change};
 use super::super::delivery::Loaded;
 use super::super::list_register::ListRegisters;
 use super::super::vcpu_set::VcpuSet;
@@ -26,7 +26,8 @@ const CHILDREN_ASLEEP: u32 = 1 << 2;
 const PART: u8 = 0x93;
 
 impl Vgic {
-    /// `vcpu`, which this core runs, reads `size` bytes at `offset` of the region of all redistributors.
+    /// `vcpu`, which this core runs, reads `size` bytes at `offset` of the region of all redistributors. Returns the value,
+    /// and other virtual CPUs that have to look, so that a later read tells the truth about interrupts they hold.
     #[inline]
     pub fn read_redistributor<R: ListRegisters>(
         &self,
@@ -34,28 +35,30 @@ impl Vgic {
         registers: &mut R,
         offset: u64,
         size: usize,
-    ) -> u64 {
+    ) -> (u64, VcpuSet) {
         let Some((owner, frame, offset)) = self.find_redistributor(offset, size) else {
-            return 0;
+            return (0, VcpuSet::EMPTY);
         };
         let Some(target) = self.vcpus.get(owner) else {
-            return 0;
+            return (0, VcpuSet::EMPTY);
         };
-        if frame == 0 {
-            return self.read_control_frame(target, owner, offset, size);
-        }
-        match decode(offset, size) {
-            Register::Bits(register, 0) if register.is_volatile() && owner == vcpu => {
-                Loaded::new(self, vcpu, registers)
-                    .map_or(0, |mut loaded| loaded.read_private_exactly(register).into())
+        let value = match (frame, decode(offset, size)) {
+            (0, _) => self.read_control_frame(target, owner, offset, size),
+            (_, Register::Bits(register, 0)) if register.is_volatile() => {
+                return self.read_private_state(vcpu, registers, owner, register);
             }
-            Register::Bits(register, 0) => u64::from(target.private.lock().bank.read(register)),
-            Register::Priority(first @ 0..32) => {
+            (_, Register::Bits(register, 0)) => {
+                u64::from(target.private.lock().bank.read(register))
+            }
+            (_, Register::Priority(first @ 0..32)) => {
                 read_priorities(&target.private.lock().bank, first, size)
             }
-            Register::Trigger(first @ 0..32) => read_triggers(&target.private.lock().bank, first),
+            (_, Register::Trigger(first @ 0..32)) => {
+                read_triggers(&target.private.lock().bank, first)
+            }
             _ => 0,
-        }
+        };
+        (value, VcpuSet::EMPTY)
     }
 
     /// `vcpu` writes `size` bytes at `offset` of the region of all redistributors. Returns other virtual CPUs that have to
@@ -101,6 +104,38 @@ impl Vgic {
         is_aligned(offset, size).then_some((owner, offset / FRAME % 2, offset % FRAME))
     }
 
+    /// Reads a register of the private interrupts of `owner` that its list registers know better.
+    fn read_private_state<R: ListRegisters>(
+        &self,
+        vcpu: usize,
+        registers: &mut R,
+        owner: usize,
+        register: BitRegister,
+    ) -> (u64, VcpuSet) {
+        if vcpu == owner {
+            let read = |mut loaded: Loaded<R>| loaded.read_private_exactly(register);
+            return (
+                Loaded::new(self, vcpu, registers).map_or(0, read),
+                VcpuSet::EMPTY,
+            );
+        }
+        let Some(target) = self.vcpus.get(owner) else {
+            return (0, VcpuSet::EMPTY);
+        };
+        let mut told = VcpuSet::EMPTY;
+        let private = target.private.lock();
+        if target.announce(
+            &private.bank,
+            Change {
+                place: 0,
+                recall: private.bank.listed,
+            },
+        ) {
+            told.insert(owner);
+        }
+        (u64::from(private.bank.read(register)), told)
+    }
+
     fn read_control_frame(&self, target: &Vcpu, owner: usize, offset: u64, size: usize) -> u64 {
         let last = if owner + 1 == self.vcpus.len() {
             LAST
@@ -129,30 +164,5 @@ fn write_control_frame(target: &Vcpu, offset: u64, size: usize, value: u64) {
         } else {
             0
         };
-    }
-}
-
-impl<R: ListRegisters> Loaded<'_, R> {
-    /// Reads a register of our SGIs and PPIs whose truth is in the list registers.
-    pub(super) fn read_private_exactly(&mut self, register: BitRegister) -> u32 {
-        if self.private.bank.listed != 0 {
-            self.refresh();
-        }
-        self.private.bank.read(register)
-    }
-
-    /// Reads a register of SPIs whose truth is in the list registers, as far as they are ours.
-    pub(super) fn read_shared_exactly(&mut self, register: BitRegister, word: usize) -> u32 {
-        self.refresh();
-        self.distributor()
-            .banks
-            .get(word)
-            .map_or(0, |shared| shared.bank.read(register))
-    }
-
-    /// Takes all back; the next flush puts it into the list registers again.
-    fn refresh(&mut self) {
-        let attention = self.recall_all();
-        self.vcpu.attend(attention);
     }
 }
