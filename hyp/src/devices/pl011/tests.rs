@@ -389,7 +389,10 @@ fn loopback_returns_data_and_modem_lines_and_tells_of_overruns() {
         (bench.read(DATA), bench.read(RECEIVE_STATUS)),
         (DATA_OVERRUN, STATUS_OVERRUN)
     );
-    assert_eq!((bench.read(DATA), bench.read(RECEIVE_STATUS)), (1, STATUS_OVERRUN));
+    assert_eq!(
+        (bench.read(DATA), bench.read(RECEIVE_STATUS)),
+        (1, STATUS_OVERRUN)
+    );
     bench.write(RECEIVE_STATUS, 0);
     assert_eq!((bench.read(DATA), bench.read(RECEIVE_STATUS)), (2, 0));
     assert!(bench.sent.is_empty());
