@@ -1,0 +1,36 @@
+//! The images that systems name with `tessera:`: what each is, and making those that are made.
+
+pub mod freertos;
+pub mod initramfs;
+pub mod kernel;
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail};
+
+use crate::build;
+use crate::setup;
+
+/// The prefix of the images that belong to this repository.
+pub const PREFIX: &str = "tessera:";
+
+/// The file of an image by its name after [`PREFIX`]: `linux`, `initramfs`, `freertos`, `guest/NAME`.
+///
+/// # Errors
+/// An unknown name, or an image that is not there although set-up and build have run.
+pub fn resolve(name: &str) -> Result<PathBuf> {
+    let path = match name {
+        "linux" => setup::linux::kernel(),
+        "initramfs" => initramfs::path(),
+        "freertos" => freertos::path(),
+        _ => match name.strip_prefix("guest/") {
+            Some(guest) => build::guest(guest)?,
+            None => {
+                bail!("no image `{PREFIX}{name}`: there are linux, initramfs, freertos, guest/NAME")
+            }
+        },
+    };
+    path.is_file()
+        .then_some(path)
+        .with_context(|| format!("`{PREFIX}{name}` has not been built"))
+}
