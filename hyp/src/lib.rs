@@ -3,9 +3,14 @@
 
 extern crate alloc;
 
+pub mod arch;
 pub mod archive;
+#[cfg(target_os = "none")]
+pub mod boot;
 pub mod console;
 pub mod devices;
 pub mod guest_tree;
 pub mod interrupts;
 pub mod manifest;
+#[cfg(target_os = "none")]
+pub mod terminal;

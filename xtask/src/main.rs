@@ -2,6 +2,7 @@
 //! Here are only the options' dispatch and the exit status; each command has a module of its own.
 
 mod build;
+mod console;
 mod flat;
 mod images;
 mod options;

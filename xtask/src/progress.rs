@@ -1,5 +1,6 @@
 //! Progress lines: one per step, a spinner on a terminal, plain text elsewhere. No step is decided here.
 
+use std::io::IsTerminal;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -30,7 +31,7 @@ impl Step {
     pub fn start(name: impl Into<String>) -> Self {
         let name = name.into();
         let bar = ProgressBar::new_spinner();
-        if verbose() || !console::user_attended_stderr() {
+        if verbose() || !std::io::stderr().is_terminal() {
             bar.set_draw_target(indicatif::ProgressDrawTarget::hidden());
             eprintln!("{name} ...");
         } else {

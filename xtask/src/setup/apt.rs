@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -146,7 +147,7 @@ fn as_root(command: Command) -> Result<Command> {
         );
     }
     let mut sudo = Command::new("sudo");
-    if !console::user_attended() {
+    if !std::io::stdin().is_terminal() {
         sudo.arg("--non-interactive");
     }
     sudo.args(["env", "DEBIAN_FRONTEND=noninteractive"]);

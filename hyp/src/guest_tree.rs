@@ -1,1 +1,0 @@
-//! The device tree a guest is given.

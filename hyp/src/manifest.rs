@@ -1,1 +1,0 @@
-//! The manifest: what to run, as the archive says and EL2 validates.

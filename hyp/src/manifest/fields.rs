@@ -1,0 +1,224 @@
+//! Typed access to a node's properties: each wrong type, length or name is an error that names node and property.
+
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+
+use dtoolkit::fdt::{FdtNode, FdtProperty};
+use dtoolkit::{Node, Property};
+use tessera_abi::manifest::node;
+
+use super::{ManifestError, Span};
+
+type Result<T> = core::result::Result<T, ManifestError>;
+
+/// A node of the manifest, and the VM it belongs to.
+#[derive(Clone, Copy)]
+pub(super) struct Fields<'a> {
+    node: FdtNode<'a>,
+    vm: Option<&'a str>,
+}
+
+impl<'a> Fields<'a> {
+    pub(super) fn new(node: FdtNode<'a>, vm: Option<&'a str>) -> Self {
+        Self { node, vm }
+    }
+
+    /// The same node, once it is known which VM it describes.
+    pub(super) fn of_vm(self, vm: &'a str) -> Self {
+        Self {
+            vm: Some(vm),
+            ..self
+        }
+    }
+
+    /// The node's name, with the unit address.
+    pub(super) fn name(&self) -> &'a str {
+        match self.node.name() {
+            "" => "/",
+            name => name,
+        }
+    }
+
+    /// The node's name without the unit address.
+    pub(super) fn kind(&self) -> &'a str {
+        self.node.name_without_address()
+    }
+
+    /// All children.
+    pub(super) fn children(&self) -> impl Iterator<Item = Fields<'a>> + use<'a> {
+        let vm = self.vm;
+        self.node.children().map(move |node| Fields { node, vm })
+    }
+
+    /// The children called `kind`, at most `limit`.
+    pub(super) fn children_called(&self, kind: &str, limit: usize) -> Result<Vec<Fields<'a>>> {
+        let found: Vec<_> = self
+            .children()
+            .filter(|child| child.kind() == kind)
+            .collect();
+        if found.len() > limit {
+            let problem = format!(
+                "{} nodes `{kind}`, at most {limit} are allowed",
+                found.len()
+            );
+            return Err(self.error_here(problem));
+        }
+        Ok(found)
+    }
+
+    /// The one child called `kind`.
+    pub(super) fn only_child(&self, kind: &str) -> Result<Fields<'a>> {
+        let found = self.children_called(kind, 1)?;
+        found
+            .first()
+            .copied()
+            .ok_or_else(|| self.error_here(format!("there is no node `{kind}`")))
+    }
+
+    /// Refuses properties and children that are not listed.
+    pub(super) fn expect_only(&self, properties: &[&str], children: &[&str]) -> Result<()> {
+        let known = |property: &FdtProperty<'_>| properties.contains(&property.name());
+        if let Some(property) = self.node.properties().find(|property| !known(property)) {
+            return Err(self.error_at(property.name(), "unknown property"));
+        }
+        match self
+            .children()
+            .find(|child| !children.contains(&child.kind()))
+        {
+            Some(child) => Err(child.error_here("unknown node")),
+            None => Ok(()),
+        }
+    }
+
+    pub(super) fn error_here(&self, problem: impl ToString) -> ManifestError {
+        self.error(self.name(), problem)
+    }
+
+    pub(super) fn error_at(&self, property: &str, problem: impl ToString) -> ManifestError {
+        match self.kind() {
+            "" | node::VM => self.error(property, problem),
+            _ => self.error(format!("{}/{property}", self.name()), problem),
+        }
+    }
+
+    fn error(&self, place: impl ToString, problem: impl ToString) -> ManifestError {
+        match self.vm {
+            Some(vm) => ManifestError::in_vm(vm, place, problem),
+            None => ManifestError::in_system(place, problem),
+        }
+    }
+
+    fn value(&self, property: &str) -> Option<&'a [u8]> {
+        self.node.property(property)?.value_as().ok()
+    }
+
+    fn required<T>(&self, property: &str, value: Option<T>) -> Result<T> {
+        value.ok_or_else(|| self.error_at(property, "missing"))
+    }
+
+    /// Whether an empty property is there.
+    pub(super) fn flag(&self, property: &str) -> Result<bool> {
+        match self.value(property) {
+            None => Ok(false),
+            Some([]) => Ok(true),
+            Some(_) => Err(self.error_at(property, "must have no value")),
+        }
+    }
+
+    /// A list of u32, if there.
+    pub(super) fn cells(&self, property: &str) -> Result<Option<Vec<u32>>> {
+        let Some(value) = self.value(property) else {
+            return Ok(None);
+        };
+        let (cells, rest) = value.as_chunks::<4>();
+        if !rest.is_empty() {
+            return Err(self.error_at(property, "must be a list of 32-bit numbers"));
+        }
+        Ok(Some(
+            cells.iter().map(|cell| u32::from_be_bytes(*cell)).collect(),
+        ))
+    }
+
+    /// One u32, if there.
+    pub(super) fn u32(&self, property: &str) -> Result<Option<u32>> {
+        match self.cells(property)?.as_deref() {
+            None => Ok(None),
+            Some([value]) => Ok(Some(*value)),
+            Some(_) => Err(self.error_at(property, "must be one 32-bit number")),
+        }
+    }
+
+    /// One u64, if there.
+    pub(super) fn u64(&self, property: &str) -> Result<Option<u64>> {
+        match self.value(property).map(<[u8; 8]>::try_from) {
+            None => Ok(None),
+            Some(Ok(bytes)) => Ok(Some(u64::from_be_bytes(bytes))),
+            Some(Err(_)) => Err(self.error_at(property, "must be one 64-bit number")),
+        }
+    }
+
+    /// One u64.
+    pub(super) fn required_u64(&self, property: &str) -> Result<u64> {
+        let value = self.u64(property)?;
+        self.required(property, value)
+    }
+
+    /// An address and a length, if there.
+    pub(super) fn span(&self, property: &str) -> Result<Option<Span>> {
+        let Some(value) = self.value(property) else {
+            return Ok(None);
+        };
+        match value.as_chunks::<8>() {
+            ([start, bytes], []) => Ok(Some(Span {
+                start: u64::from_be_bytes(*start),
+                bytes: u64::from_be_bytes(*bytes),
+            })),
+            _ => Err(self.error_at(property, "must be an address and a length, each 64-bit")),
+        }
+    }
+
+    /// An address and a length.
+    pub(super) fn required_span(&self, property: &str) -> Result<Span> {
+        let value = self.span(property)?;
+        self.required(property, value)
+    }
+
+    /// A list of strings, empty if not there.
+    pub(super) fn strings(&self, property: &str) -> Result<Vec<String>> {
+        let Some(value) = self.value(property) else {
+            return Ok(Vec::new());
+        };
+        let Some(value) = value.strip_suffix(&[0]) else {
+            return Err(self.error_at(property, "must be text that ends with a NUL"));
+        };
+        let text = core::str::from_utf8(value)
+            .map_err(|_| self.error_at(property, "must be text in UTF-8"))?;
+        Ok(text.split('\0').map(str::to_string).collect())
+    }
+
+    /// One string, borrowed, if there.
+    pub(super) fn str(&self, property: &str) -> Result<Option<&'a str>> {
+        let Some(value) = self.value(property) else {
+            return Ok(None);
+        };
+        let text = core::ffi::CStr::from_bytes_with_nul(value)
+            .ok()
+            .and_then(|c| c.to_str().ok());
+        text.map(Some)
+            .ok_or_else(|| self.error_at(property, "must be one string in UTF-8"))
+    }
+
+    /// One string.
+    pub(super) fn required_str(&self, property: &str) -> Result<&'a str> {
+        let value = self.str(property)?;
+        self.required(property, value)
+    }
+
+    /// All properties, as they are.
+    pub(super) fn raw(&self) -> Vec<(String, Vec<u8>)> {
+        let raw =
+            |property: FdtProperty<'a>| (property.name().to_string(), property.value().to_vec());
+        self.node.properties().map(raw).collect()
+    }
+}
