@@ -125,6 +125,25 @@ fn package_name(manifest: &str) -> Option<String> {
     Some(value.strip_prefix('"')?.strip_suffix('"')?.to_owned())
 }
 
+/// The names of the small guests: the programs (`src/bin/NAME.rs`) of the packages in the folders of guests/.
+pub fn guest_names() -> Result<Vec<String>> {
+    let mut names = Vec::new();
+    for package in fs::read_dir(paths::guests())? {
+        let Ok(programs) = fs::read_dir(package?.path().join("src/bin")) else {
+            continue;
+        };
+        for program in programs {
+            let name = program?.path();
+            names.extend(
+                name.file_stem()
+                    .map(|name| name.to_string_lossy().into_owned()),
+            );
+        }
+    }
+    names.sort();
+    Ok(names)
+}
+
 /// The program of a small guest, as built.
 pub fn guest(name: &str) -> Result<PathBuf> {
     let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';

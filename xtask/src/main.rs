@@ -9,29 +9,33 @@ mod options;
 mod paths;
 mod process;
 mod progress;
+mod qemu;
+mod run;
 mod setup;
 mod system;
 
 use std::process::ExitCode;
 
 use anyhow::Result;
-use clap::Parser;
+use clap::{ArgMatches, CommandFactory, FromArgMatches};
 
 use options::{Command, Options};
 
 fn main() -> ExitCode {
-    let options = Options::parse();
-    progress::set_verbose(options.verbose);
-    match carry_out(options.command) {
-        Ok(code) => code,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    let matches = Options::command().get_matches();
+    let outcome = Options::from_arg_matches(&matches)
+        .map_err(Into::into)
+        .and_then(|options| {
+            progress::set_verbose(options.verbose);
+            carry_out(options.command, &matches)
+        });
+    outcome.unwrap_or_else(|error: anyhow::Error| {
+        eprintln!("error: {error:#}");
+        ExitCode::FAILURE
+    })
 }
 
-fn carry_out(command: Command) -> Result<ExitCode> {
+fn carry_out(command: Command, matches: &ArgMatches) -> Result<ExitCode> {
     match command {
         Command::Setup { rust } => {
             setup::ensure(rust)?;
@@ -52,6 +56,10 @@ fn carry_out(command: Command) -> Result<ExitCode> {
                 hypervisor.flat.display()
             );
             Ok(ExitCode::SUCCESS)
+        }
+        Command::Run(arguments) => {
+            let own = matches.subcommand_matches("run").unwrap_or(matches);
+            run::run(arguments.into_options(own)?)
         }
     }
 }

@@ -10,29 +10,63 @@ use anyhow::{Context, Result, bail};
 
 use crate::build;
 use crate::setup;
+use crate::system::ImageProvider;
 
-/// The prefix of the images that belong to this repository.
-pub const PREFIX: &str = "tessera:";
+/// The names of small guests: `guest/NAME`.
+const GUEST: &str = "guest/";
 
-/// The file of an image by its name after [`PREFIX`], for a machine with this version of the GIC.
-///
-/// # Errors
-/// An unknown name, or an image that is not there although set-up and build have run.
-pub fn resolve(name: &str, gic: u32) -> Result<PathBuf> {
-    let path = match name {
-        "linux" => setup::linux::kernel(),
-        "initramfs" => initramfs::path(),
-        "freertos" => freertos::path(gic),
-        "freertos-gicv2" => freertos::path(2),
-        "freertos-gicv3" => freertos::path(3),
-        _ => match name.strip_prefix("guest/") {
-            Some(guest) => build::guest(guest)?,
-            None => {
-                bail!("no image `{PREFIX}{name}`: there are linux, initramfs, freertos, guest/NAME")
-            }
-        },
-    };
-    path.is_file()
-        .then_some(path)
-        .with_context(|| format!("`{PREFIX}{name}` has not been built"))
+/// The images of this repository, as built for a machine with this version of the GIC.
+#[derive(Clone, Copy, Debug)]
+pub struct Images {
+    /// 2 or 3.
+    pub gic: u32,
+}
+
+impl ImageProvider for Images {
+    fn names(&self) -> Vec<String> {
+        let fixed = [
+            "linux",
+            "initramfs",
+            "freertos",
+            "freertos-gicv2",
+            "freertos-gicv3",
+        ];
+        let guests = build::guest_names().unwrap_or_default();
+        let guests = guests.into_iter().map(|name| format!("{GUEST}{name}"));
+        fixed.into_iter().map(str::to_owned).chain(guests).collect()
+    }
+
+    fn image(&self, name: &str) -> Result<PathBuf> {
+        let path = match name {
+            "linux" => setup::linux::kernel(),
+            "initramfs" => initramfs::path(),
+            "freertos" => freertos::path(self.gic),
+            "freertos-gicv2" => freertos::path(2),
+            "freertos-gicv3" => freertos::path(3),
+            _ => match name.strip_prefix(GUEST) {
+                Some(guest) => build::guest(guest)?,
+                None => bail!("nothing of this name is built here"),
+            },
+        };
+        path.is_file()
+            .then_some(path)
+            .context("it has not been built")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_cover_the_real_guests_and_the_small_ones() {
+        let names = Images { gic: 3 }.names();
+        assert!(names.contains(&"linux".to_owned()) && names.contains(&"guest/hello".to_owned()));
+    }
+
+    #[test]
+    fn what_is_unknown_is_refused() {
+        assert!(Images { gic: 3 }.image("windows").is_err());
+        assert!(Images { gic: 3 }.image("guest/../x").is_err());
+    }
 }
