@@ -3,9 +3,12 @@
 //! A core that has one vCPU leaves it in the processor for good. One that has several takes turns, in slices; a vCPU that
 //! waits (WFI) gives its turn away and is woken by its interrupts and timers.
 
-use tessera_platform::IntId;
+use core::time::Duration;
 
-use crate::arch::aarch64::registers::{read_register, write_register};
+use tessera_platform::IntId;
+use tessera_platform::gic::{Acknowledged, Controller};
+
+use crate::arch::aarch64::registers::write_register;
 use crate::arch::aarch64::traps::hcr;
 use crate::arch::aarch64::vectors::{Vector, enter_guest};
 use crate::arch::aarch64::{instruction_barrier, wait_for_interrupt};
@@ -14,15 +17,13 @@ use crate::system::{System, interrupt};
 use crate::terminal;
 use crate::vcpu::{Power, Vcpu};
 
-/// How long a vCPU runs before the next of its core has its turn, in milliseconds.
-const SLICE_MILLISECONDS: u64 = 5;
+/// How long a vCPU runs before the next of its core has its turn.
+const SLICE: Duration = Duration::from_millis(5);
 
 /// One physical core: what EL2 keeps for it besides its vCPUs.
 pub struct Core {
     /// Its number, in the order of the board's device tree.
     pub index: usize,
-    /// The hypervisor's own timer on this core.
-    pub timer: CoreTimer,
     /// The machine at large.
     pub system: &'static System,
     /// The vCPU whose registers are in the processor.
@@ -31,14 +32,14 @@ pub struct Core {
     console_deadline: Option<u64>,
     /// When the running vCPU's turn ends, in ticks; only where several share the core.
     slice_end: Option<u64>,
+    /// When this core's timer fires, in ticks.
+    deadline: Option<u64>,
 }
-
-pub use crate::system::CoreTimer;
 
 impl Core {
     /// A core with nothing loaded.
     pub fn new(index: usize, system: &'static System) -> Self {
-        Self { index, timer: CoreTimer, system, loaded: None, console_deadline: None, slice_end: None }
+        Self { index, system, loaded: None, console_deadline: None, slice_end: None, deadline: None }
     }
 
     /// Runs this core's vCPUs for ever.
@@ -93,7 +94,7 @@ impl Core {
     fn pick(&mut self, vcpus: &mut [Vcpu]) -> Option<usize> {
         let count = vcpus.len();
         let first = self.loaded.map_or(0, |loaded| loaded + 1);
-        let now = self.timer.count();
+        let now = self.system.clock.now();
         let found = (first..first + count).map(|index| index % count).find(|&index| self.can_run(vcpus, index, now))?;
         vcpus.get_mut(found)?.is_waiting = false;
         Some(found)
@@ -126,8 +127,8 @@ impl Core {
             self.loaded = Some(index);
         }
         if is_shared {
-            let slice = self.timer.ticks_per_millisecond() * SLICE_MILLISECONDS;
-            self.slice_end = Some(self.timer.count() + slice);
+            let clock = self.system.clock;
+            self.slice_end = Some(clock.now() + clock.ticks(SLICE));
         }
         self.set_timer(vcpus);
     }
@@ -155,10 +156,11 @@ impl Core {
     /// Takes one physical interrupt.
     fn interrupt(&mut self, vcpus: &mut [Vcpu]) -> Next {
         let gic = &self.system.gic;
-        let Some(id) = gic.acknowledge() else { return Next::Resume };
+        let Some(taken) = gic.acknowledge() else { return Next::Resume };
+        let id = taken.id();
         let loaded = self.loaded.and_then(|index| vcpus.get_mut(index));
         if id == self.system.interrupts.virtual_timer {
-            gic.end(id);
+            gic.end(taken);
             return match loaded {
                 Some(vcpu) => self.deliver(vcpu, interrupt::GUEST_VIRTUAL_TIMER),
                 None => Next::Resume,
@@ -168,11 +170,11 @@ impl Core {
             if let Some(vcpu) = loaded {
                 vcpu.vm.vgic.maintain(vcpu.index);
             }
-            gic.end(id);
-            gic.deactivate(id);
+            gic.end(taken);
+            gic.deactivate(taken);
             return Next::Resume;
         }
-        self.other_interrupt(vcpus, id)
+        self.other_interrupt(vcpus, taken)
     }
 
     #[inline(always)]
@@ -185,15 +187,15 @@ impl Core {
     }
 
     #[inline(never)]
-    fn other_interrupt(&mut self, vcpus: &mut [Vcpu], id: IntId) -> Next {
+    fn other_interrupt(&mut self, vcpus: &mut [Vcpu], taken: Acknowledged) -> Next {
         let gic = &self.system.gic;
-        gic.end(id);
+        let id = taken.id();
+        gic.end(taken);
         if let Some(vm) = self.system.owner_of(id) {
             // Stays active until the guest deactivates it.
-            vm.deliver_passthrough(id.number());
-            return Next::Resume;
+            return self.deliver_passthrough(vcpus, vm.index, id);
         }
-        gic.deactivate(id);
+        gic.deactivate(taken);
         if id == self.system.interrupts.hypervisor_timer {
             return self.timer_fired(vcpus);
         }
@@ -206,8 +208,21 @@ impl Core {
         Next::Reschedule
     }
 
+    /// A device that is passed through interrupts. It is routed to a core that has a vCPU of the VM, which is loaded if it
+    /// is not: the virtual GIC writes list registers for the vCPU that is loaded.
+    fn deliver_passthrough(&mut self, vcpus: &mut [Vcpu], vm: usize, id: IntId) -> Next {
+        let is_loaded = |index: &usize| self.loaded == Some(*index);
+        let mut of_vm = (0..vcpus.len()).filter(|index| vcpus.get(*index).is_some_and(|vcpu| vcpu.vm.index == vm));
+        let Some(target) = of_vm.clone().find(is_loaded).or_else(|| of_vm.next()) else { return Next::Resume };
+        self.load(vcpus, target);
+        if let Some(vcpu) = vcpus.get_mut(target) {
+            self.deliver(vcpu, id.number());
+        }
+        Next::Reschedule
+    }
+
     fn timer_fired(&mut self, vcpus: &mut [Vcpu]) -> Next {
-        let now = self.timer.count();
+        let now = self.system.clock.now();
         if self.console_deadline.is_some_and(|deadline| deadline <= now) {
             self.console_deadline = terminal::expire(now);
         }
@@ -221,10 +236,10 @@ impl Core {
 
     /// The guest has written its physical timer.
     pub fn physical_timer_changed(&mut self, vcpu: &Vcpu) {
-        let now = self.timer.count();
+        let now = self.system.clock.now();
         update_physical_timer(vcpu, now);
         if let Some(deadline) = vcpu.physical_timer.deadline(now) {
-            self.timer.set_earlier(deadline);
+            self.set_earlier(deadline);
         }
     }
 
@@ -232,20 +247,29 @@ impl Core {
     pub fn watch_console(&mut self) {
         self.console_deadline = terminal::deadline();
         if let Some(deadline) = self.console_deadline {
-            self.timer.set_earlier(deadline);
+            self.set_earlier(deadline);
         }
     }
 
     /// Sets this core's timer for whatever comes first.
     fn set_timer(&mut self, vcpus: &[Vcpu]) {
-        let now = self.timer.count();
+        let now = self.system.clock.now();
         let physical = vcpus.iter().filter_map(|vcpu| vcpu.physical_timer.deadline(now));
         let unloaded = vcpus.iter().enumerate().filter(|(index, _)| Some(*index) != self.loaded);
         let virtual_ones = unloaded.filter(|(_, vcpu)| vcpu.is_waiting).filter_map(|(_, vcpu)| virtual_timer_deadline(vcpu));
         let first = physical.chain(virtual_ones).chain(self.console_deadline).chain(self.slice_end).min();
         match first {
-            Some(deadline) => self.timer.set(deadline),
-            None => self.timer.stop(),
+            Some(deadline) => self.system.clock.set_deadline(deadline),
+            None => self.system.clock.disarm(),
+        }
+        self.deadline = first;
+    }
+
+    /// Makes the timer fire at `deadline` if it would fire later, or not at all.
+    fn set_earlier(&mut self, deadline: u64) {
+        if self.deadline.is_none_or(|set| deadline < set) {
+            self.deadline = Some(deadline);
+            self.system.clock.set_deadline(deadline);
         }
     }
 
@@ -300,10 +324,4 @@ fn update_physical_timer(vcpu: &Vcpu, now: u64) {
 fn virtual_timer_deadline(vcpu: &Vcpu) -> Option<u64> {
     let system = &vcpu.system;
     (system.cntv_ctl & 3 == 1).then(|| system.cntv_cval.wrapping_add(system.cntvoff))
-}
-
-/// The counter, in ticks since the machine started (CNTPCT_EL0).
-pub fn count() -> u64 {
-    instruction_barrier();
-    read_register!("cntpct_el0")
 }

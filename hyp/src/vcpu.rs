@@ -5,6 +5,7 @@ use spin::Mutex;
 use crate::arch::aarch64::float::FloatRegisters;
 use crate::arch::aarch64::registers::SystemRegisters;
 use crate::arch::aarch64::vectors::GeneralRegisters;
+use crate::interrupts::CpuInterface;
 use crate::vm::Vm;
 
 /// PSTATE of a core that starts: EL1 with its own stack pointer, all exceptions masked (PSCI, DEN0022 6.4).
@@ -18,6 +19,8 @@ pub struct Vcpu {
     pub system: SystemRegisters,
     /// SIMD and floating point: likewise.
     pub float: FloatRegisters,
+    /// The virtual CPU interface beside its list registers: likewise.
+    pub gic: CpuInterface,
     /// The emulated physical timer.
     pub physical_timer: PhysicalTimer,
     /// The guest waits for an interrupt by a call that EL2 carries out (CPU_SUSPEND, a trapped WFI).
@@ -63,6 +66,7 @@ impl Vcpu {
             general: GeneralRegisters { x: [0; 31], pc: 0, pstate: START_PSTATE },
             system: vm.vcpu_registers(index),
             float: FloatRegisters::reset(),
+            gic: CpuInterface::RESET,
             physical_timer: PhysicalTimer::default(),
             is_waiting: false,
             is_on: false,

@@ -15,6 +15,17 @@ impl Affinity {
         Self(mpidr & Self::MASK)
     }
 
+    /// The affinity of the core that runs this; on the host, where there is no such thing, 0.0.0.0.
+    #[inline]
+    pub fn of_this_core() -> Self {
+        #[cfg(target_arch = "aarch64")]
+        return Self::from_mpidr(tock_registers::interfaces::Readable::get(
+            &aarch64_cpu::registers::MPIDR_EL1,
+        ));
+        #[cfg(not(target_arch = "aarch64"))]
+        Self(0)
+    }
+
     /// The affinity that `value` is; `None` if a bit is set that names no core.
     pub const fn new(value: u64) -> Option<Self> {
         if value & !Self::MASK == 0 {

@@ -84,12 +84,13 @@ impl Channel {
         Some(byte)
     }
 
-    /// Drops the oldest held line. With `keep_end` its line end stays: the line has begun on the wire.
-    pub fn drop_line(&mut self, keep_end: bool, now: u64) {
-        while let Some(byte) = self.held.peek() {
-            if byte == b'\n' && keep_end {
-                break;
-            }
+    /// Drops the oldest held line. With `begun` its beginning is on the wire already: it is cut, and its end stays.
+    pub fn drop_line(&mut self, begun: bool, now: u64) {
+        if begun && self.held.peek() == Some(b'\n') {
+            // Nothing is left of the begun line but its end; that of the line after it will do as well.
+            self.release(now);
+        }
+        while let Some(byte) = self.held.peek().filter(|byte| !begun || *byte != b'\n') {
             self.release(now);
             if byte == b'\n' {
                 break;

@@ -30,7 +30,7 @@ fn device_access(core: &mut Core, vcpu: &mut Vcpu, device: DeviceSlot, offset: u
         let value = access.truncate(vcpu.register(access.transfer));
         vm.device_write(core, vcpu.index, device, offset, access.bytes, value);
     } else {
-        let value = vm.device_read(vcpu.index, device, offset, access.bytes);
+        let value = vm.device_read(core, vcpu.index, device, offset, access.bytes);
         vcpu.set_register(access.transfer, access.extend(value));
     }
     vcpu.skip_instruction();

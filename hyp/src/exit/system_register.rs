@@ -48,12 +48,14 @@ pub fn handle(core: &mut Core, vcpu: &mut Vcpu, access: SystemRegisterAccess) ->
 fn send_sgi(vcpu: &mut Vcpu, register: u32, value: u64) -> Next {
     use crate::interrupts::SgiRegister;
     let which = match register {
-        ICC_SGI0R => SgiRegister::Sgi0,
-        ICC_ASGI1R => SgiRegister::AlternateSgi1,
-        _ => SgiRegister::Sgi1,
+        ICC_SGI0R => SgiRegister::Group0,
+        ICC_ASGI1R => SgiRegister::Other,
+        _ => SgiRegister::Group1,
     };
-    let told = vcpu.vm.vgic.write_sgi_register(vcpu.index, which, value);
-    vcpu.vm.kick(told, vcpu.index);
+    let told = vcpu.vm.vgic.send_sgi(vcpu.index, which, value);
+    if !told.is_empty() {
+        vcpu.vm.kick(told, vcpu.index);
+    }
     Next::Resume
 }
 
@@ -80,7 +82,7 @@ fn read(core: &mut Core, vcpu: &Vcpu, register: u32) -> Option<u64> {
     if let Some(value) = feature(register) {
         return Some(value);
     }
-    let now = core.timer.count();
+    let now = core.system.clock.now();
     let timer = vcpu.physical_timer;
     Some(match register {
         CNTP_CTL => timer.control & 3 | u64::from(timer.is_due(now)) << 2,
@@ -103,7 +105,7 @@ fn write(core: &mut Core, vcpu: &mut Vcpu, register: u32, value: u64) -> Option<
         CNTP_CVAL => vcpu.physical_timer.compare = value,
         CNTP_TVAL => {
             let ticks = value as u32 as i32 as i64 as u64;
-            vcpu.physical_timer.compare = core.timer.count().wrapping_add(ticks);
+            vcpu.physical_timer.compare = core.system.clock.now().wrapping_add(ticks);
         }
         MDSCR => write_register!("mdscr_el1", value & MDSCR_GUEST),
         // The auxiliary controls are the board's, and the OS lock stays open: as if the write had no effect.

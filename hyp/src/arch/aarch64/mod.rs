@@ -8,6 +8,7 @@ pub mod stage1;
 pub mod start;
 pub mod traps;
 pub mod vectors;
+pub mod virtual_interface;
 
 use core::arch::asm;
 
@@ -39,4 +40,11 @@ pub fn halt() -> ! {
 pub fn instruction_barrier() {
     // SAFETY: a barrier.
     unsafe { asm!("isb", options(nostack, preserves_flags)) }
+}
+
+/// Installs the exception vectors of EL2 on this core.
+pub fn install_vectors() {
+    let table = &raw const vectors::exception_vectors as u64;
+    registers::write_register!("vbar_el2", table);
+    instruction_barrier();
 }

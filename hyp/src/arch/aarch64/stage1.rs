@@ -11,7 +11,7 @@ use aarch64_paging::descriptor::El23Attributes as Attributes;
 use aarch64_paging::idmap::IdMap;
 use aarch64_paging::paging::{El2, MemoryRegion};
 
-use super::registers::{read_register, write_register};
+use super::registers::read_register;
 
 /// MAIR_EL2: 0 = Device-nGnRnE, 1 = Normal write-back read/write-allocate, 2 = Device-nGnRE.
 const MAIR: u64 = 0x04_ff_00;
@@ -202,15 +202,4 @@ impl SecondaryStart {
         let start = self as *const Self as u64;
         super::machine::clean_to_coherency(start, size_of::<Self>() as u64);
     }
-}
-
-/// Installs the exception vectors of EL2 on this core.
-pub fn install_vectors() {
-    let table = &raw const super::vectors::exception_vectors as u64;
-    write_register!("vbar_el2", table);
-    super::instruction_barrier();
-}
-pub fn spans() -> (u64, u64) {
-    unsafe extern "C" { static __rodata_end: u8; static __text_end: u8; }
-    (&raw const __rodata_end as u64, &raw const __text_end as u64)
 }
