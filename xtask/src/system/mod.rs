@@ -1,19 +1,51 @@
 //! System files: TOML checked, compiled to a manifest blob, and packed with its images into the archive.
+//!
+//! Every decision about placement is made here and stated in the manifest; EL2 only checks it. The steps, a module
+//! each: `read` (TOML to typed values), `image` (what kind of file is it), `place` (where everything goes), `conflicts`
+//! (VMs against each other and the machine), `manifest` (the blob), `archive` (the cpio). Each error is a [`Problem`] at
+//! a span of the TOML file, shown with line, column and what to change. Where images come from is the caller's business:
+//! see [`ImageProvider`].
+
+mod archive;
+mod conflicts;
+mod description;
+mod files;
+mod image;
+mod layout;
+mod manifest;
+mod place;
+mod problem;
+mod read;
+mod table;
+#[cfg(test)]
+mod tests;
 
 use std::path::{Path, PathBuf};
 
+use files::Files;
+pub use problem::SystemError;
+use problem::{At, Problem, Result};
+
+/// What stands before the name of an image that xtask itself provides, as in `tessera:linux`.
+pub const PROVIDED: &str = "tessera:";
+
 /// Where the images come from that xtask provides itself.
 pub trait ImageProvider {
-    /// The names there are, without the prefix.
+    /// The names there are, without [`PROVIDED`]: `linux`, `guest/hello`. For error messages.
     fn names(&self) -> Vec<String>;
+
     /// The file that holds the image `name`, made if need be.
+    ///
+    /// # Errors
+    ///
+    /// There is no such image (see [`Self::names`]), or making it failed.
     fn image(&self, name: &str) -> anyhow::Result<PathBuf>;
 }
 
 /// A system, ready to be loaded as an initrd.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CompiledSystem {
-    /// The archive.
+    /// The archive: a `newc` cpio that begins with the manifest.
     pub archive: Vec<u8>,
     /// What the file says about itself, or empty.
     pub description: String,
@@ -23,7 +55,7 @@ pub struct CompiledSystem {
     pub machine: Machine,
 }
 
-/// A machine that suffices.
+/// A machine that suffices: as the file's `[machine]` says, otherwise reckoned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Machine {
     /// Number of cores.
@@ -33,6 +65,74 @@ pub struct Machine {
 }
 
 /// Compiles the system file at `path`.
-pub fn compile(path: &Path, images: &dyn ImageProvider) -> anyhow::Result<CompiledSystem> {
-    anyhow::bail!("{} {:?}", path.display(), images.names())
+///
+/// # Errors
+///
+/// The first thing found wrong, with its place in the file.
+pub fn compile(
+    path: &Path,
+    images: &dyn ImageProvider,
+) -> core::result::Result<CompiledSystem, SystemError> {
+    let source =
+        std::fs::read_to_string(path).map_err(|error| SystemError::unreadable(path, &error))?;
+    let directory = path.parent().unwrap_or(Path::new("."));
+    compile_source(&source, Sources { directory, images })
+        .map_err(|problem| SystemError::new(path, source.clone(), problem))
+}
+
+/// Where the files come from that a system names.
+#[derive(Clone, Copy)]
+struct Sources<'a> {
+    directory: &'a Path,
+    images: &'a dyn ImageProvider,
+}
+
+fn compile_source(source: &str, sources: Sources<'_>) -> Result<CompiledSystem> {
+    let system = read::system(source)?;
+    conflicts::check(&system)?;
+    let mut files = Files::default();
+    let plans = system
+        .vms
+        .iter()
+        .map(|vm| place::vm(vm, sources, &mut files))
+        .collect::<Result<Vec<_>>>()?;
+    let blob = manifest::blob(&system, &plans, &files);
+    let archive = archive::pack(&blob, &files)
+        .map_err(|message| Problem::new(system.span.clone(), message))?;
+    let machine = conflicts::machine(&system, &plans, archive.len() as u64)?;
+    Ok(CompiledSystem {
+        archive,
+        description: system.description,
+        vms: system.vms.iter().map(|vm| vm.name.value.clone()).collect(),
+        machine,
+    })
+}
+
+impl Sources<'_> {
+    /// The bytes of the file that the system calls `name`, which is relative to the system's file.
+    fn load(&self, name: &At<String>) -> Result<Vec<u8>> {
+        let path = match name.value.strip_prefix(PROVIDED) {
+            Some(provided) => self.provided(name, provided)?,
+            None => self.directory.join(&name.value),
+        };
+        std::fs::read(&path).map_err(|error| {
+            let looked = path.display();
+            name.problem(format!("cannot read `{}`: {error}", name.value))
+                .help(format!(
+                    "looked at {looked}; paths are relative to the system's file"
+                ))
+        })
+    }
+
+    fn provided(&self, at: &At<String>, name: &str) -> Result<PathBuf> {
+        let names = self.images.names();
+        if !names.iter().any(|known| known == name) {
+            let known = names.iter().map(|name| format!("{PROVIDED}{name}"));
+            let problem = at.problem(format!("there is no image `{}`", at.value));
+            return Err(problem.help(problem::one_of(&at.value, known)));
+        }
+        self.images
+            .image(name)
+            .map_err(|error| at.problem(format!("cannot make image `{}`: {error:#}", at.value)))
+    }
 }

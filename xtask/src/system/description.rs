@@ -1,0 +1,134 @@
+//! A system file as typed values, each with its place in the file. What the keys mean is in the documentation of the
+//! fields; defaults are filled in by `read`, addresses by `place`.
+
+use std::ops::Range;
+
+use super::problem::At;
+
+/// The whole file.
+#[derive(Debug)]
+pub(super) struct System {
+    pub(super) description: String,
+    pub(super) machine_cpus: Option<At<u64>>,
+    pub(super) machine_memory: Option<At<u64>>,
+    pub(super) vms: Vec<Vm>,
+    /// The file's beginning, for problems that have no better place.
+    pub(super) span: Range<usize>,
+}
+
+/// A `[[vm]]`.
+#[derive(Debug)]
+pub(super) struct Vm {
+    pub(super) name: At<String>,
+    pub(super) cpus: At<Cpus>,
+    /// At least one region.
+    pub(super) memory: Vec<At<Memory>>,
+    pub(super) image: Image,
+    pub(super) initrd: Option<Blob>,
+    pub(super) command_line: Option<At<String>>,
+    pub(super) device_tree: Option<Blob>,
+    pub(super) share_image: bool,
+    pub(super) files: Vec<Blob>,
+    pub(super) console: bool,
+    pub(super) gic_version: Option<At<u64>>,
+    pub(super) devices: Vec<At<Device>>,
+    pub(super) layout: Layout,
+    pub(super) on_reset: Option<At<String>>,
+    pub(super) on_crash: Option<At<String>>,
+}
+
+/// `cpus`: a count, or physical cores.
+#[derive(Debug)]
+pub(super) enum Cpus {
+    Count(u64),
+    Cores(Vec<At<u64>>),
+}
+
+/// A region of `memory`.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Memory {
+    pub(super) base: u64,
+    pub(super) bytes: u64,
+    pub(super) machine: Option<u64>,
+}
+
+/// `image`.
+#[derive(Debug)]
+pub(super) struct Image {
+    pub(super) path: At<String>,
+    pub(super) kind: Option<At<Kind>>,
+    pub(super) load: Option<At<u64>>,
+    pub(super) entry: Option<At<u64>>,
+}
+
+/// What kind of file an image is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// An arm64 Linux Image (Documentation/arch/arm64/booting.rst).
+    Linux,
+    /// A 64-bit little-endian AArch64 ELF executable.
+    Elf,
+    /// Anything else: loaded as it is.
+    Raw,
+}
+
+/// A file that is put into memory.
+#[derive(Debug)]
+pub(super) struct Blob {
+    pub(super) path: At<String>,
+    pub(super) load: Option<At<u64>>,
+}
+
+/// An entry of `devices`.
+#[derive(Debug)]
+pub(super) struct Device {
+    pub(super) kind: DeviceKind,
+    pub(super) address: u64,
+    pub(super) bytes: u64,
+    pub(super) interrupts: Vec<At<Interrupt>>,
+    pub(super) compatible: Vec<String>,
+    pub(super) name: String,
+    /// Names and values for the guest's device tree.
+    pub(super) properties: Vec<(String, Vec<u8>)>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum DeviceKind {
+    Pl011,
+    Pl031,
+    Passthrough { machine: u64 },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Interrupt {
+    pub(super) spi: u64,
+    pub(super) edge: bool,
+}
+
+/// Where the guest finds its memory and devices, unless told otherwise: QEMU's `virt` machine.
+#[derive(Debug, Clone)]
+pub(super) struct Layout {
+    pub(super) ram: u64,
+    pub(super) gic_distributor: u64,
+    pub(super) gic_cpu_interface: u64,
+    pub(super) gic_redistributors: u64,
+    pub(super) uart: u64,
+    pub(super) uart_interrupt: u64,
+    /// Where it stands in the file: `layout`, or else the VM's name.
+    pub(super) span: Range<usize>,
+}
+
+impl Layout {
+    /// QEMU's `virt` machine (hw/arm/virt.c, `base_memmap` and `a15irqmap`).
+    pub(super) fn qemu_virt(span: Range<usize>) -> Self {
+        Self {
+            ram: 0x4000_0000,
+            gic_distributor: 0x0800_0000,
+            gic_cpu_interface: 0x0801_0000,
+            gic_redistributors: 0x080a_0000,
+            uart: 0x0900_0000,
+            uart_interrupt: 1,
+            span,
+        }
+    }
+}

@@ -1,0 +1,480 @@
+//! Where everything of a VM goes: memory, devices, image, initrd and device tree.
+//!
+//! The guest finds what QEMU's `virt` machine would give it (hw/arm/boot.c): the device tree at the start of RAM if it is
+//! free, a Linux Image 2 MiB behind it, a raw image 512 KiB behind it, an ELF file where it says. An image that is linked
+//! to run elsewhere, as firmware in flash at 0 is, gets memory there.
+
+use tessera_abi::manifest as abi;
+
+use super::Sources;
+use super::description::{Blob, DeviceKind, Vm};
+use super::files::{FileId, Files};
+use super::image::{self, Loadable, Part};
+use super::layout::{AddressSpace, Claim};
+use super::problem::{At, Problem, Result, size};
+
+mod tree;
+
+/// Where everything of a VM is.
+#[derive(Debug, Default)]
+pub(super) struct Plan {
+    pub(super) memory: Vec<Region>,
+    pub(super) segments: Vec<Segment>,
+    pub(super) entry: u64,
+    /// Address, bytes, and the guest's own blob.
+    pub(super) device_tree: (u64, u64, Option<FileId>),
+    /// Address and bytes.
+    pub(super) initrd: Option<(u64, u64)>,
+}
+
+/// A region of guest memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Region {
+    pub(super) base: u64,
+    pub(super) bytes: u64,
+    pub(super) machine: Option<u64>,
+    pub(super) firmware: bool,
+}
+
+/// A file in guest memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Segment {
+    pub(super) address: u64,
+    pub(super) bytes: u64,
+    pub(super) file: FileId,
+    pub(super) image: bool,
+}
+
+/// Linux and what it is given lie in 2 MiB blocks.
+const BLOCK: u64 = 2 << 20;
+/// Where QEMU puts a raw image, behind the start of RAM (hw/arm/boot.c, `KERNEL64_LOAD_ADDR`).
+const RAW_OFFSET: u64 = 0x8_0000;
+/// Initrds end within so many bytes of the start of RAM: Linux wants one within 1 GiB of itself (booting.rst).
+const LOW_RAM: u64 = 1 << 30;
+
+/// Places all of `vm`.
+pub(super) fn vm(vm: &Vm, sources: Sources<'_>, files: &mut Files) -> Result<Plan> {
+    let mut placing = Placing::new(vm)?;
+    placing.image(sources, files)?;
+    placing.further_files(sources, files)?;
+    placing.firmware_memory()?;
+    placing.initrd(sources, files)?;
+    placing.device_tree(sources, files)?;
+    placing.check_entry()?;
+    placing.check_limits()?;
+    Ok(placing.plan)
+}
+
+struct Placing<'a> {
+    vm: &'a Vm,
+    plan: Plan,
+    /// RAM, devices, interrupt controller.
+    physical: AddressSpace,
+    /// The regions of RAM, each as a claim.
+    ram: Vec<Claim>,
+    /// What is put into memory.
+    contents: AddressSpace,
+    /// What of it lies outside RAM.
+    outside: Vec<Claim>,
+}
+
+impl<'a> Placing<'a> {
+    /// Claims RAM and devices.
+    fn new(vm: &'a Vm) -> Result<Self> {
+        let mut physical = AddressSpace::default();
+        let ram: Vec<Claim> = vm.memory.iter().map(ram_claim).collect();
+        let devices = device_claims(vm);
+        for claim in ram.iter().chain(&devices) {
+            physical.claim(claim.clone())?;
+        }
+        let region = |memory: &At<super::description::Memory>| Region {
+            base: memory.value.base,
+            bytes: memory.value.bytes,
+            machine: memory.value.machine,
+            firmware: false,
+        };
+        let plan = Plan {
+            memory: vm.memory.iter().map(region).collect(),
+            ..Plan::default()
+        };
+        let contents = AddressSpace::default();
+        Ok(Self {
+            vm,
+            plan,
+            physical,
+            ram,
+            contents,
+            outside: Vec::new(),
+        })
+    }
+
+    /// The region of RAM that things go to by themselves: the first.
+    fn main_ram(&self) -> &Claim {
+        &self.ram[0]
+    }
+
+    fn image(&mut self, sources: Sources<'_>, files: &mut Files) -> Result<()> {
+        let image = &self.vm.image;
+        let (parts, entry) = self.image_parts(image::read(image, sources.load(&image.path)?)?)?;
+        for part in parts {
+            self.content(part, &image.path, "the image", true, files)?;
+        }
+        self.plan.entry = image.entry.as_ref().map_or(entry, |entry| entry.value);
+        Ok(())
+    }
+
+    /// The image's parts and its entry, with the addresses that the image leaves open.
+    fn image_parts(&self, image: Loadable) -> Result<(Vec<Part>, u64)> {
+        let load = self.vm.image.load.as_ref();
+        match image {
+            Loadable::Elf { parts, entry } => match load {
+                Some(load) => {
+                    let problem = load.problem("an ELF file says itself where it is loaded");
+                    Err(problem
+                        .help("remove `load`, or make a raw image of it: `objcopy -O binary`"))
+                }
+                None => Ok((parts, entry)),
+            },
+            Loadable::Raw(data) => {
+                let default = self.main_ram().start.saturating_add(RAW_OFFSET);
+                let address = load.map_or(default, |load| load.value);
+                let bytes = data.len() as u64;
+                Ok((
+                    vec![Part {
+                        address,
+                        data,
+                        bytes,
+                    }],
+                    address,
+                ))
+            }
+            Loadable::Linux {
+                data,
+                text_offset,
+                bytes,
+            } => {
+                let address = self.linux_address(text_offset)?;
+                self.check_linux_fits(address, bytes)?;
+                Ok((
+                    vec![Part {
+                        address,
+                        data,
+                        bytes,
+                    }],
+                    address,
+                ))
+            }
+        }
+    }
+
+    /// 2 MiB behind the start of RAM, which leaves room for the device tree there.
+    fn linux_address(&self, text_offset: u64) -> Result<u64> {
+        let Some(load) = &self.vm.image.load else {
+            let block = self
+                .main_ram()
+                .start
+                .saturating_add(BLOCK)
+                .next_multiple_of(BLOCK);
+            return Ok(block.saturating_add(text_offset));
+        };
+        if load.value % BLOCK != text_offset % BLOCK {
+            let message = format!(
+                "this Linux Image must be {text_offset:#x} bytes behind a multiple of 2 MiB"
+            );
+            return Err(load.problem(message).help("change `load`, or remove it"));
+        }
+        Ok(load.value)
+    }
+
+    /// For Linux the size is known, so say what memory it takes.
+    fn check_linux_fits(&self, address: u64, bytes: u64) -> Result<()> {
+        let end = address.saturating_add(bytes);
+        let fits = |ram: &Claim| ram.start <= address && end <= ram.end();
+        if self.ram.iter().any(fits) {
+            return Ok(());
+        }
+        let ram = self.main_ram();
+        let message = format!(
+            "the Linux Image occupies {address:#x} to {end:#x}, but the VM's memory is {:#x} to {:#x}",
+            ram.start,
+            ram.end()
+        );
+        let needed = end.saturating_sub(ram.start).next_multiple_of(BLOCK);
+        Err(ram.problem(message).help(format!(
+            "give it more than {} at {:#x}",
+            size(needed),
+            ram.start
+        )))
+    }
+
+    fn further_files(&mut self, sources: Sources<'_>, files: &mut Files) -> Result<()> {
+        for Blob { path, load } in &self.vm.files {
+            let data = sources.load(path)?;
+            let address = load.as_ref().map_or(0, |load| load.value);
+            let part = Part {
+                address,
+                bytes: data.len() as u64,
+                data,
+            };
+            self.content(part, path, &format!("`{}`", path.value), false, files)?;
+        }
+        Ok(())
+    }
+
+    /// Puts `part` into memory, or notes that it needs memory of its own.
+    fn content(
+        &mut self,
+        part: Part,
+        at: &At<String>,
+        what: &str,
+        image: bool,
+        files: &mut Files,
+    ) -> Result<()> {
+        let Part {
+            address,
+            data,
+            bytes,
+        } = part;
+        if bytes == 0 {
+            return Err(at.problem(format!("`{}` is empty", at.value)));
+        }
+        let claim = Claim {
+            start: address,
+            bytes,
+            what: what.into(),
+            span: at.span.clone(),
+        };
+        self.contents.claim(claim.clone())?;
+        if !self.ram.iter().any(|ram| ram.contains(&claim)) {
+            self.not_across_the_end_of_ram(&claim)?;
+            self.outside.push(claim);
+        }
+        // Uninitialized data alone needs no file: memory starts as zeros.
+        if !data.is_empty() {
+            let file = files.add(&at.value, data);
+            self.plan.segments.push(Segment {
+                address,
+                bytes,
+                file,
+                image,
+            });
+        }
+        Ok(())
+    }
+
+    fn not_across_the_end_of_ram(&self, claim: &Claim) -> Result<()> {
+        match self
+            .ram
+            .iter()
+            .find(|ram| ram.overlaps(claim.start, claim.end()))
+        {
+            Some(ram) => {
+                let message = format!(
+                    "{} does not fit into {}",
+                    claim.described(),
+                    ram.described()
+                );
+                Err(claim
+                    .problem(message)
+                    .help("give the VM more memory, or load it elsewhere"))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Memory for what lies outside RAM: whole pages, neighbours together.
+    fn firmware_memory(&mut self) -> Result<()> {
+        self.outside.sort_by_key(|claim| claim.start);
+        let mut regions: Vec<Claim> = Vec::new();
+        for claim in &self.outside {
+            let start = claim.start / abi::PAGE_BYTES * abi::PAGE_BYTES;
+            let end = claim.end().next_multiple_of(abi::PAGE_BYTES);
+            match regions.last_mut().filter(|last| start <= last.end()) {
+                Some(last) => last.bytes = end - last.start,
+                None => regions.push(Claim {
+                    start,
+                    bytes: end - start,
+                    ..claim.clone()
+                }),
+            }
+        }
+        for Claim {
+            start: base, bytes, ..
+        } in &regions
+        {
+            let (base, bytes) = (*base, *bytes);
+            self.plan.memory.push(Region {
+                base,
+                bytes,
+                machine: None,
+                firmware: true,
+            });
+        }
+        regions
+            .into_iter()
+            .try_for_each(|region| self.physical.claim(region))
+    }
+
+    /// The top of low RAM, unless the file says where.
+    fn initrd(&mut self, sources: Sources<'_>, files: &mut Files) -> Result<()> {
+        let Some(initrd) = &self.vm.initrd else {
+            return Ok(());
+        };
+        let data = sources.load(&initrd.path)?;
+        let bytes = data.len() as u64;
+        let address = match &initrd.load {
+            Some(load) => self.in_ram(load, bytes, "the initrd")?,
+            None => self
+                .room(bytes, abi::PAGE_BYTES)
+                .ok_or_else(|| self.no_room(&initrd.path, bytes))?,
+        };
+        let part = Part {
+            address,
+            bytes,
+            data,
+        };
+        self.content(part, &initrd.path, "the initrd", false, files)?;
+        self.plan.initrd = Some((address, bytes));
+        Ok(())
+    }
+
+    fn room(&self, bytes: u64, alignment: u64) -> Option<u64> {
+        let ram = self.main_ram();
+        let top = ram.end().min(ram.start.saturating_add(LOW_RAM));
+        self.contents.highest_free(ram.start..top, bytes, alignment)
+    }
+
+    fn no_room(&self, at: &At<String>, bytes: u64) -> Problem {
+        let ram = self.main_ram();
+        let message = format!(
+            "no room for `{}` ({}) beside the rest in {}",
+            at.value,
+            size(bytes),
+            ram.described()
+        );
+        at.problem(message).help("give the VM more memory")
+    }
+
+    /// `load`, if `bytes` from there are in RAM.
+    fn in_ram(&self, load: &At<u64>, bytes: u64, what: &str) -> Result<u64> {
+        let claim = Claim {
+            start: load.value,
+            bytes,
+            what: what.into(),
+            span: load.span.clone(),
+        };
+        if self.ram.iter().any(|ram| ram.contains(&claim)) {
+            return Ok(load.value);
+        }
+        let memory: Vec<String> = self.ram.iter().map(Claim::described).collect();
+        let message = format!(
+            "{} does not lie in {}",
+            claim.described(),
+            memory.join(" or ")
+        );
+        Err(claim
+            .problem(message)
+            .help("load it elsewhere, or give the VM more memory"))
+    }
+
+    fn check_entry(&self) -> Result<()> {
+        let entry = self.plan.entry;
+        let at = self.vm.image.entry.as_ref();
+        let span = at
+            .map_or(&self.vm.image.path.span, |entry| &entry.span)
+            .clone();
+        let within = |region: &Region| region.base <= entry && entry - region.base < region.bytes;
+        if !self.plan.memory.iter().any(within) {
+            let message = format!("the entry {entry:#x} is not in the VM's memory");
+            return Err(Problem::new(span, message).help("give `entry` an address in the image"));
+        }
+        if !entry.is_multiple_of(4) {
+            return Err(Problem::new(
+                span,
+                format!("the entry {entry:#x} is not a multiple of 4"),
+            ));
+        }
+        Ok(())
+    }
+
+    fn check_limits(&self) -> Result<()> {
+        let within = [
+            (
+                "regions of memory",
+                self.plan.memory.len(),
+                abi::MAX_MEMORY_REGIONS,
+            ),
+            (
+                "files and image segments",
+                self.plan.segments.len(),
+                abi::MAX_SEGMENTS,
+            ),
+            ("devices", self.vm.devices.len() + 1, abi::MAX_DEVICES),
+        ];
+        match within.into_iter().find(|(_, count, limit)| count > limit) {
+            Some((what, count, limit)) => Err(self
+                .vm
+                .name
+                .problem(format!("{count} {what}, at most {limit} are possible"))),
+            None => Ok(()),
+        }
+    }
+}
+
+fn ram_claim(memory: &At<super::description::Memory>) -> Claim {
+    Claim {
+        start: memory.value.base,
+        bytes: memory.value.bytes,
+        what: "the VM's memory".into(),
+        span: memory.span.clone(),
+    }
+}
+
+/// Devices and the interrupt controller: both versions of it as long as the board decides.
+fn device_claims(vm: &Vm) -> Vec<Claim> {
+    let layout = &vm.layout;
+    let vcpus = match &vm.cpus.value {
+        super::description::Cpus::Count(count) => *count,
+        super::description::Cpus::Cores(cores) => cores.len() as u64,
+    };
+    let fixed = |what: &str, start, bytes| Claim {
+        start,
+        bytes,
+        what: what.into(),
+        span: layout.span.clone(),
+    };
+    let version = vm.gic_version.as_ref().map(|version| version.value);
+    let mut claims = vec![fixed(
+        "the GIC's distributor",
+        layout.gic_distributor,
+        abi::GIC_DISTRIBUTOR_BYTES,
+    )];
+    if version != Some(3) {
+        claims.push(fixed(
+            "the GIC's CPU interface",
+            layout.gic_cpu_interface,
+            abi::GIC_CPU_INTERFACE_BYTES,
+        ));
+    }
+    if version != Some(2) {
+        let bytes = abi::GIC_REDISTRIBUTOR_BYTES * vcpus;
+        claims.push(fixed(
+            "the GIC's redistributors",
+            layout.gic_redistributors,
+            bytes,
+        ));
+    }
+    if vm.console {
+        claims.push(fixed("the console's UART", layout.uart, abi::PAGE_BYTES));
+    }
+    claims.extend(vm.devices.iter().map(|device| Claim {
+        start: device.value.address,
+        bytes: device.value.bytes,
+        what: match device.value.kind {
+            DeviceKind::Passthrough { .. } => format!("the device `{}`", device.value.name),
+            DeviceKind::Pl011 | DeviceKind::Pl031 => format!("the emulated {}", device.value.name),
+        },
+        span: device.span.clone(),
+    }));
+    claims
+}

@@ -1,0 +1,232 @@
+//! An entry of `devices`.
+
+use tessera_abi::manifest::{self as abi, value};
+use toml::de::DeValue;
+
+use super::super::description::{Device, DeviceKind, Interrupt};
+use super::super::problem::{At, Problem, Result, one_of};
+use super::super::table::{Table, Value, array, integer, string, wrong};
+use super::spi;
+
+const KEYS: [&str; 8] = [
+    "kind",
+    "address",
+    "size",
+    "machine",
+    "interrupts",
+    "compatible",
+    "name",
+    "properties",
+];
+
+/// Reads one device.
+pub(super) fn read(value: Value<'_>) -> Result<At<Device>> {
+    let table = Table::from(value, "a device", &KEYS)?;
+    let kind = table
+        .string("kind")?
+        .unwrap_or(At::new(value::PASSTHROUGH.into(), table.head()));
+    let device = match &*kind.value {
+        value::PASSTHROUGH => passthrough(&table)?,
+        value::PL011 => emulated(&table, &kind, DeviceKind::Pl011, None)?,
+        value::PL031 => emulated(&table, &kind, DeviceKind::Pl031, Some((0x0901_0000, 2)))?,
+        unknown => {
+            let known = [value::PASSTHROUGH, value::PL011, value::PL031];
+            let problem = kind.problem(format!("there is no kind of device `{unknown}`"));
+            return Err(problem.help(one_of(unknown, known)));
+        }
+    };
+    whole_pages(At::new(device, value.span()))
+}
+
+/// At the address and interrupt that QEMU has it at, if `default` says so.
+fn emulated(
+    table: &Table<'_>,
+    kind: &At<String>,
+    device: DeviceKind,
+    default: Option<(u64, u64)>,
+) -> Result<Device> {
+    let only_passed = ["size", "machine", "compatible", "name", "properties"];
+    if let Some(key) = only_passed.into_iter().find(|key| table.get(key).is_some()) {
+        let message = format!("an emulated device has no `{key}`");
+        return Err(kind.problem(message).help(format!("remove `{key}`")));
+    }
+    let address = table.integer("address")?.map(|address| address.value);
+    let mut interrupts = interrupts(table)?;
+    if interrupts.len() > 1 {
+        return Err(kind.problem("an emulated device has one interrupt"));
+    }
+    if let (Some((_, spi)), true) = (default, interrupts.is_empty()) {
+        interrupts.push(kind.with(Interrupt { spi, edge: false }));
+    }
+    Ok(Device {
+        kind: device,
+        address: table.required("address", address.or(default.map(|(address, _)| address)))?,
+        bytes: abi::PAGE_BYTES,
+        interrupts,
+        compatible: Vec::new(),
+        name: kind.value.clone(),
+        properties: Vec::new(),
+    })
+}
+
+fn passthrough(table: &Table<'_>) -> Result<Device> {
+    let address = table.integer("address")?.map(|address| address.value);
+    let machine = table.integer("machine")?.map(|machine| machine.value);
+    let machine = table.required("machine", machine.or(address))?;
+    let compatible = compatible(table)?;
+    Ok(Device {
+        kind: DeviceKind::Passthrough { machine },
+        address: address.unwrap_or(machine),
+        bytes: table
+            .size("size")?
+            .map_or(abi::PAGE_BYTES, |size| size.value),
+        interrupts: interrupts(table)?,
+        name: node_name(table, &compatible)?,
+        compatible,
+        properties: properties(table)?,
+    })
+}
+
+fn whole_pages(device: At<Device>) -> Result<At<Device>> {
+    let Device {
+        address,
+        bytes,
+        kind,
+        ..
+    } = &device.value;
+    let machine = match kind {
+        DeviceKind::Passthrough { machine } => *machine,
+        _ => 0,
+    };
+    let whole = [*address, *bytes, machine]
+        .iter()
+        .all(|n| n.is_multiple_of(abi::PAGE_BYTES));
+    if *bytes == 0 || !whole {
+        let problem = device.problem("a device must be whole pages");
+        return Err(problem.help("make addresses and size multiples of 4096 (0x1000, \"4K\")"));
+    }
+    Ok(device)
+}
+
+fn interrupts(table: &Table<'_>) -> Result<Vec<At<Interrupt>>> {
+    table
+        .array("interrupts")?
+        .into_iter()
+        .map(interrupt)
+        .collect()
+}
+
+/// A number, which is level triggered, or a table that says how it is triggered.
+fn interrupt(value: Value<'_>) -> Result<At<Interrupt>> {
+    if value.get_ref().is_integer() {
+        let number = spi(Some(integer(value, "interrupts")?))?.unwrap_or_default();
+        return Ok(At::new(
+            Interrupt {
+                spi: number,
+                edge: false,
+            },
+            value.span(),
+        ));
+    }
+    let table = Table::from(value, "an interrupt", &["spi", "trigger"])?;
+    let number = table.required("spi", spi(table.integer("spi")?)?)?;
+    let trigger = table.string("trigger")?;
+    let edge = match trigger.as_ref().map(|trigger| &*trigger.value) {
+        None | Some("level") => false,
+        Some("edge") => true,
+        Some(_) => {
+            let span = trigger.map_or(value.span(), |trigger| trigger.span);
+            return Err(Problem::new(
+                span,
+                "`trigger` must be \"level\" or \"edge\"",
+            ));
+        }
+    };
+    Ok(At::new(Interrupt { spi: number, edge }, value.span()))
+}
+
+fn compatible(table: &Table<'_>) -> Result<Vec<String>> {
+    let Some(value) = table.get("compatible") else {
+        return Ok(Vec::new());
+    };
+    if value.get_ref().is_str() {
+        return Ok(vec![string(value, "compatible")?.value]);
+    }
+    let strings = array(value, "compatible")?.into_iter();
+    strings
+        .map(|value| Ok(string(value, "compatible")?.value))
+        .collect()
+}
+
+/// The name of the device's node: what is given, or the part of `compatible` behind the maker.
+fn node_name(table: &Table<'_>, compatible: &[String]) -> Result<String> {
+    if let Some(name) = table.string("name")? {
+        if !is_node_name(&name.value) {
+            let problem = name.problem(format!("a node cannot be called `{}`", name.value));
+            return Err(problem.help("use 1 to 31 of a-z, A-Z, 0-9 and `,._+-`"));
+        }
+        return Ok(name.value);
+    }
+    let product = compatible.first().and_then(|name| name.rsplit(',').next());
+    Ok(product
+        .filter(|name| is_node_name(name))
+        .unwrap_or("device")
+        .to_string())
+}
+
+/// Devicetree Specification v0.4, 2.2.1; property names are much the same (2.2.4.1).
+fn is_node_name(name: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b",._+-".contains(&byte);
+    (1..=31).contains(&name.len()) && name.bytes().all(allowed)
+}
+
+/// What the guest's device tree is to say of the device beyond the usual.
+fn properties(table: &Table<'_>) -> Result<Vec<(String, Vec<u8>)>> {
+    let Some(value) = table.get("properties") else {
+        return Ok(Vec::new());
+    };
+    let mut properties = Vec::new();
+    for (key, value) in Table::free_entries(value, "properties")? {
+        let name = key.get_ref();
+        let problem = |message| Err(Problem::new(key.span(), message));
+        if ["reg", "compatible", "interrupts"].contains(&&**name) {
+            return problem(format!("`{name}` follows from the device's own keys"));
+        }
+        if !is_node_name(name.trim_matches(['#', '?'])) || name.len() > 31 {
+            return problem(format!("a property cannot be called `{name}`"));
+        }
+        properties.push((name.to_string(), property(value, name)?));
+    }
+    Ok(properties)
+}
+
+/// `true` is an empty property; numbers are cells; strings end with a NUL.
+fn property(value: Value<'_>, name: &str) -> Result<Vec<u8>> {
+    match value.get_ref() {
+        DeValue::Boolean(true) => Ok(Vec::new()),
+        DeValue::Array(_) => {
+            let parts = array(value, name)?
+                .into_iter()
+                .map(|part| scalar(part, name));
+            Ok(parts.collect::<Result<Vec<_>>>()?.concat())
+        }
+        _ => scalar(value, name),
+    }
+}
+
+fn scalar(value: Value<'_>, name: &str) -> Result<Vec<u8>> {
+    match value.get_ref() {
+        DeValue::String(_) => {
+            let mut text = string(value, name)?.value.into_bytes();
+            text.push(0);
+            Ok(text)
+        }
+        DeValue::Integer(_) => {
+            let number = integer(value, name)?;
+            let cell = u32::try_from(number.value);
+            let cell = cell.map_err(|_| number.problem("a cell has 32 bits").help("write two"))?;
+            Ok(cell.to_be_bytes().to_vec())
+        }
+        _ => Err(wrong(value, name, "true, numbers or strings")),
+    }
+}

@@ -1,0 +1,7 @@
+//! System files compiled, and read back by EL2's own reader, by an independent cpio reader, and by device tree tools.
+
+mod compiled;
+mod errors;
+mod images;
+mod placed;
+mod support;
