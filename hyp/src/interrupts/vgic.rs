@@ -242,7 +242,7 @@ impl Vgic {
         {
             return VcpuSet::EMPTY;
         }
-        distributor.announce(intid as usize / 32 - 1, change, &self.vcpus)
+        distributor.announce(intid as usize / 32 - 1, change, vcpu, &self.vcpus)
     }
 
     /// Changes the private interrupts of `target`, which is number `vcpu`. Returns it if it has to look.
@@ -262,10 +262,11 @@ impl Vgic {
         told
     }
 
-    /// Changes bank `word` of the SPIs. Returns who has to look.
+    /// Virtual CPU `by` changes bank `word` of the SPIs. Returns who has to look.
     #[inline]
     pub(super) fn change_shared(
         &self,
+        by: usize,
         word: usize,
         change: impl FnOnce(&mut Bank) -> Change,
     ) -> VcpuSet {
@@ -274,18 +275,18 @@ impl Vgic {
             return VcpuSet::EMPTY;
         };
         let change = change(&mut shared.bank);
-        distributor.announce(word, change, &self.vcpus)
+        distributor.announce(word, change, by, &self.vcpus)
     }
 
     /// Makes SPIs of bank `word` active. Returns who has to look.
-    pub(super) fn activate_shared(&self, word: usize, mask: u32) -> VcpuSet {
+    pub(super) fn activate_shared(&self, by: usize, word: usize, mask: u32) -> VcpuSet {
         let mut distributor = self.distributor.lock();
         let online = distributor.online;
         let Some(shared) = distributor.banks.get_mut(word) else {
             return VcpuSet::EMPTY;
         };
         let change = shared.set_active(mask, online);
-        distributor.announce(word, change, &self.vcpus)
+        distributor.announce(word, change, by, &self.vcpus)
     }
 
     /// The groups that are enabled (bit 0: Group 0, bit 1: Group 1).
