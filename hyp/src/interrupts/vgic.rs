@@ -163,26 +163,23 @@ impl Vgic {
         Ok(vgic)
     }
 
-    /// Makes virtual interrupt `intid` (of every virtual CPU, if it is a PPI) stand for `physical`. Before the guest runs.
+    /// Makes virtual interrupt `intid` stand for the physical interrupt `physical`: an SPI for an SPI, or a PPI, that of
+    /// every virtual CPU, for a PPI. Before the guest runs.
     ///
     /// # Errors
     /// If there is no such interrupt, or it is an SGI.
     pub fn map_hardware(&self, intid: u32, physical: u32) -> Result<(), ConfigError> {
-        let physical = u16::try_from(physical).map_err(|_| ConfigError::Interrupt)?;
-        let map = |bank: &mut Bank, index: usize| {
-            bank.hardware |= 1 << index;
-            bank.physical[index] = physical;
-        };
-        if let Some((shared, index)) = self.distributor.lock().bank(intid) {
-            map(&mut shared.bank, index);
-            return Ok(());
-        }
-        if !(16..32).contains(&intid) {
+        if !(16..1020).contains(&physical) || intid < 16 || (intid < 32) != (physical < 32) {
             return Err(ConfigError::Interrupt);
         }
-        self.vcpus
-            .iter()
-            .for_each(|vcpu| map(&mut vcpu.private.lock().bank, intid as usize));
+        if intid < 32 {
+            let map = |vcpu: &Vcpu| vcpu.private.lock().bank.map(intid, physical);
+            self.vcpus.iter().for_each(map);
+            return Ok(());
+        }
+        let mut distributor = self.distributor.lock();
+        let (shared, _) = distributor.bank(intid).ok_or(ConfigError::Interrupt)?;
+        shared.bank.map(intid, physical);
         Ok(())
     }
 
