@@ -92,7 +92,7 @@ fn an_sgi_to_another_kicks_it() {
     let (vgic, mut cores) = machine(64, 4);
     enable_groups(&vgic, 64);
     let _ = write_bit(&vgic, 63, ISENABLER, 9);
-    vgic.set_control(3);
+    let _ = vgic.set_control(3);
     cores.iter_mut().for_each(|core| flush(&vgic, core));
     assert_eq!(
         vgic.send_sgi(2, SgiRegister::Group1, 9 << 24 | 1 << 40),

@@ -99,7 +99,7 @@ impl World {
         for vcpu in 0..self.cores.len() {
             for intid in NUMBERS {
                 if self.random.below(4) != 0 {
-                    self.write_group(vcpu, intid, 1);
+                    let _ = self.write_group(vcpu, intid, 1);
                 }
                 if self.random.below(4) != 0 {
                     let _ = write_bit(&self.vgic, vcpu, ISENABLER, intid);
