@@ -198,6 +198,17 @@ fn a_guest_cannot_reach_what_is_not_its_own() {
 }
 
 #[test]
+fn control_characters_beyond_ascii_are_hidden_and_letters_are_not() {
+    for letter in '\u{80}'..='\u{bf}' {
+        let mut bench = Bench::new();
+        bench.write(LINUX, &format!("{letter}"));
+        let shown = bench.output().ends_with(letter);
+        assert_eq!(shown, letter >= '\u{a0}', "{letter:?}");
+    }
+    Bench::check("\u{e4}\u{20ac}", "[linux] \u{e4}\u{20ac}");
+}
+
+#[test]
 fn a_line_can_be_edited() {
     let harmless = "abc\x08\x08x\x1b[K\x1b[2D\x1b[C\x1b[P\x1b[J";
     Bench::check(harmless, &format!("[linux] {harmless}"));
