@@ -96,8 +96,8 @@ fn compile_source(source: &str, sources: Sources<'_>) -> Result<CompiledSystem> 
         .iter()
         .map(|vm| place::vm(vm, sources, &mut files))
         .collect::<Result<Vec<_>>>()?;
-    let blob = manifest::blob(&system, &plans, &files);
-    let archive = archive::pack(&blob, &files)
+    let tree = manifest::tree(&system, &plans, &files);
+    let archive = archive::pack(&tree.to_dtb(), &files)
         .map_err(|message| Problem::new(system.span.clone(), message))?;
     let machine = conflicts::machine(&system, &plans, archive.len() as u64)?;
     Ok(CompiledSystem {
