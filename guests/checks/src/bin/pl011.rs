@@ -173,7 +173,7 @@ fn reading_without_data(_: &Machine) -> Outcome {
 /// After a byte is sent the transmit interrupt is raised, masked by IMSC, and cleared by ICR.
 fn transmit_interrupt(_: &Machine) -> Outcome {
     begin();
-    write32(DR, u32::from(b' '));
+    write32(DR, u32::from(b'\n'));
     ensure!(
         delay::until(LIMIT, || read32(RIS) & TRANSMIT != 0),
         "RIS is {:#x} after a byte",
@@ -194,7 +194,7 @@ fn interrupt_line_follows_mask(machine: &Machine) -> Outcome {
     begin();
     gic::enable(machine, INTERRUPT);
     write32(IMSC, TRANSMIT);
-    write32(DR, u32::from(b' '));
+    write32(DR, u32::from(b'\n'));
     for _ in 0..3 {
         let mut taken = None;
         delay::until(LIMIT, || {
