@@ -48,7 +48,7 @@ pub enum Command {
 #[derive(Args, Debug)]
 pub struct RunArguments {
     /// A system of guests/systems, or a file of your own.
-    #[arg(long, value_name = "NAME|FILE.toml", default_value = "default")]
+    #[arg(long, value_name = "NAME|FILE.toml", default_value = "linux-freertos")]
     system: String,
     /// Cores of the machine [default: what the system needs].
     #[arg(long, value_parser = clap::value_parser!(u8).range(1..=8))]

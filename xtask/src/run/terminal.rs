@@ -52,11 +52,7 @@ fn restore() {
     let saved = SAVED.lock().ok().and_then(|mut saved| saved.take());
     if let Some(modes) = saved {
         // Nobody is left to tell if it fails.
-        drop(termios::tcsetattr(
-            std::io::stdin(),
-            OptionalActions::Drain,
-            &modes,
-        ));
+        let _ = termios::tcsetattr(std::io::stdin(), OptionalActions::Drain, &modes);
     }
 }
 
