@@ -24,8 +24,7 @@ pub struct RawMode(());
 impl RawMode {
     /// Switches the terminal.
     pub fn enter() -> Result<Self> {
-        let modes =
-            termios::tcgetattr(std::io::stdin()).context("cannot read the terminal's modes")?;
+        let modes = termios::tcgetattr(std::io::stdin()).context("cannot read the terminal's modes")?;
         let mut raw = modes.clone();
         raw.make_raw();
         if let Ok(mut saved) = SAVED.lock() {
