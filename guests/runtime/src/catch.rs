@@ -210,6 +210,8 @@ pub(crate) fn divert(frame: &mut Frame, fault: Fault) -> bool {
         (*recovery).fault.write(fault);
     }
     frame.x[0] = recovery as u64;
+    // PSTATE.IL (bit 20) must not outlive the illegal return that set it.
+    frame.state &= !(1 << 20);
     frame.return_address = catch_leave as *const () as u64;
     true
 }

@@ -40,13 +40,6 @@ macro_rules! entry {
 /// The most cores a guest of ours uses; cores beyond are left alone.
 pub const MAX_CORES: usize = 8;
 
-/// Makes a check's reason; for the macros of [`checks`].
-#[doc(hidden)]
-#[must_use]
-pub fn format_reason(reason: core::fmt::Arguments) -> alloc::string::String {
-    alloc::fmt::format(reason)
-}
-
 #[panic_handler]
 fn panic(info: &core::panic::PanicInfo) -> ! {
     console::force_unlock();

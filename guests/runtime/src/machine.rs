@@ -50,6 +50,8 @@ pub struct Machine {
     pub gic: GicVersion,
     /// Where the device tree lies.
     pub tree: usize,
+    /// Whether QEMU itself is the machine, without a hypervisor: some of its deviations are known and skipped.
+    pub is_plain_qemu: bool,
 }
 
 impl Machine {
@@ -58,6 +60,15 @@ impl Machine {
     pub fn tree(&self) -> Option<Fdt<'static>> {
         // SAFETY: the tree was found there at the start and nothing has written to it.
         unsafe { Fdt::from_raw(self.tree as *const u8) }.ok()
+    }
+
+    /// The number after `NAME=` on the command line, if there is one.
+    #[must_use]
+    pub fn argument(&self, name: &str) -> Option<usize> {
+        let chosen = self.tree()?.chosen()?;
+        let line = chosen.bootargs().ok()??;
+        line.split_ascii_whitespace()
+            .find_map(|word| word.strip_prefix(name)?.strip_prefix('=')?.parse().ok())
     }
 }
 
@@ -70,6 +81,7 @@ const FALLBACK: Machine = Machine {
     },
     gic: GicVersion::V3,
     tree: 0,
+    is_plain_qemu: false,
 };
 
 /// Reads the device tree at `address`; without a valid one, the smallest `virt` is assumed.
@@ -86,6 +98,7 @@ pub(crate) unsafe fn discover(address: usize) -> Machine {
         memory: first_memory(tree).unwrap_or(FALLBACK.memory),
         gic: gic_version(tree.root()).unwrap_or(FALLBACK.gic),
         tree: address,
+        is_plain_qemu: tree.find_node("/fw-cfg@9020000").is_some(),
     }
 }
 
