@@ -34,11 +34,7 @@ impl Profile {
     }
 
     fn directory(self) -> PathBuf {
-        let name = if self == Self::Release {
-            "release"
-        } else {
-            "debug"
-        };
+        let name = if self == Self::Release { "release" } else { "debug" };
         paths::bare_metal().join(TARGET).join(name)
     }
 }
@@ -86,16 +82,9 @@ fn guests(toolchain: &Toolchain) -> Result<()> {
     Ok(())
 }
 
-fn compile(
-    step: &Step,
-    toolchain: &Toolchain,
-    profile: Profile,
-    packages: &[String],
-) -> Result<()> {
+fn compile(step: &Step, toolchain: &Toolchain, profile: Profile, packages: &[String]) -> Result<()> {
     let mut cargo = toolchain.cargo("build");
-    cargo
-        .args(toolchain.target_arguments())
-        .args(["--profile", profile.name()]);
+    cargo.args(toolchain.target_arguments()).args(["--profile", profile.name()]);
     cargo.args(packages.iter().flat_map(|package| ["-p", package]));
     process::run(step, &mut cargo)
 }
@@ -106,10 +95,7 @@ pub fn guest_packages(directory: &Path) -> Result<Vec<String>> {
     for entry in fs::read_dir(directory)? {
         let manifest = entry?.path().join("Cargo.toml");
         if let Ok(text) = fs::read_to_string(&manifest) {
-            names.push(
-                package_name(&text)
-                    .with_context(|| format!("no name in {}", manifest.display()))?,
-            );
+            names.push(package_name(&text).with_context(|| format!("no name in {}", manifest.display()))?);
         }
     }
     names.sort();
@@ -118,9 +104,7 @@ pub fn guest_packages(directory: &Path) -> Result<Vec<String>> {
 
 /// The package's name, the first of its manifest's keys `name`.
 fn package_name(manifest: &str) -> Option<String> {
-    let value = manifest
-        .lines()
-        .find_map(|line| line.strip_prefix("name"))?;
+    let value = manifest.lines().find_map(|line| line.strip_prefix("name"))?;
     let value = value.trim_start().strip_prefix('=')?.trim();
     Some(value.strip_prefix('"')?.strip_suffix('"')?.to_owned())
 }
@@ -134,10 +118,7 @@ pub fn guest_names() -> Result<Vec<String>> {
         };
         for program in programs {
             let name = program?.path();
-            names.extend(
-                name.file_stem()
-                    .map(|name| name.to_string_lossy().into_owned()),
-            );
+            names.extend(name.file_stem().map(|name| name.to_string_lossy().into_owned()));
         }
     }
     names.sort();
@@ -167,11 +148,7 @@ mod tests {
     #[test]
     fn a_guests_name_cannot_leave_the_directory() {
         assert!(guest("../tessera").is_err() && guest("").is_err());
-        assert!(
-            guest("touch-other")
-                .expect("plain")
-                .ends_with("release/touch-other")
-        );
+        assert!(guest("touch-other").expect("plain").ends_with("release/touch-other"));
     }
 
     #[test]

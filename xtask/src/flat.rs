@@ -18,20 +18,12 @@ struct Segment<'data> {
 /// (the image's header says how much memory it takes).
 pub fn flatten(file: &[u8]) -> Result<Vec<u8>> {
     let segments = segments(file)?;
-    let base = segments
-        .iter()
-        .map(|segment| segment.address)
-        .min()
-        .context("nothing to load")?;
+    let base = segments.iter().map(|segment| segment.address).min().context("nothing to load")?;
     let mut image = Vec::new();
     for segment in &segments {
         let start = segment.address.saturating_sub(base);
         let end = start.saturating_add(segment.bytes.len() as u64);
-        ensure!(
-            end <= LARGEST,
-            "a segment at {:#x} is {end} bytes from the image's start",
-            segment.address
-        );
+        ensure!(end <= LARGEST, "a segment at {:#x} is {end} bytes from the image's start", segment.address);
         let (start, end) = (usize::try_from(start)?, usize::try_from(end)?);
         if image.len() < end {
             image.resize(end, 0);
@@ -50,18 +42,11 @@ fn segments(file: &[u8]) -> Result<Vec<Segment<'_>>> {
         bail!("an ELF, but not for AArch64");
     }
     let loadable = header.program_headers(endian, file)?.iter();
-    let loadable = loadable
-        .filter(|program| program.p_type(endian) == PT_LOAD && program.p_filesz(endian) != 0);
+    let loadable = loadable.filter(|program| program.p_type(endian) == PT_LOAD && program.p_filesz(endian) != 0);
     loadable
         .map(|program| {
-            let bytes = program
-                .data(endian, file)
-                .ok()
-                .context("a segment beyond the file's end")?;
-            Ok(Segment {
-                address: program.p_paddr(endian),
-                bytes,
-            })
+            let bytes = program.data(endian, file).ok().context("a segment beyond the file's end")?;
+            Ok(Segment { address: program.p_paddr(endian), bytes })
         })
         .collect()
 }
@@ -84,11 +69,7 @@ mod tests {
             let size = bytes.len() as u64;
             file.extend([1u32, 5].map(u32::to_le_bytes).concat());
             // The virtual address is another on purpose: the load address counts.
-            file.extend(
-                [offset, address + 0x1_0000, *address, size, *memory, 8]
-                    .map(u64::to_le_bytes)
-                    .concat(),
-            );
+            file.extend([offset, address + 0x1_0000, *address, size, *memory, 8].map(u64::to_le_bytes).concat());
             offset += size;
         }
         segments.iter().for_each(|segment| file.extend(segment.1));
@@ -97,11 +78,7 @@ mod tests {
 
     #[test]
     fn segments_lie_at_their_load_addresses_with_zeros_between() {
-        let file = elf(&[
-            (0x1010, b"data", 4),
-            (0x1000, b"text", 4),
-            (0x1020, b"", 64),
-        ]);
+        let file = elf(&[(0x1010, b"data", 4), (0x1000, b"text", 4), (0x1020, b"", 64)]);
         let mut expected = b"text".to_vec();
         expected.resize(16, 0);
         expected.extend(b"data");

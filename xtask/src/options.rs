@@ -12,6 +12,7 @@ use crate::run::RunOptions;
 use crate::run::prepare::parse_memory;
 
 use crate::setup::toolchain::Choice;
+use crate::test::Part;
 
 /// Sets up, builds, runs, tests and checks Tessera.
 #[derive(Debug, Parser)]
@@ -42,13 +43,26 @@ pub enum Command {
     },
     /// Run a system in QEMU: interactively on a terminal, or by a script of --expect and --send.
     Run(RunArguments),
+    /// Run the checks, the crates' own tests and the guests' tests; the last line says how many passed and failed.
+    Test {
+        /// Only this part.
+        #[arg(long, value_enum)]
+        only: Option<Part>,
+        /// Only tests whose names contain this.
+        filter: Option<String>,
+        /// Name the tests instead of running them.
+        #[arg(long)]
+        list: bool,
+    },
+    /// Check format, lints and documentation, as CI does.
+    Check,
 }
 
 /// The options of `run`.
 #[derive(Args, Debug)]
 pub struct RunArguments {
     /// A system of guests/systems, or a file of your own.
-    #[arg(long, value_name = "NAME|FILE.toml", default_value = "default")]
+    #[arg(long, value_name = "NAME|FILE.toml", default_value = "linux-freertos")]
     system: String,
     /// Cores of the machine [default: what the system needs].
     #[arg(long, value_parser = clap::value_parser!(u8).range(1..=8))]
@@ -99,11 +113,7 @@ impl RunArguments {
             gdb: self.gdb,
             qemu: self.qemu_arg,
             log_file: self.log_file,
-            profile: if self.debug {
-                Profile::Debug
-            } else {
-                Profile::Release
-            },
+            profile: if self.debug { Profile::Debug } else { Profile::Release },
         })
     }
 }
@@ -112,11 +122,7 @@ impl RunArguments {
 fn steps(matches: &ArgMatches) -> Result<Vec<Step>> {
     let all = |name: &str| {
         let indices = matches.indices_of(name).into_iter().flatten();
-        let values = matches
-            .get_many::<String>(name)
-            .into_iter()
-            .flatten()
-            .cloned();
+        let values = matches.get_many::<String>(name).into_iter().flatten().cloned();
         indices.zip(values).collect::<Vec<_>>()
     };
     let mut steps = Vec::new();
@@ -149,50 +155,31 @@ mod tests {
         let words = format!("xtask run {arguments}");
         let matches = Options::command().try_get_matches_from(words.split(' '))?;
         let options = Options::from_arg_matches(&matches)?;
-        let Command::Run(run) = options.command else {
-            panic!("another command")
-        };
+        let Command::Run(run) = options.command else { panic!("another command") };
         run.into_options(matches.subcommand_matches("run").expect("run"))
     }
 
     #[test]
     fn steps_keep_the_command_lines_order_across_both_kinds() {
-        let line =
-            "--expect a:1 --send a:2 --send b:3 --cpus 4 --expect b:4 --expect a:5 --send a:6";
+        let line = "--expect a:1 --send a:2 --send b:3 --cpus 4 --expect b:4 --expect a:5 --send a:6";
         let options = run(line).expect("valid");
         let steps: Vec<_> = options.steps.iter().map(ToString::to_string).collect();
-        let expected = [
-            "expect a: 1",
-            "send a: 2",
-            "send b: 3",
-            "expect b: 4",
-            "expect a: 5",
-            "send a: 6",
-        ];
+        let expected = ["expect a: 1", "send a: 2", "send b: 3", "expect b: 4", "expect a: 5", "send a: 6"];
         assert_eq!(steps, expected);
         assert_eq!(options.cpus, Some(4));
     }
 
     #[test]
     fn wrong_values_are_refused() {
-        for line in [
-            "--expect noname",
-            "--send a:\\q",
-            "--memory much",
-            "--timeout -1",
-            "--cpus 0",
-            "--gic 4",
-            "--expect a:(",
-        ] {
+        for line in
+            ["--expect noname", "--send a:\\q", "--memory much", "--timeout -1", "--cpus 0", "--gic 4", "--expect a:("]
+        {
             assert!(run(line).is_err(), "{line}");
         }
     }
 
     #[test]
     fn qemus_arguments_may_begin_with_a_hyphen() {
-        assert_eq!(
-            run("--qemu-arg -d --qemu-arg=int").expect("valid").qemu,
-            ["-d", "int"]
-        );
+        assert_eq!(run("--qemu-arg -d --qemu-arg=int").expect("valid").qemu, ["-d", "int"]);
     }
 }

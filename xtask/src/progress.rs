@@ -35,18 +35,12 @@ impl Step {
             bar.set_draw_target(indicatif::ProgressDrawTarget::hidden());
             eprintln!("{name} ...");
         } else {
-            let style =
-                ProgressStyle::with_template("{spinner} {prefix} {elapsed} {wide_msg:.dim}");
+            let style = ProgressStyle::with_template("{spinner} {prefix} {elapsed} {wide_msg:.dim}");
             bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
             bar.set_prefix(name.clone());
             bar.enable_steady_tick(Duration::from_millis(120));
         }
-        Self {
-            name,
-            bar,
-            started: Instant::now(),
-            finished: false,
-        }
+        Self { name, bar, started: Instant::now(), finished: false }
     }
 
     /// A function that shows what the step is doing now (its command's latest line), for use by other threads.
@@ -68,11 +62,7 @@ impl Step {
     fn finish(&mut self, how: &str) {
         self.finished = true;
         self.bar.finish_and_clear();
-        eprintln!(
-            "{} ... {how} ({:.1} s)",
-            self.name,
-            self.started.elapsed().as_secs_f32()
-        );
+        eprintln!("{} ... {how} ({:.1} s)", self.name, self.started.elapsed().as_secs_f32());
     }
 }
 

@@ -33,35 +33,12 @@ impl Machine {
     pub fn command(&self) -> Command {
         let mut command = tied("qemu-system-aarch64");
         let machine = format!("virt,virtualization=on,gic-version={}", self.gic);
-        command.args([
-            "-M",
-            &machine,
-            "-cpu",
-            "cortex-a72",
-            "-smp",
-            &self.cpus.to_string(),
-        ]);
+        command.args(["-M", &machine, "-cpu", "cortex-a72", "-smp", &self.cpus.to_string()]);
         command.args(["-m", &format!("{}M", self.memory.div_ceil(1 << 20))]);
-        command.args([
-            "-nodefaults",
-            "-no-reboot",
-            "-display",
-            "none",
-            "-monitor",
-            "none",
-        ]);
-        command.args([
-            "-chardev",
-            "stdio,id=console,signal=off",
-            "-serial",
-            "chardev:console",
-        ]);
+        command.args(["-nodefaults", "-no-reboot", "-display", "none", "-monitor", "none"]);
+        command.args(["-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console"]);
         command.args(["-semihosting-config", "enable=on,target=native"]);
-        command
-            .arg("-kernel")
-            .arg(&self.kernel)
-            .arg("-initrd")
-            .arg(&self.initrd);
+        command.arg("-kernel").arg(&self.kernel).arg("-initrd").arg(&self.initrd);
         command.args(["-append", &self.boot_arguments()]);
         if self.gdb {
             command.args(["-s", "-S"]);
@@ -71,11 +48,7 @@ impl Machine {
     }
 
     fn boot_arguments(&self) -> String {
-        let colour = if self.colour {
-            " tessera.colour=on"
-        } else {
-            ""
-        };
+        let colour = if self.colour { " tessera.colour=on" } else { "" };
         format!("tessera.exit=semihosting{colour}")
     }
 }
@@ -97,11 +70,7 @@ mod tests {
     use super::*;
 
     fn words(machine: &Machine) -> Vec<String> {
-        machine
-            .command()
-            .get_args()
-            .map(|word| word.to_string_lossy().into_owned())
-            .collect()
+        machine.command().get_args().map(|word| word.to_string_lossy().into_owned()).collect()
     }
 
     #[test]
@@ -117,9 +86,7 @@ mod tests {
             extra: vec!["-d".into(), "int".into()],
         };
         let line = words(&machine).join(" ");
-        assert!(
-            line.contains("-M virt,virtualization=on,gic-version=2 -cpu cortex-a72 -smp 3 -m 513M")
-        );
+        assert!(line.contains("-M virt,virtualization=on,gic-version=2 -cpu cortex-a72 -smp 3 -m 513M"));
         assert!(line.contains("-kernel /k -initrd /i -append tessera.exit=semihosting -d int"));
         machine.gdb = true;
         machine.colour = true;

@@ -56,8 +56,7 @@ fn directory() -> PathBuf {
 pub fn build() -> Result<()> {
     let folder = paths::guests().join("freertos");
     let file = folder.join("recipe.toml");
-    let text =
-        fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
+    let text = fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
     let recipe: Recipe = toml::from_str(&text).with_context(|| file.display().to_string())?;
     fs::create_dir_all(directory())?;
     let newest = newest(&folder)?;
@@ -69,9 +68,7 @@ pub fn build() -> Result<()> {
         }
         let step = Step::start(format!("Building {}", output.name));
         let mut compile = Command::new(&recipe.build.compiler);
-        compile
-            .args(arguments(&recipe.build, output, &program))
-            .current_dir(&folder);
+        compile.args(arguments(&recipe.build, output, &program)).current_dir(&folder);
         process::run(&step, &mut compile)?;
         step.done();
     }
@@ -85,16 +82,8 @@ fn arguments(build: &Build, output: &Output, program: &Path) -> Vec<String> {
     let includes = includes.flat_map(|folder| ["-I".to_owned(), folder.clone()]);
     let into = ["-o".to_owned(), program.display().to_string()];
     let sources = build.sources.iter().chain(&output.sources).cloned();
-    let all = build
-        .flags
-        .iter()
-        .cloned()
-        .chain(includes)
-        .chain(into)
-        .chain(sources);
-    all.chain(build.link.iter().cloned())
-        .map(|argument| argument.replace(KERNEL_VARIABLE, &kernel))
-        .collect()
+    let all = build.flags.iter().cloned().chain(includes).chain(into).chain(sources);
+    all.chain(build.link.iter().cloned()).map(|argument| argument.replace(KERNEL_VARIABLE, &kernel)).collect()
 }
 
 /// When the latest file in a folder was changed.
@@ -125,20 +114,11 @@ mod tests {
             sources: words(&["a.c", "${FREERTOS}/tasks.c"]),
             link: words(&["-static"]),
         };
-        let output = Output {
-            name: "x.elf".into(),
-            includes: words(&["gic"]),
-            sources: words(&["b.c"]),
-        };
-        let tasks = setup::freertos::kernel()
-            .join("tasks.c")
-            .display()
-            .to_string();
+        let output = Output { name: "x.elf".into(), includes: words(&["gic"]), sources: words(&["b.c"]) };
+        let tasks = setup::freertos::kernel().join("tasks.c").display().to_string();
         assert_eq!(
             arguments(&build, &output, Path::new("/x.elf")),
-            [
-                "-O2", "-I", ".", "-I", "gic", "-o", "/x.elf", "a.c", &tasks, "b.c", "-static"
-            ]
+            ["-O2", "-I", ".", "-I", "gic", "-o", "/x.elf", "a.c", &tasks, "b.c", "-static"]
         );
     }
 

@@ -23,10 +23,8 @@ pub fn path() -> PathBuf {
 pub fn build() -> Result<()> {
     let folder = paths::guests().join("linux");
     let file = folder.join("initramfs.list");
-    let list =
-        fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
-    let archive =
-        pack(&list, &folder, &linux::busybox()).with_context(|| file.display().to_string())?;
+    let list = fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
+    let archive = pack(&list, &folder, &linux::busybox()).with_context(|| file.display().to_string())?;
     fs::write(path(), archive).with_context(|| format!("cannot write {}", path().display()))
 }
 
@@ -41,9 +39,7 @@ fn pack(list: &str, folder: &Path, busybox: &Path) -> Result<Vec<u8>> {
                 BUSYBOX_VARIABLE => busybox.to_owned(),
                 _ => folder.join(location),
             };
-            archive
-                .take(&words, locate)
-                .with_context(|| format!("line {number}: {line}"))?;
+            archive.take(&words, locate).with_context(|| format!("line {number}: {line}"))?;
         }
     }
     Ok(newc::trailer(archive.bytes)?)
@@ -74,16 +70,9 @@ impl Archive {
                 self.add(entry, target.as_bytes())
             }
             ["nod", name, mode, user, group, kind, major, minor] => {
-                let kind = if kind == "b" {
-                    ModeFileType::Block
-                } else {
-                    ModeFileType::Char
-                };
+                let kind = if kind == "b" { ModeFileType::Block } else { ModeFileType::Char };
                 let entry = self.entry(name, kind, [mode, user, group])?;
-                self.add(
-                    entry.rdev_major(major.parse()?).rdev_minor(minor.parse()?),
-                    &[],
-                )
+                self.add(entry.rdev_major(major.parse()?).rdev_minor(minor.parse()?), &[])
             }
             _ => bail!("none of dir, file, slink, nod with their words"),
         }
@@ -92,12 +81,8 @@ impl Archive {
     fn entry(&mut self, name: &str, kind: ModeFileType, words: [&str; 3]) -> Result<Builder> {
         let [mode, user, group] = words;
         self.entries = self.entries.saturating_add(1);
-        let entry = Builder::new(name.trim_start_matches('/'))
-            .ino(self.entries)
-            .nlink(1);
-        let entry = entry
-            .mode(u32::from_str_radix(mode, 8)?)
-            .set_mode_file_type(kind);
+        let entry = Builder::new(name.trim_start_matches('/')).ino(self.entries).nlink(1);
+        let entry = entry.mode(u32::from_str_radix(mode, 8)?).set_mode_file_type(kind);
         Ok(entry.uid(user.parse()?).gid(group.parse()?))
     }
 
@@ -123,34 +108,20 @@ mod tests {
         fs::write(folder.path().join("bb"), "BUSYBOX").expect("written");
         let bytes = pack(LIST, folder.path(), &folder.path().join("bb")).expect("packed");
         let seen = entries(&bytes);
-        let find = |name: &str| {
-            seen.iter()
-                .find(|entry| entry.0.name() == name)
-                .expect(name)
-        };
-        assert_eq!(
-            (find("init").0.mode(), &*find("init").1),
-            (0o100_755, &b"#!init"[..])
-        );
+        let find = |name: &str| seen.iter().find(|entry| entry.0.name() == name).expect(name);
+        assert_eq!((find("init").0.mode(), &*find("init").1), (0o100_755, &b"#!init"[..]));
         assert_eq!((find("init").0.uid(), find("init").0.gid()), (1, 2));
         assert_eq!(find("bin/busybox").1, b"BUSYBOX");
-        assert_eq!(
-            (find("bin/sh").0.mode(), &*find("bin/sh").1),
-            (0o120_777, &b"busybox"[..])
-        );
+        assert_eq!((find("bin/sh").0.mode(), &*find("bin/sh").1), (0o120_777, &b"busybox"[..]));
         assert_eq!(find("bin").0.mode(), 0o040_755);
         let console = &find("dev/console").0;
-        assert_eq!(
-            (console.mode(), console.rdev_major(), console.rdev_minor()),
-            (0o020_600, 5, 1)
-        );
+        assert_eq!((console.mode(), console.rdev_major(), console.rdev_minor()), (0o020_600, 5, 1));
         assert_eq!(seen.len(), 5);
     }
 
     #[test]
     fn a_wrong_line_is_named() {
-        let error =
-            pack("\ndir /bin\n", Path::new("/"), Path::new("/")).expect_err("too few words");
+        let error = pack("\ndir /bin\n", Path::new("/"), Path::new("/")).expect_err("too few words");
         assert!(format!("{error:#}").contains("line 2: dir /bin"));
     }
 

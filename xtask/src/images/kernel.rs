@@ -12,9 +12,7 @@ const GZIP_MAGIC: (usize, &[u8]) = (0, &[0x1f, 0x8b]);
 const ZBOOT_MAGIC: (usize, &[u8]) = (4, b"zimg");
 
 fn has(image: &[u8], (offset, magic): (usize, &[u8])) -> bool {
-    image
-        .get(offset..)
-        .is_some_and(|rest| rest.starts_with(magic))
+    image.get(offset..).is_some_and(|rest| rest.starts_with(magic))
 }
 
 /// The raw Image in whatever the distribution's file is.
@@ -34,9 +32,7 @@ pub fn uncompressed(file: &[u8]) -> Result<Vec<u8>> {
 
 fn gunzip(packed: &[u8]) -> Result<Vec<u8>> {
     let mut image = Vec::new();
-    flate2::read::GzDecoder::new(packed)
-        .read_to_end(&mut image)
-        .context("broken gzip")?;
+    flate2::read::GzDecoder::new(packed).read_to_end(&mut image).context("broken gzip")?;
     Ok(image)
 }
 
@@ -45,12 +41,8 @@ fn unpack_zboot(file: &[u8]) -> Result<Vec<u8>> {
         let bytes = file.get(offset..offset.checked_add(4)?)?;
         usize::try_from(u32::from_le_bytes(bytes.try_into().ok()?)).ok()
     };
-    let range = word(8)
-        .zip(word(12))
-        .and_then(|(start, size)| Some(start..start.checked_add(size)?));
-    let payload = range
-        .and_then(|range| file.get(range))
-        .context("EFI zboot: payload beyond the file")?;
+    let range = word(8).zip(word(12)).and_then(|(start, size)| Some(start..start.checked_add(size)?));
+    let payload = range.and_then(|range| file.get(range)).context("EFI zboot: payload beyond the file")?;
     match file.get(24..).unwrap_or_default() {
         kind if kind.starts_with(b"gzip") => gunzip(payload),
         kind if kind.starts_with(b"zstd") => filter("zstd", payload),
@@ -62,13 +54,8 @@ fn unpack_zboot(file: &[u8]) -> Result<Vec<u8>> {
 /// Unpacks through a program of the system's.
 fn filter(program: &str, packed: &[u8]) -> Result<Vec<u8>> {
     let mut command = Command::new(program);
-    command
-        .arg("-dc")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped());
-    let mut child = command
-        .spawn()
-        .with_context(|| format!("{program} is needed to unpack the kernel"))?;
+    command.arg("-dc").stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = command.spawn().with_context(|| format!("{program} is needed to unpack the kernel"))?;
     let mut input = child.stdin.take().context("no pipe")?;
     let output = std::thread::scope(|scope| {
         scope.spawn(move || drop(input.write_all(packed)));
@@ -111,21 +98,12 @@ mod tests {
     fn each_packing_gives_the_same_image() {
         assert_eq!(uncompressed(&image()).expect("raw"), image());
         assert_eq!(uncompressed(&gzip(&image())).expect("gzip"), image());
-        assert_eq!(
-            uncompressed(&zboot(&gzip(&image()), b"gzip")).expect("zboot"),
-            image()
-        );
+        assert_eq!(uncompressed(&zboot(&gzip(&image()), b"gzip")).expect("zboot"), image());
     }
 
     #[test]
     fn what_is_no_kernel_is_refused() {
-        for file in [
-            vec![],
-            vec![0; 100],
-            gzip(b"hello"),
-            zboot(b"x", b"lzma"),
-            b"MZ\0\0zimg".to_vec(),
-        ] {
+        for file in [vec![], vec![0; 100], gzip(b"hello"), zboot(b"x", b"lzma"), b"MZ\0\0zimg".to_vec()] {
             assert!(uncompressed(&file).is_err());
         }
         let mut beyond = zboot(&gzip(&image()), b"gzip");

@@ -24,13 +24,7 @@ pub struct Images {
 
 impl ImageProvider for Images {
     fn names(&self) -> Vec<String> {
-        let fixed = [
-            "linux",
-            "initramfs",
-            "freertos",
-            "freertos-gicv2",
-            "freertos-gicv3",
-        ];
+        let fixed = ["linux", "initramfs", "freertos", "freertos-gicv2", "freertos-gicv3"];
         let guests = build::guest_names().unwrap_or_default();
         let guests = guests.into_iter().map(|name| format!("{GUEST}{name}"));
         fixed.into_iter().map(str::to_owned).chain(guests).collect()
@@ -48,9 +42,7 @@ impl ImageProvider for Images {
                 None => bail!("nothing of this name is built here"),
             },
         };
-        path.is_file()
-            .then_some(path)
-            .context("it has not been built")
+        path.is_file().then_some(path).context("it has not been built")
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::io::{Read, Write};
 use std::process::{Child, ChildStdin, Command, Stdio};
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -69,21 +69,14 @@ pub struct Session {
 impl Session {
     /// Starts the machine.
     pub fn start(command: &mut Command, guests: &[String]) -> Result<Self> {
-        command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        let mut child = command
-            .spawn()
-            .with_context(|| format!("cannot start {}", command.get_program().to_string_lossy()))?;
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child =
+            command.spawn().with_context(|| format!("cannot start {}", command.get_program().to_string_lossy()))?;
         let (sender, events) = mpsc::channel();
         if let Some(output) = child.stdout.take() {
             forward(output, sender.clone());
         }
-        let errors = child
-            .stderr
-            .take()
-            .map(|errors| std::thread::spawn(|| read_all(errors)));
+        let errors = child.stderr.take().map(|errors| std::thread::spawn(|| read_all(errors)));
         Ok(Self {
             input: child.stdin.take(),
             child,
@@ -102,9 +95,7 @@ impl Session {
 
     /// Carries the plan out; the console's bytes go to `sink` as they come.
     pub fn run(&mut self, mut plan: Plan, sink: &mut dyn FnMut(&[u8])) -> Result<Verdict> {
-        let end = plan
-            .limit
-            .and_then(|limit| Instant::now().checked_add(limit));
+        let end = plan.limit.and_then(|limit| Instant::now().checked_add(limit));
         loop {
             let wake = match plan.script.next(&self.demultiplexer, Instant::now()) {
                 Action::Send(bytes) => {
@@ -128,10 +119,7 @@ impl Session {
 
     /// What the machine wrote on its standard error; waits for it to end, so call it after [`Self::stop`].
     pub fn errors(&mut self) -> String {
-        self.errors
-            .take()
-            .and_then(|reader| reader.join().ok())
-            .unwrap_or_default()
+        self.errors.take().and_then(|reader| reader.join().ok()).unwrap_or_default()
     }
 
     /// Ends the machine if it still runs.
@@ -145,24 +133,11 @@ impl Session {
         match until {
             // The session holds a sender itself, so neither form can find the channel closed.
             None => self.events.recv().ok(),
-            Some(until) => {
-                match self
-                    .events
-                    .recv_timeout(until.saturating_duration_since(Instant::now()))
-                {
-                    Ok(event) => Some(event),
-                    Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => None,
-                }
-            }
+            Some(until) => self.events.recv_timeout(until.saturating_duration_since(Instant::now())).ok(),
         }
     }
 
-    fn take(
-        &mut self,
-        event: Event,
-        plan: &mut Plan,
-        sink: &mut dyn FnMut(&[u8]),
-    ) -> Result<Option<Verdict>> {
+    fn take(&mut self, event: Event, plan: &mut Plan, sink: &mut dyn FnMut(&[u8])) -> Result<Option<Verdict>> {
         match event {
             Event::Output(bytes) => {
                 sink(&bytes);
@@ -184,10 +159,7 @@ impl Session {
             return Ok(Verdict::Quit);
         }
         // What came last may have been what the last step waits for.
-        let done = matches!(
-            plan.script.next(&self.demultiplexer, Instant::now()),
-            Action::Done
-        );
+        let done = matches!(plan.script.next(&self.demultiplexer, Instant::now()), Action::Done);
         Ok(match waiting_for(plan).filter(|_| !done) {
             Some(step) => Verdict::EndedEarly(code, step),
             None => Verdict::Ended(code),
@@ -248,9 +220,7 @@ fn forward(mut output: impl Read + Send + 'static, sender: Sender<Event>) {
         let mut buffer = [0; 4096];
         loop {
             let event = match output.read(&mut buffer) {
-                Ok(count) if count > 0 => {
-                    Event::Output(buffer.get(..count).unwrap_or_default().to_vec())
-                }
+                Ok(count) if count > 0 => Event::Output(buffer.get(..count).unwrap_or_default().to_vec()),
                 Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
                 _ => Event::End,
             };

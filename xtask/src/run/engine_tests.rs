@@ -25,20 +25,13 @@ fn run(machine: &str, plan: Plan) -> (Verdict, String) {
     let mut shell = crate::qemu::tied("sh");
     let mut session = Session::start(shell.args(["-c", machine]), &guests()).expect("starts");
     let mut seen = Vec::new();
-    let verdict = session
-        .run(plan, &mut |bytes| seen.extend_from_slice(bytes))
-        .expect("runs");
+    let verdict = session.run(plan, &mut |bytes| seen.extend_from_slice(bytes)).expect("runs");
     (verdict, String::from_utf8(seen).expect("text"))
 }
 
 #[test]
 fn a_script_is_carried_out_and_the_machine_stopped() {
-    let steps = [
-        "expect linux:# $",
-        "send linux:one\\n",
-        "expect freertos:tick",
-        "expect linux:got",
-    ];
+    let steps = ["expect linux:# $", "send linux:one\\n", "expect freertos:tick", "expect linux:got"];
     let started = Instant::now();
     let (verdict, seen) = run(
         "printf '[linux] # '; read x; printf 'got %s\\r\\n[freertos] tick\\r\\n' \"$x\"; sleep 60",
@@ -52,25 +45,14 @@ fn a_script_is_carried_out_and_the_machine_stopped() {
 fn the_machines_own_end_gives_its_status() {
     assert_eq!(run("exit 7", plan(&[], false)).0, Verdict::Ended(Some(7)));
     let last = plan(&["expect linux:bye"], false);
-    assert_eq!(
-        run("printf '[linux] bye\\r\\n'", last).0,
-        Verdict::Ended(Some(0))
-    );
+    assert_eq!(run("printf '[linux] bye\\r\\n'", last).0, Verdict::Ended(Some(0)));
 }
 
 #[test]
 fn an_end_before_the_last_step_names_the_step() {
-    let (verdict, _) = run(
-        "printf '[linux] a\\r\\n'; exit 1",
-        plan(&["expect linux:a", "expect linux:b"], true),
-    );
-    let Verdict::EndedEarly(Some(1), step) = verdict else {
-        panic!("{verdict:?}")
-    };
-    assert!(
-        step.starts_with("step 2 of 2") && step.contains('b'),
-        "{step}"
-    );
+    let (verdict, _) = run("printf '[linux] a\\r\\n'; exit 1", plan(&["expect linux:a", "expect linux:b"], true));
+    let Verdict::EndedEarly(Some(1), step) = verdict else { panic!("{verdict:?}") };
+    assert!(step.starts_with("step 2 of 2") && step.contains('b'), "{step}");
 }
 
 #[test]
@@ -83,10 +65,7 @@ fn a_silent_machine_runs_into_the_limit() {
 
 #[test]
 fn anothers_output_does_not_match() {
-    let (verdict, _) = run(
-        "printf '[freertos] ready\\r\\n'",
-        plan(&["expect linux:ready"], true),
-    );
+    let (verdict, _) = run("printf '[freertos] ready\\r\\n'", plan(&["expect linux:ready"], true));
     assert!(matches!(verdict, Verdict::EndedEarly(..)));
 }
 
@@ -96,19 +75,11 @@ fn input_reaches_the_machine_and_quits_a_wedged_one() {
     let mut shell = crate::qemu::tied("sh");
     shell.args(["-c", "head -c 3; sleep 60"]);
     let mut session = Session::start(&mut shell, &guests()).expect("starts");
-    session
-        .sender()
-        .send(Event::Input(b"ab\x1d".to_vec()))
-        .expect("open");
-    session
-        .sender()
-        .send(Event::Input(b"q".to_vec()))
-        .expect("open");
+    session.sender().send(Event::Input(b"ab\x1d".to_vec())).expect("open");
+    session.sender().send(Event::Input(b"q".to_vec())).expect("open");
     let mut seen = Vec::new();
     let started = Instant::now();
-    let verdict = session
-        .run(plan, &mut |bytes| seen.extend_from_slice(bytes))
-        .expect("runs");
+    let verdict = session.run(plan, &mut |bytes| seen.extend_from_slice(bytes)).expect("runs");
     assert_eq!((verdict, &*seen), (Verdict::Quit, &b"ab\x1d"[..]));
     assert!(started.elapsed() >= QUIT_LIMIT);
 }
@@ -128,9 +99,7 @@ fn a_dropped_session_leaves_no_process() {
     let mut shell = crate::qemu::tied("sh");
     shell.args(["-c", "echo $$; exec sleep 60"]);
     let session = Session::start(&mut shell, &guests()).expect("starts");
-    let Ok(Event::Output(bytes)) = session.events.recv() else {
-        panic!("no output")
-    };
+    let Ok(Event::Output(bytes)) = session.events.recv() else { panic!("no output") };
     let process = String::from_utf8(bytes).expect("a number");
     let entry = std::path::Path::new("/proc").join(process.trim());
     assert!(entry.exists());

@@ -81,19 +81,11 @@ fn announce(prepared: &Prepared, hypervisor: &Hypervisor, interactive: bool) {
         );
     }
     if interactive {
-        eprintln!(
-            "Guests: {}. Ctrl-] h helps, Ctrl-] q quits.",
-            prepared.guests.join(", ")
-        );
+        eprintln!("Guests: {}. Ctrl-] h helps, Ctrl-] q quits.", prepared.guests.join(", "));
     }
 }
 
-fn execute(
-    options: &RunOptions,
-    prepared: &Prepared,
-    hypervisor: &Hypervisor,
-    interactive: bool,
-) -> Result<ExitCode> {
+fn execute(options: &RunOptions, prepared: &Prepared, hypervisor: &Hypervisor, interactive: bool) -> Result<ExitCode> {
     let plan = plan(options, &prepared.guests)?;
     let scripted = !plan.script.is_empty();
     let symbolizer = Symbolizer::new(&hypervisor.elf).ok();
@@ -114,15 +106,9 @@ fn execute(
 
 fn plan(options: &RunOptions, guests: &[String]) -> Result<Plan> {
     let script = Script::new(options.steps.clone(), guests)?;
-    let limit = options
-        .timeout
-        .or((!script.is_empty()).then_some(SCRIPT_LIMIT));
+    let limit = options.timeout.or((!script.is_empty()).then_some(SCRIPT_LIMIT));
     let stop_after_script = !script.is_empty();
-    Ok(Plan {
-        script,
-        stop_after_script,
-        limit,
-    })
+    Ok(Plan { script, stop_after_script, limit })
 }
 
 /// The exit status, and the reason of a failure on standard error.
@@ -131,17 +117,12 @@ fn conclude(verdict: &Verdict, scripted: bool, recorder: &Recorder) -> ExitCode 
         return ExitCode::SUCCESS;
     };
     if scripted {
-        eprintln!(
-            "\n--- the console's last lines ---\n{}\n---",
-            recorder.tail()
-        );
+        eprintln!("\n--- the console's last lines ---\n{}\n---", recorder.tail());
     }
     eprintln!("xtask: {reason}");
     match verdict {
         // As shells say it: 128 and the signal's number.
-        Verdict::Signalled(number) => {
-            ExitCode::from(u8::try_from(number.saturating_add(128)).unwrap_or(1))
-        }
+        Verdict::Signalled(number) => ExitCode::from(u8::try_from(number.saturating_add(128)).unwrap_or(1)),
         _ => ExitCode::FAILURE,
     }
 }
@@ -178,12 +159,7 @@ mod tests {
             failure(&early).expect("a failure"),
             "the machine was switched off before step 2 of 3: expect linux: x"
         );
-        for bad in [
-            Verdict::Ended(Some(1)),
-            Verdict::Ended(None),
-            Verdict::TimedOut(None),
-            Verdict::Signalled(15),
-        ] {
+        for bad in [Verdict::Ended(Some(1)), Verdict::Ended(None), Verdict::TimedOut(None), Verdict::Signalled(15)] {
             assert!(failure(&bad).is_some());
         }
     }

@@ -48,10 +48,7 @@ pub fn prepare(request: &Request, hypervisor: &Hypervisor) -> Result<Prepared> {
         gdb: false,
         extra: Vec::new(),
     };
-    Ok(Prepared {
-        machine,
-        guests: system.vms,
-    })
+    Ok(Prepared { machine, guests: system.vms })
 }
 
 /// Writes an archive under target/systems; what bears the name is always whole.
@@ -61,8 +58,7 @@ pub fn store(name: &str, archive: &[u8]) -> Result<PathBuf> {
     let path = folder.join(name).with_extension("cpio");
     let part = tempfile::NamedTempFile::new_in(&folder)?;
     fs::write(part.path(), archive)?;
-    part.persist(&path)
-        .with_context(|| format!("cannot write {}", path.display()))?;
+    part.persist(&path).with_context(|| format!("cannot write {}", path.display()))?;
     Ok(path)
 }
 
@@ -74,27 +70,16 @@ pub fn find_system(name: &str) -> Result<PathBuf> {
     let folder = paths::guests().join("systems");
     let path = folder.join(name).with_extension("toml");
     if !path.is_file() {
-        bail!(
-            "there is no system `{name}`; there are: {}; or give a FILE.toml",
-            systems(&folder).join(", ")
-        );
+        bail!("there is no system `{name}`; there are: {}; or give a FILE.toml", systems(&folder).join(", "));
     }
     Ok(path)
 }
 
 /// The names of the systems in a folder.
 fn systems(folder: &Path) -> Vec<String> {
-    let files = fs::read_dir(folder)
-        .into_iter()
-        .flatten()
-        .filter_map(|entry| Some(entry.ok()?.path()));
-    let tomls = files.filter(|path| {
-        path.extension()
-            .is_some_and(|extension| extension == "toml")
-    });
-    let mut names: Vec<_> = tomls
-        .filter_map(|path| Some(path.file_stem()?.to_string_lossy().into_owned()))
-        .collect();
+    let files = fs::read_dir(folder).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path()));
+    let tomls = files.filter(|path| path.extension().is_some_and(|extension| extension == "toml"));
+    let mut names: Vec<_> = tomls.filter_map(|path| Some(path.file_stem()?.to_string_lossy().into_owned())).collect();
     names.sort();
     names
 }
@@ -104,21 +89,15 @@ pub fn parse_memory(text: &str) -> Result<u64> {
     let (digits, shift) = match text
         .trim_end_matches("iB")
         .trim_end_matches('B')
-        .split_at_checked(
-            text.find(|c: char| !c.is_ascii_digit())
-                .unwrap_or(text.len()),
-        ) {
+        .split_at_checked(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()))
+    {
         Some((digits, "" | "M" | "m")) => (digits, 20),
         Some((digits, "K" | "k")) => (digits, 10),
         Some((digits, "G" | "g")) => (digits, 30),
         _ => bail!("`{text}` is no size: write it as 512M or 2G"),
     };
-    let count: u64 = digits
-        .parse()
-        .with_context(|| format!("`{text}` is no size: write it as 512M or 2G"))?;
-    let bytes = count
-        .checked_mul(1 << shift)
-        .filter(|bytes| *bytes <= 1 << 40);
+    let count: u64 = digits.parse().with_context(|| format!("`{text}` is no size: write it as 512M or 2G"))?;
+    let bytes = count.checked_mul(1 << shift).filter(|bytes| *bytes <= 1 << 40);
     let bytes = bytes.with_context(|| format!("`{text}` is too much"))?;
     ensure!(bytes >= 1 << 20, "`{text}` is less than 1M");
     Ok(bytes)
@@ -130,42 +109,20 @@ mod tests {
 
     #[test]
     fn sizes_are_read_with_their_units() {
-        for (text, bytes) in [
-            ("512M", 512 << 20),
-            ("2G", 2 << 30),
-            ("2048K", 2 << 20),
-            ("64", 64 << 20),
-            ("1GiB", 1 << 30),
-        ] {
+        for (text, bytes) in
+            [("512M", 512 << 20), ("2G", 2 << 30), ("2048K", 2 << 20), ("64", 64 << 20), ("1GiB", 1 << 30)]
+        {
             assert_eq!(parse_memory(text).expect(text), bytes, "{text}");
         }
-        for wrong in [
-            "",
-            "M",
-            "-1",
-            "1.5G",
-            "12Q",
-            "99999999999999999999",
-            "99999999G",
-            "0",
-            "12K",
-        ] {
+        for wrong in ["", "M", "-1", "1.5G", "12Q", "99999999999999999999", "99999999G", "0", "12K"] {
             assert!(parse_memory(wrong).is_err(), "{wrong}");
         }
     }
 
     #[test]
     fn a_system_is_a_file_or_a_name_and_an_unknown_name_lists_the_known() {
-        assert_eq!(
-            find_system("/x/mine.toml").expect("a path"),
-            Path::new("/x/mine.toml")
-        );
-        assert!(
-            find_system("no-such-system")
-                .expect_err("unknown")
-                .to_string()
-                .contains("there are:")
-        );
+        assert_eq!(find_system("/x/mine.toml").expect("a path"), Path::new("/x/mine.toml"));
+        assert!(find_system("no-such-system").expect_err("unknown").to_string().contains("there are:"));
     }
 
     #[test]

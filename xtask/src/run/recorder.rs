@@ -24,16 +24,9 @@ pub struct Recorder {
 impl Recorder {
     /// `echo` prints everything as it comes; a log file, if named, gets the same.
     pub fn new(symbolizer: Option<Symbolizer>, echo: bool, log: Option<&Path>) -> Result<Self> {
-        let create = |path: &Path| {
-            File::create(path).with_context(|| format!("cannot write {}", path.display()))
-        };
+        let create = |path: &Path| File::create(path).with_context(|| format!("cannot write {}", path.display()));
         let log = log.map(create).transpose()?;
-        Ok(Self {
-            symbolizer,
-            echo,
-            log,
-            tail: Tail::default(),
-        })
+        Ok(Self { symbolizer, echo, log, tail: Tail::default() })
     }
 
     /// Takes the next bytes.
@@ -96,10 +89,7 @@ impl Tail {
 
 /// A line without escape sequences' first byte and other control characters: it is shown on another terminal.
 fn plain(line: &[u8]) -> String {
-    String::from_utf8_lossy(line)
-        .chars()
-        .filter(|c| !c.is_control() || *c == '\t')
-        .collect()
+    String::from_utf8_lossy(line).chars().filter(|c| !c.is_control() || *c == '\t').collect()
 }
 
 #[cfg(test)]
@@ -114,10 +104,7 @@ mod tests {
         }
         tail.take(b"\x1b[1mprompt");
         let text = tail.text();
-        assert!(
-            text.starts_with("line 60\n") && text.ends_with("line 99\n[1mprompt"),
-            "{text}"
-        );
+        assert!(text.starts_with("line 60\n") && text.ends_with("line 99\n[1mprompt"), "{text}");
     }
 
     #[test]

@@ -18,12 +18,9 @@ pub struct Symbolizer {
 impl Symbolizer {
     /// With the symbols of the hypervisor's ELF, which is linked at address 0.
     pub fn new(elf: &Path) -> Result<Self> {
-        let symbols = addr2line::Loader::new(elf)
-            .map_err(|error| anyhow!("no symbols in {}: {error}", elf.display()))?;
-        Ok(Self {
-            symbols: Some(symbols),
-            line: Vec::new(),
-        })
+        let symbols =
+            addr2line::Loader::new(elf).map_err(|error| anyhow!("no symbols in {}: {error}", elf.display()))?;
+        Ok(Self { symbols: Some(symbols), line: Vec::new() })
     }
 
     /// The bytes with names added where a line of a backtrace ends.
@@ -43,14 +40,8 @@ impl Symbolizer {
 
     fn name_of_line(&self) -> Option<String> {
         let address = address(&self.line)?;
-        let name = self
-            .symbols
-            .as_ref()
-            .and_then(|symbols| name(symbols, address));
-        Some(format!(
-            " {}",
-            name.unwrap_or_else(|| "(unknown)".to_owned())
-        ))
+        let name = self.symbols.as_ref().and_then(|symbols| name(symbols, address));
+        Some(format!(" {}", name.unwrap_or_else(|| "(unknown)".to_owned())))
     }
 }
 
@@ -58,9 +49,7 @@ impl Symbolizer {
 fn address(line: &[u8]) -> Option<u64> {
     let line = std::str::from_utf8(line).ok()?;
     let (_, rest) = line.split_once(MARK)?;
-    let end = rest
-        .find(|c: char| !c.is_ascii_hexdigit())
-        .unwrap_or(rest.len());
+    let end = rest.find(|c: char| !c.is_ascii_hexdigit()).unwrap_or(rest.len());
     u64::from_str_radix(rest.get(..end)?, 16).ok()
 }
 
@@ -69,21 +58,10 @@ fn name(symbols: &addr2line::Loader, address: u64) -> Option<String> {
     let mut frames = symbols.find_frames(address).ok()?;
     let mut names = Vec::new();
     while let Ok(Some(frame)) = frames.next() {
-        let function = frame
-            .function
-            .and_then(|function| Some(function.demangle().ok()?.into_owned()));
-        let place = frame.location.and_then(|location| {
-            Some(format!(
-                " ({}:{})",
-                location.file?,
-                location.line.unwrap_or(0)
-            ))
-        });
-        names.push(format!(
-            "{}{}",
-            function.unwrap_or_default(),
-            place.unwrap_or_default()
-        ));
+        let function = frame.function.and_then(|function| Some(function.demangle().ok()?.into_owned()));
+        let place =
+            frame.location.and_then(|location| Some(format!(" ({}:{})", location.file?, location.line.unwrap_or(0))));
+        names.push(format!("{}{}", function.unwrap_or_default(), place.unwrap_or_default()));
     }
     if names.is_empty() {
         names.push(symbols.find_symbol(address)?.to_owned());
@@ -98,10 +76,7 @@ mod tests {
     #[test]
     fn only_lines_of_a_backtrace_have_an_address() {
         assert_eq!(address(b"[tessera] backtrace: 0x1a2c"), Some(0x1a2c));
-        assert_eq!(
-            address(b"\x1b[31m[tessera]\x1b[0m backtrace: 0x10\x1b[0m"),
-            Some(0x10)
-        );
+        assert_eq!(address(b"\x1b[31m[tessera]\x1b[0m backtrace: 0x10\x1b[0m"), Some(0x10));
         assert_eq!(address(b"backtrace: 0x"), None);
         assert_eq!(address(b"image at 0x40200000"), None);
         assert_eq!(address(b"backtrace: 0x11112222333344445"), None);
@@ -109,16 +84,10 @@ mod tests {
 
     #[test]
     fn bytes_pass_at_once_and_unchanged_but_for_the_names() {
-        let mut symbolizer = Symbolizer {
-            symbols: None,
-            line: Vec::new(),
-        };
+        let mut symbolizer = Symbolizer { symbols: None, line: Vec::new() };
         assert_eq!(symbolizer.filter(b"[linux] # "), b"[linux] # ");
         assert_eq!(symbolizer.filter(b"ls\r\nbackt"), b"ls\r\nbackt");
-        assert_eq!(
-            symbolizer.filter(b"race: 0x4\r\n"),
-            b"race: 0x4 (unknown)\r\n"
-        );
+        assert_eq!(symbolizer.filter(b"race: 0x4\r\n"), b"race: 0x4 (unknown)\r\n");
     }
 
     #[inline(never)]
@@ -137,18 +106,10 @@ mod tests {
         let parsed = object::File::parse(&*file).expect("ELF");
         let is_marker = |name: &str| name.contains("symbols") && name.contains("marker");
         let mut functions = parsed.symbols();
-        let function = functions
-            .find(|symbol| symbol.name().is_ok_and(is_marker))
-            .expect("a symbol");
+        let function = functions.find(|symbol| symbol.name().is_ok_and(is_marker)).expect("a symbol");
         let name = name(&symbols, function.address()).expect("a name");
-        assert!(
-            name.contains("tests::marker (") && name.contains("symbols.rs:"),
-            "{name}"
-        );
-        let shown = name
-            .rsplit(':')
-            .next()
-            .and_then(|rest| rest.trim_end_matches(')').parse().ok());
+        assert!(name.contains("tests::marker (") && name.contains("symbols.rs:"), "{name}");
+        let shown = name.rsplit(':').next().and_then(|rest| rest.trim_end_matches(')').parse().ok());
         let shown: u32 = shown.expect("a line");
         assert!(shown.abs_diff(line) <= 2, "{name}, not {line}");
     }

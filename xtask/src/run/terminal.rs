@@ -24,8 +24,7 @@ pub struct RawMode(());
 impl RawMode {
     /// Switches the terminal.
     pub fn enter() -> Result<Self> {
-        let modes =
-            termios::tcgetattr(std::io::stdin()).context("cannot read the terminal's modes")?;
+        let modes = termios::tcgetattr(std::io::stdin()).context("cannot read the terminal's modes")?;
         let mut raw = modes.clone();
         raw.make_raw();
         if let Ok(mut saved) = SAVED.lock() {
@@ -52,11 +51,7 @@ fn restore() {
     let saved = SAVED.lock().ok().and_then(|mut saved| saved.take());
     if let Some(modes) = saved {
         // Nobody is left to tell if it fails.
-        drop(termios::tcsetattr(
-            std::io::stdin(),
-            OptionalActions::Drain,
-            &modes,
-        ));
+        let _ = termios::tcsetattr(std::io::stdin(), OptionalActions::Drain, &modes);
     }
 }
 

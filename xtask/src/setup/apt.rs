@@ -39,20 +39,13 @@ impl Apt {
     /// Prepares the private directories and sources, and fetches the package lists.
     pub fn prepare(step: &Step, system: &System, purpose: Use) -> Result<Self> {
         let sources = sources(system, purpose)?;
-        let name = if purpose == Use::Host {
-            "host"
-        } else {
-            "guests"
-        };
+        let name = if purpose == Use::Host { "host" } else { "guests" };
         let directory = paths::cache().join("apt").join(name);
         for part in ["lists/partial", "archives/partial", "sources.d"] {
             fs::create_dir_all(directory.join(part))?;
         }
         fs::write(directory.join("sources.list"), sources)?;
-        let apt = Self {
-            options: options(&directory, purpose),
-            directory,
-        };
+        let apt = Self { options: options(&directory, purpose), directory };
         // One unreachable source is no reason to stop: what is then missing fails by name.
         if let Err(error) = process::run(step, apt.command("apt-get").arg("update")) {
             step.shown()(&error.to_string());
@@ -63,19 +56,14 @@ impl Apt {
     /// `apt-get` or `apt-cache` on the private state.
     pub fn command(&self, program: &str) -> Command {
         let mut command = Command::new(program);
-        command
-            .args(&self.options)
-            .env("DEBIAN_FRONTEND", "noninteractive")
-            .env("LC_ALL", "C");
+        command.args(&self.options).env("DEBIAN_FRONTEND", "noninteractive").env("LC_ALL", "C");
         command
     }
 
     /// The version that would be installed, from `release` if given.
     pub fn candidate(&self, package: &str) -> Option<String> {
         let policy = process::output(self.command("apt-cache").args(["policy", package])).ok()?;
-        let version = policy
-            .lines()
-            .find_map(|line| line.trim().strip_prefix("Candidate: "))?;
+        let version = policy.lines().find_map(|line| line.trim().strip_prefix("Candidate: "))?;
         (version != "(none)").then(|| version.to_owned())
     }
 
@@ -94,10 +82,7 @@ impl Apt {
     pub fn unpack(&self, step: &Step, packages: &[&str], into: &std::path::Path) -> Result<()> {
         let downloads = tempfile::tempdir_in(&self.directory)?;
         let mut download = self.command("apt-get");
-        download
-            .arg("download")
-            .args(packages)
-            .current_dir(downloads.path());
+        download.arg("download").args(packages).current_dir(downloads.path());
         process::run(step, &mut download)?;
         fs::create_dir_all(into)?;
         for entry in fs::read_dir(downloads.path())? {
@@ -129,10 +114,7 @@ fn options(directory: &std::path::Path, purpose: Use) -> Vec<String> {
         settings.push("APT::Architectures=arm64".to_owned());
         settings.push("Dir::State::status=/dev/null".to_owned());
     }
-    settings
-        .into_iter()
-        .flat_map(|setting| ["-o".to_owned(), setting])
-        .collect()
+    settings.into_iter().flat_map(|setting| ["-o".to_owned(), setting]).collect()
 }
 
 /// The same command as root: itself, or through sudo; else an error that shows what to type.
@@ -141,10 +123,7 @@ fn as_root(command: Command) -> Result<Command> {
         return Ok(command);
     }
     if process::find("sudo").is_none() {
-        bail!(
-            "packages are missing; as root, run:\n  {}",
-            process::describe(&command)
-        );
+        bail!("packages are missing; as root, run:\n  {}", process::describe(&command));
     }
     let mut sudo = Command::new("sudo");
     if !std::io::stdin().is_terminal() {
@@ -173,10 +152,7 @@ fn sources(system: &System, purpose: Use) -> Result<String> {
         sources.extend(backports(&sources, release));
     }
     if sources.is_empty() {
-        bail!(
-            "apt knows no source of {} {release}: see `apt-get indextargets`",
-            system.id
-        );
+        bail!("apt knows no source of {} {release}: see `apt-get indextargets`", system.id);
     }
     Ok(sources.iter().map(line).collect())
 }
@@ -184,22 +160,14 @@ fn sources(system: &System, purpose: Use) -> Result<String> {
 /// The release's own sources among the user's (`apt-get indextargets`, one `|`-separated line each).
 fn own_sources(targets: &str, release: &str) -> BTreeSet<Source> {
     let parts = ["", "-updates", "-security", "/updates"];
-    let is_own = |name: &str| {
-        [release, "stable"]
-            .iter()
-            .any(|base| parts.iter().any(|part| name == format!("{base}{part}")))
-    };
-    let distributor =
-        |origin: &str| origin.starts_with('$') || ["", "Debian", "Ubuntu"].contains(&origin);
-    let fields = targets
-        .lines()
-        .map(|line| line.split('|').collect::<Vec<_>>());
+    let is_own =
+        |name: &str| [release, "stable"].iter().any(|base| parts.iter().any(|part| name == format!("{base}{part}")));
+    let distributor = |origin: &str| origin.starts_with('$') || ["", "Debian", "Ubuntu"].contains(&origin);
+    let fields = targets.lines().map(|line| line.split('|').collect::<Vec<_>>());
     fields
         .filter_map(|fields| match fields[..] {
             [site, name, component, origin, "Packages"]
-                if is_own(name)
-                    && distributor(origin)
-                    && ["main", "universe"].contains(&component) =>
+                if is_own(name) && distributor(origin) && ["main", "universe"].contains(&component) =>
             {
                 Some((site.to_owned(), name.to_owned(), component.to_owned()))
             }
@@ -212,11 +180,7 @@ fn own_sources(targets: &str, release: &str) -> BTreeSet<Source> {
 fn backports(sources: &BTreeSet<Source>, release: &str) -> Option<Source> {
     let itself = |source: &&Source| source.1 == release || source.1 == "stable";
     let (site, _, component) = sources.iter().find(itself)?;
-    Some((
-        site.clone(),
-        format!("{release}-backports"),
-        component.clone(),
-    ))
+    Some((site.clone(), format!("{release}-backports"), component.clone()))
 }
 
 fn debian_elsewhere() -> Result<BTreeSet<Source>> {
@@ -227,11 +191,7 @@ fn debian_elsewhere() -> Result<BTreeSet<Source>> {
 }
 
 fn line((site, release, component): &Source) -> String {
-    let distributor = if component == "universe" || site.contains("ubuntu") {
-        "ubuntu"
-    } else {
-        "debian"
-    };
+    let distributor = if component == "universe" || site.contains("ubuntu") { "ubuntu" } else { "debian" };
     let keyring = format!("/usr/share/keyrings/{distributor}-archive-keyring.gpg");
     let option = match std::path::Path::new(&keyring).exists() {
         true => format!("[signed-by={keyring}] "),
@@ -256,10 +216,7 @@ mod tests {
     #[test]
     fn only_the_distributions_own_sources_are_taken() {
         let sources = own_sources(TARGETS, "bookworm");
-        let releases: Vec<_> = sources
-            .iter()
-            .map(|source| (&*source.0, &*source.1))
-            .collect();
+        let releases: Vec<_> = sources.iter().map(|source| (&*source.0, &*source.1)).collect();
         assert_eq!(
             releases,
             [
@@ -273,11 +230,7 @@ mod tests {
     #[test]
     fn backports_come_from_where_the_release_comes_from() {
         let sources = own_sources(TARGETS, "bookworm");
-        let expected = (
-            "scheme:/debian".into(),
-            "bookworm-backports".into(),
-            "main".into(),
-        );
+        let expected = ("scheme:/debian".into(), "bookworm-backports".into(), "main".into());
         assert_eq!(backports(&sources, "bookworm"), Some(expected));
         assert_eq!(backports(&BTreeSet::new(), "bookworm"), None);
     }

@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
@@ -41,13 +40,7 @@ pub fn ensure() -> Result<()> {
     fs::write(directory.join("src/lib.rs"), "")?;
     // Vendored beside its place and then moved: what bears the name is always whole.
     let part = directory.join("part");
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    process::run(
-        &step,
-        Command::new(cargo)
-            .args(["vendor", "part"])
-            .current_dir(&directory),
-    )?;
+    process::run(&step, process::host_cargo("vendor").arg("part").current_dir(&directory))?;
     let vendor = directory.join("vendor");
     drop(fs::remove_dir_all(&vendor));
     fs::rename(&part, &vendor).with_context(|| format!("cannot move {}", part.display()))?;

@@ -68,34 +68,21 @@ fn versioned_kernel(apt: &Apt) -> Result<String> {
 }
 
 fn parse_depends(depends: &str) -> Option<String> {
-    let names = depends
-        .lines()
-        .filter_map(|line| line.trim().strip_prefix("Depends: "));
-    names
-        .map(str::trim)
-        .find(|name| name.starts_with("linux-image-"))
-        .map(str::to_owned)
+    let names = depends.lines().filter_map(|line| line.trim().strip_prefix("Depends: "));
+    names.map(str::trim).find(|name| name.starts_with("linux-image-")).map(str::to_owned)
 }
 
 fn find_kernel(root: &Path) -> Result<PathBuf> {
     let boot = root.join("boot");
     let files = fs::read_dir(&boot).with_context(|| format!("no {}", boot.display()))?;
     let mut names = files.filter_map(|entry| Some(entry.ok()?.path()));
-    let is_kernel = |path: &PathBuf| {
-        path.file_name()
-            .is_some_and(|name| name.to_string_lossy().starts_with("vmlinuz"))
-    };
-    names
-        .find(is_kernel)
-        .context("the kernel's package holds no boot/vmlinuz")
+    let is_kernel = |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("vmlinuz"));
+    names.find(is_kernel).context("the kernel's package holds no boot/vmlinuz")
 }
 
 fn find_busybox(root: &Path) -> Result<PathBuf> {
     let places = ["bin/busybox", "usr/bin/busybox"].map(|place| root.join(place));
-    places
-        .into_iter()
-        .find(|place| place.is_file())
-        .context("no busybox in busybox-static")
+    places.into_iter().find(|place| place.is_file()).context("no busybox in busybox-static")
 }
 
 fn by_hand() -> String {
@@ -116,10 +103,7 @@ mod tests {
     #[test]
     fn the_versioned_kernel_is_found_among_what_is_depended_on() {
         let depends = "linux-image-cloud-arm64\n  Depends: kmod\n  Depends: linux-image-6.1.0-40-cloud-arm64\n";
-        assert_eq!(
-            parse_depends(depends).as_deref(),
-            Some("linux-image-6.1.0-40-cloud-arm64")
-        );
+        assert_eq!(parse_depends(depends).as_deref(), Some("linux-image-6.1.0-40-cloud-arm64"));
         assert_eq!(parse_depends("linux-image-cloud-arm64\n"), None);
     }
 }

@@ -21,40 +21,19 @@ struct Tool {
     by_hand: &'static str,
 }
 
-const QEMU: Tool = Tool {
-    package: "qemu-system-arm",
-    by_hand: "qemu-system-aarch64, version 8 or newer",
-};
+const QEMU: Tool = Tool { package: "qemu-system-arm", by_hand: "qemu-system-aarch64, version 8 or newer" };
 const CROSS_COMPILER: Tool = Tool {
     package: "gcc-aarch64-linux-gnu",
     by_hand: "aarch64-linux-gnu-gcc (a C cross compiler for arm64, version 10 or newer)",
 };
-const LINKER: Tool = Tool {
-    package: "lld",
-    by_hand: "ld.lld, version 14 or newer",
-};
+const LINKER: Tool = Tool { package: "lld", by_hand: "ld.lld, version 14 or newer" };
 const DEBIAN_RUST: [Tool; 4] = [
-    Tool {
-        package: "rustc-web",
-        by_hand: "rustup with the target aarch64-unknown-none-softfloat",
-    },
-    Tool {
-        package: "cargo-web",
-        by_hand: "cargo",
-    },
-    Tool {
-        package: "rust-web-src",
-        by_hand: "the sources of Rust's core library",
-    },
-    Tool {
-        package: "rust-web-clippy",
-        by_hand: "cargo clippy",
-    },
+    Tool { package: "rustc-web", by_hand: "rustup with the target aarch64-unknown-none-softfloat" },
+    Tool { package: "cargo-web", by_hand: "cargo" },
+    Tool { package: "rust-web-src", by_hand: "the sources of Rust's core library" },
+    Tool { package: "rust-web-clippy", by_hand: "cargo clippy" },
 ];
-const FORMATTER: Tool = Tool {
-    package: "rustfmt-web",
-    by_hand: "cargo fmt",
-};
+const FORMATTER: Tool = Tool { package: "rustfmt-web", by_hand: "cargo fmt" };
 
 /// Installs the tools that are missing; does nothing, quickly, when none is.
 pub fn ensure(toolchain: &Toolchain) -> Result<()> {
@@ -84,9 +63,7 @@ fn install(step: &Step, system: &System, missing: &[Tool]) -> Result<()> {
         apt.install(step, &packages, None)?;
     }
     if !qemu.is_empty() {
-        let own = apt
-            .candidate(QEMU.package)
-            .and_then(|version| major(&version));
+        let own = apt.candidate(QEMU.package).and_then(|version| major(&version));
         let backports = format!("{}-backports", system.codename);
         let is_old = own.is_none_or(|version| version < OLDEST_QEMU);
         let release = (is_old && system.is_debian()).then_some(&*backports);
@@ -119,10 +96,7 @@ fn missing_rust() -> Vec<Tool> {
         program => Path::new("/usr/bin").join(program).exists(),
     });
     let pairs = DEBIAN_RUST.into_iter().zip(files);
-    let mut missing: Vec<_> = pairs
-        .filter(|(_, there)| !there)
-        .map(|(tool, _)| tool)
-        .collect();
+    let mut missing: Vec<_> = pairs.filter(|(_, there)| !there).map(|(tool, _)| tool).collect();
     if process::find("cargo-fmt").is_none() {
         missing.push(FORMATTER);
     }
@@ -134,29 +108,19 @@ fn has_qemu() -> bool {
         return false;
     }
     let version = process::output(Command::new("qemu-system-aarch64").arg("--version"));
-    let major = version.ok().and_then(|text| {
-        text.split_once("version ")
-            .and_then(|(_, version)| major(version))
-    });
+    let major = version.ok().and_then(|text| text.split_once("version ").and_then(|(_, version)| major(version)));
     major.is_some_and(|major| major >= OLDEST_QEMU)
 }
 
 /// The first number of a version, after Debian's epoch (`1:10.0.2+ds-2` is 10).
 fn major(version: &str) -> Option<u32> {
-    let version = version
-        .split_once(':')
-        .map_or(version, |(_, version)| version);
-    let digits = version
-        .find(|c: char| !c.is_ascii_digit())
-        .unwrap_or(version.len());
+    let version = version.split_once(':').map_or(version, |(_, version)| version);
+    let digits = version.find(|c: char| !c.is_ascii_digit()).unwrap_or(version.len());
     version.get(..digits)?.parse().ok()
 }
 
 fn by_hand(missing: &[Tool]) -> String {
-    let lines = missing
-        .iter()
-        .map(|tool| format!("  - {}", tool.by_hand))
-        .collect::<Vec<_>>();
+    let lines = missing.iter().map(|tool| format!("  - {}", tool.by_hand)).collect::<Vec<_>>();
     format!(
         "these tools are missing or too old, and only Debian's package manager is known here:\n{}\n\
          Install them so that they are found on PATH, then run this again.",

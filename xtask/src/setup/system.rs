@@ -19,23 +19,16 @@ pub struct System {
 impl System {
     /// Reads the running system's `os-release`.
     pub fn read() -> Self {
-        let text = fs::read_to_string("/etc/os-release")
-            .or_else(|_| fs::read_to_string("/usr/lib/os-release"));
+        let text = fs::read_to_string("/etc/os-release").or_else(|_| fs::read_to_string("/usr/lib/os-release"));
         Self::parse(&text.unwrap_or_default())
     }
 
     fn parse(text: &str) -> Self {
         let unquote = |value: &str| value.trim().trim_matches(['"', '\'']).to_owned();
         let pairs = text.lines().filter_map(|line| line.split_once('='));
-        let fields: HashMap<_, _> = pairs
-            .map(|(key, value)| (key.trim(), unquote(value)))
-            .collect();
+        let fields: HashMap<_, _> = pairs.map(|(key, value)| (key.trim(), unquote(value))).collect();
         let field = |key: &str| fields.get(key).cloned().unwrap_or_default();
-        Self {
-            id: field("ID"),
-            id_like: field("ID_LIKE"),
-            codename: field("VERSION_CODENAME"),
-        }
+        Self { id: field("ID"), id_like: field("ID_LIKE"), codename: field("VERSION_CODENAME") }
     }
 
     /// Debian itself.
@@ -56,16 +49,8 @@ mod tests {
 
     #[test]
     fn os_release_is_read_with_and_without_quotes() {
-        let system =
-            System::parse("NAME=\"X\"\nID=ubuntu\nID_LIKE='debian'\nVERSION_CODENAME=\"noble\"\n");
-        assert_eq!(
-            system,
-            System {
-                id: "ubuntu".into(),
-                id_like: "debian".into(),
-                codename: "noble".into()
-            }
-        );
+        let system = System::parse("NAME=\"X\"\nID=ubuntu\nID_LIKE='debian'\nVERSION_CODENAME=\"noble\"\n");
+        assert_eq!(system, System { id: "ubuntu".into(), id_like: "debian".into(), codename: "noble".into() });
         assert!(!system.is_debian());
     }
 

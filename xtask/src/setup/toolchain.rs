@@ -47,9 +47,7 @@ pub enum Toolchain {
 pub fn choose(choice: Choice) -> Result<Toolchain> {
     let note = paths::cache().join("toolchain");
     if choice == Choice::Auto
-        && let Some(chosen) = fs::read_to_string(&note)
-            .ok()
-            .and_then(|text| Toolchain::parse(&text))
+        && let Some(chosen) = fs::read_to_string(&note).ok().and_then(|text| Toolchain::parse(&text))
         && chosen.is_usable()
     {
         return Ok(chosen);
@@ -66,17 +64,10 @@ pub fn choose(choice: Choice) -> Result<Toolchain> {
 /// rustup's active toolchain with the target added.
 fn from_rustup() -> Result<Toolchain> {
     let active = process::output(Command::new("rustup").args(["show", "active-toolchain"]))?;
-    let name = active
-        .split_whitespace()
-        .next()
-        .context("rustup has no toolchain")?
-        .to_owned();
+    let name = active.split_whitespace().next().context("rustup has no toolchain")?.to_owned();
     let mut print = Command::new("rustup");
     let sysroot = process::output(print.args(["run", &name, "rustc", "--print", "sysroot"]))?;
-    let toolchain = Toolchain::Rustup {
-        name: name.clone(),
-        sysroot: sysroot.trim().into(),
-    };
+    let toolchain = Toolchain::Rustup { name: name.clone(), sysroot: sysroot.trim().into() };
     if !toolchain.is_usable() {
         add_target(&name)?;
     }
@@ -86,8 +77,7 @@ fn from_rustup() -> Result<Toolchain> {
 fn add_target(name: &str) -> Result<()> {
     let step = Step::start(format!("Adding Rust's target {TARGET} with rustup"));
     let mut add = Command::new("rustup");
-    add.args(["target", "add", "--toolchain", name, TARGET])
-        .env("RUSTUP_MAX_RETRIES", "1");
+    add.args(["target", "add", "--toolchain", name, TARGET]).env("RUSTUP_MAX_RETRIES", "1");
     match process::run_within(&step, &mut add, RUSTUP_LIMIT) {
         Ok(()) => {
             step.done();
@@ -104,10 +94,7 @@ impl Toolchain {
     fn parse(text: &str) -> Option<Self> {
         match text.lines().collect::<Vec<_>>()[..] {
             ["debian"] => Some(Self::Debian),
-            ["rustup", name, sysroot] => Some(Self::Rustup {
-                name: name.to_owned(),
-                sysroot: sysroot.into(),
-            }),
+            ["rustup", name, sysroot] => Some(Self::Rustup { name: name.to_owned(), sysroot: sysroot.into() }),
             _ => None,
         }
     }
@@ -147,13 +134,7 @@ impl Toolchain {
             Self::Debian => debian_cargo(subcommand),
         };
         // Left by the cargo (of perhaps another toolchain) that started this program.
-        for variable in [
-            "CARGO",
-            "RUSTUP_TOOLCHAIN",
-            "RUSTC_WRAPPER",
-            "CARGO_ENCODED_RUSTFLAGS",
-            "RUSTFLAGS",
-        ] {
+        for variable in ["CARGO", "RUSTUP_TOOLCHAIN", "RUSTC_WRAPPER", "CARGO_ENCODED_RUSTFLAGS", "RUSTFLAGS"] {
             command.env_remove(variable);
         }
         if matches!(self, Self::Debian) {
@@ -166,12 +147,8 @@ impl Toolchain {
 
     /// cargo's arguments that select the target.
     pub fn target_arguments(&self) -> &'static [&'static str] {
-        const WITH_CORE: [&str; 4] = [
-            "--target",
-            TARGET,
-            "-Zbuild-std=core,alloc",
-            "-Zbuild-std-features=compiler-builtins-mem",
-        ];
+        const WITH_CORE: [&str; 4] =
+            ["--target", TARGET, "-Zbuild-std=core,alloc", "-Zbuild-std-features=compiler-builtins-mem"];
         match self {
             Self::Rustup { .. } => &WITH_CORE[..2],
             Self::Debian => &WITH_CORE,
@@ -188,14 +165,9 @@ fn debian_cargo(subcommand: &str) -> Command {
     let mut command = Command::new(program);
     command.arg(subcommand);
     // The core library of a stable compiler can be built only with its unstable options unlocked.
-    command
-        .env("RUSTC_BOOTSTRAP", "1")
-        .env("RUSTC", "/usr/bin/rustc");
+    command.env("RUSTC_BOOTSTRAP", "1").env("RUSTC", "/usr/bin/rustc");
     command.env("RUSTDOC", "/usr/bin/rustdoc");
-    command.env(
-        "CARGO_TARGET_AARCH64_UNKNOWN_NONE_SOFTFLOAT_LINKER",
-        "ld.lld",
-    );
+    command.env("CARGO_TARGET_AARCH64_UNKNOWN_NONE_SOFTFLOAT_LINKER", "ld.lld");
     command
 }
 
@@ -205,10 +177,7 @@ mod tests {
 
     #[test]
     fn the_note_of_the_choice_is_read_back() {
-        let rustup = Toolchain::Rustup {
-            name: "stable-x".into(),
-            sysroot: "/s y/t".into(),
-        };
+        let rustup = Toolchain::Rustup { name: "stable-x".into(), sysroot: "/s y/t".into() };
         for toolchain in [rustup, Toolchain::Debian] {
             assert_eq!(Toolchain::parse(&toolchain.to_text()), Some(toolchain));
         }
@@ -218,16 +187,9 @@ mod tests {
 
     #[test]
     fn only_debians_rust_builds_the_core_library() {
-        let rustup = Toolchain::Rustup {
-            name: "stable".into(),
-            sysroot: "/none".into(),
-        };
+        let rustup = Toolchain::Rustup { name: "stable".into(), sysroot: "/none".into() };
         assert_eq!(rustup.target_arguments(), ["--target", TARGET]);
-        assert!(
-            Toolchain::Debian
-                .target_arguments()
-                .contains(&"-Zbuild-std=core,alloc")
-        );
+        assert!(Toolchain::Debian.target_arguments().contains(&"-Zbuild-std=core,alloc"));
         assert!(!rustup.is_usable());
     }
 }
