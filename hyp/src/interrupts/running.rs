@@ -5,7 +5,7 @@ use super::bank::{Bank, BitRegister};
 use super::delivery::{Loaded, release};
 use super::list_register::{ListRegisters, Maintenance};
 use super::vcpu_set::{Bits, VcpuSet};
-use super::vgic::{PRIVATE, SHARED, Vgic};
+use super::vgic::{ENDED, PRIVATE, SHARED, Vgic};
 
 impl Vgic {
     /// Brings the list registers of this core up to date for `vcpu`. Call with interrupts masked, last before entering the
@@ -30,19 +30,14 @@ impl Vgic {
     #[inline]
     pub fn maintain(&self, vcpu: usize) {
         if let Some(vcpu) = self.vcpus.get(vcpu) {
-            vcpu.attend(PRIVATE);
+            vcpu.attend(ENDED);
         }
     }
 
     /// The physical interrupt behind `intid` was acknowledged on this core, which runs `vcpu`: its priority is dropped, it
     /// stays active until the guest (or we for it) deactivates it. Returns other virtual CPUs that have to look.
     #[inline]
-    pub fn deliver_hardware<R: ListRegisters>(
-        &self,
-        vcpu: usize,
-        registers: &mut R,
-        intid: u32,
-    ) -> VcpuSet {
+    pub fn deliver_hardware<R: ListRegisters>(&self, vcpu: usize, registers: &mut R, intid: u32) -> VcpuSet {
         let Some(mut loaded) = Loaded::new(self, vcpu, registers) else {
             return VcpuSet::EMPTY;
         };
@@ -77,9 +72,7 @@ impl Vgic {
             return;
         };
         for index in loaded.owed_private() {
-            loaded
-                .registers
-                .activate(u32::from(loaded.private.bank.physical[index & 31]));
+            loaded.registers.activate(u32::from(loaded.private.bank.physical[index & 31]));
         }
     }
 
@@ -115,10 +108,7 @@ impl Vgic {
 
     /// The guest wrote `ICC_DIR_EL1` and it was trapped (`ICH_HCR_EL2.TDIR`). Returns other virtual CPUs that have to look.
     pub fn deactivate(&self, vcpu: usize, intid: u32) -> VcpuSet {
-        self.signal(vcpu, intid, |bank, mask| {
-            bank.write(BitRegister::ClearActive, mask)
-        })
-        .without(vcpu)
+        self.signal(vcpu, intid, |bank, mask| bank.write(BitRegister::ClearActive, mask)).without(vcpu)
     }
 }
 
@@ -156,8 +146,8 @@ impl<R: ListRegisters> Loaded<'_, R> {
         let change = bank.fire(bit);
         let ready = bank.deliverable(vgic.enabled_groups(bank.group)) & bit != 0;
         let idle = (bank.listed | bank.active) & bit == 0;
-        if ready && ours && self.private.slots.free != 0 {
-            return self.put(intid, true);
+        if ready && ours && self.put(intid, true) {
+            return;
         }
         if intid < 32 {
             self.vcpu.announce(&self.private.bank, change);
@@ -168,12 +158,7 @@ impl<R: ListRegisters> Loaded<'_, R> {
         if let Some((shared, index)) = distributor.bank(intid).filter(|_| idle) {
             shared.holder[index] = me;
         }
-        let told = distributor.announce(
-            intid as usize / 32 - 1,
-            change,
-            usize::from(me),
-            &vgic.vcpus,
-        );
+        let told = distributor.announce(intid as usize / 32 - 1, change, usize::from(me), &vgic.vcpus);
         self.told = self.told.union(told);
     }
 
@@ -189,10 +174,7 @@ impl<R: ListRegisters> Loaded<'_, R> {
         let Some((shared, index)) = distributor.bank(intid) else {
             return (false, false);
         };
-        (
-            usize::from(shared.holder[index & 31]) == me,
-            shared.destination(index, online) == Some(me),
-        )
+        (usize::from(shared.holder[index & 31]) == me, shared.destination(index, online) == Some(me))
     }
 
     fn has_pending(&mut self) -> bool {
@@ -207,22 +189,14 @@ impl<R: ListRegisters> Loaded<'_, R> {
         let distributor = self.distributor();
         let online = distributor.online;
         distributor.banks.iter().any(|shared| {
-            shared.routed_to(
-                shared
-                    .bank
-                    .deliverable(vgic.enabled_groups(shared.bank.group)),
-                me,
-                online,
-            ) != 0
+            shared.routed_to(shared.bank.deliverable(vgic.enabled_groups(shared.bank.group)), me, online) != 0
         })
     }
 
     fn is_pending_in(&mut self, slot: usize) -> bool {
         let seen = self.registers.read(slot);
         let vgic = self.vgic;
-        let ready = |bank: &mut Bank| {
-            (bank.enabled & vgic.enabled_groups(bank.group)) >> (seen.intid & 31) & 1 != 0
-        };
+        let ready = |bank: &mut Bank| (bank.enabled & vgic.enabled_groups(bank.group)) >> (seen.intid & 31) & 1 != 0;
         seen.pending && !seen.active && self.bank(seen.intid).is_some_and(ready)
     }
 

@@ -25,18 +25,10 @@ impl Vgic {
             SgiRegister::Other => return VcpuSet::EMPTY,
         };
         let intid = (value >> 24 & 0xf) as u32;
-        let targets = if value >> 40 & 1 != 0 {
-            self.all().without(vcpu)
-        } else {
-            self.sgi_targets(value)
-        };
+        let targets = if value >> 40 & 1 != 0 { self.all().without(vcpu) } else { self.sgi_targets(value) };
         let mut told = VcpuSet::EMPTY;
         for index in targets {
-            if self
-                .vcpus
-                .get(index)
-                .is_some_and(|target| self.post_sgi(target, intid, group))
-            {
+            if self.vcpus.get(index).is_some_and(|target| self.post_sgi(target, intid, group)) {
                 told.insert(index);
             }
         }
