@@ -262,6 +262,21 @@ impl Bank {
         ListRegister { intid, pending, active, priority: self.priority[index], group_one, origin }
     }
 
+    /// What a list register shall hold for a hardware interrupt that is pending and no more.
+    #[inline]
+    pub fn describe_hardware(&self, intid: u32) -> ListRegister {
+        let index = intid as usize & 31;
+        let origin = Origin::Hardware(u32::from(self.physical[index]));
+        self.describe_pending(intid, origin)
+    }
+
+    #[inline]
+    pub fn describe_pending(&self, intid: u32, origin: Origin) -> ListRegister {
+        let index = intid as usize & 31;
+        let group_one = self.group >> index & 1 != 0;
+        ListRegister { intid, pending: true, active: false, priority: self.priority[index], group_one, origin }
+    }
+
     /// Whether an interrupt seen active can stay in its list register as it is.
     pub fn is_content(&self, intid: u32, seen: ListRegister) -> bool {
         let bit = 1 << (intid & 31);
@@ -300,10 +315,24 @@ impl Bank {
     /// written anew just so.
     #[inline]
     pub fn renew(&mut self, bit: u32, groups: u32) -> bool {
-        let ready = self.enabled & groups & !(self.latch | self.activate | self.deactivate) & bit != 0;
+        let disturbed = self.latch | self.activate | self.deactivate;
+        let ready = self.listed & self.enabled & groups & !disturbed & bit != 0;
         if ready {
             self.active &= !bit;
             self.moved |= bit;
+        }
+        ready
+    }
+
+    /// An edge has come, and the list register of the interrupt was seen empty: true if that can be written anew just so.
+    #[inline]
+    pub fn relist(&mut self, bit: u32, groups: u32) -> bool {
+        let disturbed = self.owed | self.activate | self.deactivate;
+        let ready = self.latch & self.edge & self.enabled & groups & !disturbed & bit != 0;
+        if ready {
+            self.active &= !bit;
+            self.moved |= bit;
+            self.latch &= !bit;
         }
         ready
     }

@@ -9,7 +9,7 @@ use spin::MutexGuard;
 use super::bank::{Bank, BitRegister, Change};
 use super::best::Best;
 use super::distributor::{Distributor, SharedBank};
-use super::list_register::{ListRegisters, Maintenance};
+use super::list_register::{ListRegisters, Maintenance, Origin};
 use super::vcpu_set::{Bits, VcpuSet};
 use super::vgic::{ENDED, PRIVATE, Private, SHARED, Vcpu, Vgic};
 
@@ -112,7 +112,7 @@ impl<'a, R: ListRegisters> Loaded<'a, R> {
     fn recall(&mut self, slot: usize, forced: bool) -> u32 {
         let seen = self.registers.read(slot);
         if !seen.pending && !seen.active {
-            return self.retire_slot(slot);
+            return if !forced && self.relist(slot) { 0 } else { self.retire_slot(slot) };
         }
         let intid = u32::from(self.private.slots.intid[slot & 15]);
         let Some(bank) = self.bank(intid) else { return 0 };
@@ -122,6 +122,26 @@ impl<'a, R: ListRegisters> Loaded<'a, R> {
         }
         self.registers.clear(slot);
         self.unlist(slot, seen.pending, seen.active)
+    }
+
+    /// Writes list register `slot`, which was seen empty, anew for the same interrupt, if that is all there is to do.
+    #[inline]
+    fn relist(&mut self, slot: usize) -> bool {
+        let slots = &self.private.slots;
+        let plain = (slots.hardware | slots.notified) >> slot & 1 == 0 && slots.maintenance == Maintenance::NONE;
+        let intid = u32::from(slots.intid[slot & 15]);
+        let vgic = self.vgic;
+        if !plain || intid >= 32 && self.whereabouts(intid) != (true, true) {
+            return false;
+        }
+        let Some(bank) = self.bank(intid) else { return false };
+        let groups = vgic.enabled_groups(bank.group);
+        if !bank.relist(1 << (intid & 31), groups) {
+            return false;
+        }
+        let entry = bank.describe_pending(intid, Origin::Software { notify_end: false, source: 0 });
+        self.registers.write(slot, entry);
+        true
     }
 
     /// Takes the interrupts in all list registers back.
@@ -256,7 +276,9 @@ impl<'a, R: ListRegisters> Loaded<'a, R> {
     }
 
     fn place_all_shared(&mut self) -> bool {
-        for word in 0..self.distributor().banks.len() {
+        let banks = self.distributor().banks.iter().enumerate();
+        let busy = banks.fold(0, |busy, (word, shared)| busy | u32::from(shared.bank.work() != 0) << word);
+        for word in Bits(busy) {
             let (pending, active) = self.wanted_shared(word);
             if !Bits(pending | active).all(|index| self.put(word as u32 * 32 + 32 + index as u32, true)) {
                 return false;

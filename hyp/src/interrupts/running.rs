@@ -4,8 +4,9 @@
 use super::bank::{Bank, BitRegister};
 use super::delivery::{Loaded, release};
 use super::list_register::{ListRegisters, Maintenance};
+use super::slots::Slots;
 use super::vcpu_set::{Bits, VcpuSet};
-use super::vgic::{ENDED, PRIVATE, SHARED, Vgic};
+use super::vgic::{ENDED, PRIVATE, Private, SHARED, Vgic};
 
 impl Vgic {
     /// Brings the list registers of this core up to date for `vcpu`. Call with interrupts masked, last before entering the
@@ -38,9 +39,39 @@ impl Vgic {
     /// stays active until the guest (or we for it) deactivates it. Returns other virtual CPUs that have to look.
     #[inline]
     pub fn deliver_hardware<R: ListRegisters>(&self, vcpu: usize, registers: &mut R, intid: u32) -> VcpuSet {
-        let Some(mut loaded) = Loaded::new(self, vcpu, registers) else {
-            return VcpuSet::EMPTY;
+        let renewed = if intid < 32 {
+            self.renew_private(vcpu, registers, intid)
+        } else {
+            self.renew_shared(vcpu, registers, intid)
         };
+        if renewed { VcpuSet::EMPTY } else { self.deliver_first(vcpu, registers, intid) }
+    }
+
+    /// The common case: the interrupt is still in the list register that brought it the last time. That is empty, since
+    /// the physical one fires again only when the guest has deactivated it.
+    #[inline]
+    fn renew_private<R: ListRegisters>(&self, vcpu: usize, registers: &mut R, intid: u32) -> bool {
+        let Some(target) = self.vcpus.get(vcpu) else { return false };
+        let Private { bank, slots, .. } = &mut *target.private.lock();
+        let groups = self.enabled_groups(bank.group);
+        renew(bank, slots, registers, intid, groups)
+    }
+
+    #[inline]
+    fn renew_shared<R: ListRegisters>(&self, vcpu: usize, registers: &mut R, intid: u32) -> bool {
+        let Some(target) = self.vcpus.get(vcpu) else { return false };
+        let Private { slots, .. } = &mut *target.private.lock();
+        let mut distributor = self.distributor.lock();
+        let online = distributor.online;
+        let Some((shared, index)) = distributor.bank(intid) else { return false };
+        let here = usize::from(shared.holder[index & 31]) == vcpu && shared.destination(index, online) == Some(vcpu);
+        let groups = self.enabled_groups(shared.bank.group);
+        here && renew(&mut shared.bank, slots, registers, intid, groups)
+    }
+
+    #[inline(never)]
+    fn deliver_first<R: ListRegisters>(&self, vcpu: usize, registers: &mut R, intid: u32) -> VcpuSet {
+        let Some(mut loaded) = Loaded::new(self, vcpu, registers) else { return VcpuSet::EMPTY };
         loaded.deliver(intid);
         loaded.told.without(vcpu)
     }
@@ -112,31 +143,36 @@ impl Vgic {
     }
 }
 
+/// Writes the list register of `intid` anew, if that is all there is to do.
+#[inline]
+fn renew<R: ListRegisters>(bank: &mut Bank, slots: &Slots, registers: &mut R, intid: u32, groups: u32) -> bool {
+    let slot = usize::from(bank.slot[intid as usize & 31]);
+    // With more pending than fits, urgency decides: see the invariant of `delivery`.
+    let renewed = slots.hardware >> (slot & 15) & 1 != 0
+        && slots.maintenance == Maintenance::NONE
+        && bank.renew(1 << (intid & 31), groups);
+    if renewed {
+        registers.write(slot, bank.describe_hardware(intid));
+    }
+    renewed
+}
+
 impl<R: ListRegisters> Loaded<'_, R> {
     /// See [`Vgic::deliver_hardware`].
-    #[inline]
     fn deliver(&mut self, intid: u32) {
         let (here, ours) = self.whereabouts(intid);
-        let (vgic, hardware) = (self.vgic, self.private.slots.hardware);
-        // With more pending than fits, urgency decides: see the invariant of `delivery`.
-        let ours = ours && self.private.slots.maintenance == Maintenance::NONE;
+        let hardware = self.private.slots.hardware;
         let Some(bank) = self.bank(intid) else { return };
         let bit = 1 << (intid & 31);
         if bank.hardware & bit == 0 {
             return;
         }
         let slot = usize::from(bank.slot[intid as usize & 31]);
-        if here && bank.listed & bit != 0 && hardware >> slot & 1 != 0 {
-            // It fires again only after the guest has deactivated it: that list register is empty.
-            let groups = vgic.enabled_groups(bank.group);
-            if ours && bank.renew(bit, groups) {
-                let entry = bank.describe(intid, groups, false, true);
-                return self.registers.write(slot, entry);
-            }
+        if here && bank.listed & bit != 0 && hardware >> (slot & 15) & 1 != 0 {
             let attention = self.retire_slot(slot);
             self.vcpu.attend(attention);
         }
-        self.deliver_anew(intid, ours);
+        self.deliver_anew(intid, ours && self.private.slots.maintenance == Maintenance::NONE);
     }
 
     fn deliver_anew(&mut self, intid: u32, ours: bool) {
@@ -164,7 +200,7 @@ impl<R: ListRegisters> Loaded<'_, R> {
 
     /// Whether interrupt `intid`, if listed, is in a list register of ours, and whether it is routed to us.
     #[inline]
-    fn whereabouts(&mut self, intid: u32) -> (bool, bool) {
+    pub(super) fn whereabouts(&mut self, intid: u32) -> (bool, bool) {
         if intid < 32 {
             return (true, true);
         }

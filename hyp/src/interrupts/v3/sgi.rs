@@ -1,6 +1,8 @@
 //! The system registers that generate SGIs (IHI 0069, 12.2.19 and following); writes of them trap.
 
-use super::super::vcpu_set::{MAXIMUM_VCPUS, VcpuSet};
+use super::super::affinity::Affinity;
+use super::super::distributor::find;
+use super::super::vcpu_set::{Bits, MAXIMUM_VCPUS, VcpuSet};
 use super::super::vgic::Vgic;
 
 /// Which register was written.
@@ -46,10 +48,10 @@ impl Vgic {
         let cluster = field(48) << 16 | field(32) << 8 | field(16);
         let first = (value >> 44 & 0xf) as u32 * 16;
         let mut targets = VcpuSet::EMPTY;
-        for (index, vcpu) in self.vcpus.iter().enumerate() {
-            let place = u32::from(vcpu.affinity.aff0()).wrapping_sub(first);
-            if vcpu.affinity.cluster() == cluster && place < 16 && value >> place & 1 != 0 {
-                targets.insert(index);
+        for place in Bits(value as u32 & 0xffff) {
+            let affinity = Affinity::from_packed(cluster << 8 | first + place as u32);
+            if let Some(vcpu) = find(affinity, &self.vcpus) {
+                targets.insert(vcpu);
             }
         }
         targets
