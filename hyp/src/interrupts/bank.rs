@@ -262,14 +262,7 @@ impl Bank {
         ListRegister { intid, pending, active, priority: self.priority[index], group_one, origin }
     }
 
-    /// What a list register shall hold for a hardware interrupt that is pending and no more.
-    #[inline]
-    pub fn describe_hardware(&self, intid: u32) -> ListRegister {
-        let index = intid as usize & 31;
-        let origin = Origin::Hardware(u32::from(self.physical[index]));
-        self.describe_pending(intid, origin)
-    }
-
+    /// What a list register shall hold for an interrupt that is pending and no more.
     #[inline]
     pub fn describe_pending(&self, intid: u32, origin: Origin) -> ListRegister {
         let index = intid as usize & 31;

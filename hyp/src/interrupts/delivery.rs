@@ -9,7 +9,8 @@ use spin::MutexGuard;
 use super::bank::{Bank, BitRegister, Change};
 use super::best::Best;
 use super::distributor::{Distributor, SharedBank};
-use super::list_register::{ListRegisters, Maintenance, Origin};
+use super::list_register::{ListRegisters, Maintenance};
+use super::listing::{list, release, relist};
 use super::vcpu_set::{Bits, VcpuSet};
 use super::vgic::{ENDED, PRIVATE, Private, SHARED, Vcpu, Vgic};
 
@@ -127,21 +128,19 @@ impl<'a, R: ListRegisters> Loaded<'a, R> {
     /// Writes list register `slot`, which was seen empty, anew for the same interrupt, if that is all there is to do.
     #[inline]
     fn relist(&mut self, slot: usize) -> bool {
-        let slots = &self.private.slots;
-        let plain = (slots.hardware | slots.notified) >> slot & 1 == 0 && slots.maintenance == Maintenance::NONE;
+        let (vgic, me) = (self.vgic, self.index);
+        let Private { bank, slots, .. } = &mut *self.private;
         let intid = u32::from(slots.intid[slot & 15]);
-        let vgic = self.vgic;
-        if !plain || intid >= 32 && self.whereabouts(intid) != (true, true) {
-            return false;
+        if intid < 32 {
+            let groups = vgic.enabled_groups(bank.group);
+            return relist(bank, slots, self.registers, slot, intid, groups);
         }
-        let Some(bank) = self.bank(intid) else { return false };
-        let groups = vgic.enabled_groups(bank.group);
-        if !bank.relist(1 << (intid & 31), groups) {
-            return false;
-        }
-        let entry = bank.describe_pending(intid, Origin::Software { notify_end: false, source: 0 });
-        self.registers.write(slot, entry);
-        true
+        let distributor = self.shared.get_or_insert_with(|| vgic.distributor.lock());
+        let online = distributor.online;
+        let Some((shared, index)) = distributor.bank(intid) else { return false };
+        let groups = vgic.enabled_groups(shared.bank.group);
+        let ours = shared.destination(index, online) == Some(me);
+        ours && relist(&mut shared.bank, slots, self.registers, slot, intid, groups)
     }
 
     /// Takes the interrupts in all list registers back.
@@ -352,39 +351,25 @@ impl<'a, R: ListRegisters> Loaded<'a, R> {
         (shared.routed_to(deliverable, me, online), shared.held_by(active, me))
     }
 
-    /// Puts the unlisted interrupt `intid` into an empty list register, if there is one; false if not. `combine`: an edge that
-    /// came while it is active goes along.
-    #[inline]
+    /// Puts the unlisted interrupt `intid` into an empty list register; false if there is none. `combine`: an edge that came
+    /// while it is active goes along.
     pub fn put(&mut self, intid: u32, combine: bool) -> bool {
-        let Some(slot) = self.private.slots.vacant() else { return false };
         let (vgic, me) = (self.vgic, self.index);
-        let (bank, combine) = if intid < 32 {
-            (&mut self.private.bank, combine)
-        } else {
-            let distributor = self.shared.get_or_insert_with(|| vgic.distributor.lock());
-            let online = distributor.online;
-            let Some((shared, index)) = distributor.bank(intid) else { return true };
-            shared.holder[index] = me as u8;
-            // Active here, the next one may be for another.
-            let ours = shared.destination(index, online) == Some(me);
-            (&mut shared.bank, combine && ours)
-        };
-        let ready = vgic.enabled_groups(bank.group);
-        let entry = bank.describe(intid, ready, combine, vgic.hardware_deactivation);
-        bank.enlist(intid, slot, entry.pending);
-        self.private.slots.occupy(slot, entry);
-        self.registers.write(slot, entry);
-        true
+        let Private { bank, slots, .. } = &mut *self.private;
+        let hardware = vgic.hardware_deactivation;
+        if intid < 32 {
+            let groups = vgic.enabled_groups(bank.group);
+            return list(bank, slots, self.registers, intid, groups, combine, hardware);
+        }
+        let distributor = self.shared.get_or_insert_with(|| vgic.distributor.lock());
+        let online = distributor.online;
+        let Some((shared, index)) = distributor.bank(intid) else { return true };
+        shared.holder[index & 31] = me as u8;
+        // Active here, the next one may be for another.
+        let combine = combine && shared.destination(index, online) == Some(me);
+        let groups = vgic.enabled_groups(shared.bank.group);
+        list(&mut shared.bank, slots, self.registers, intid, groups, combine, hardware)
     }
-}
-
-/// Deactivates the physical interrupts behind those in `mask`.
-#[inline]
-pub(super) fn release<R: ListRegisters>(bank: &mut Bank, mask: u32, registers: &mut R) {
-    for index in Bits(mask & bank.owed) {
-        registers.deactivate(u32::from(bank.physical[index & 31]));
-    }
-    bank.owed &= !mask;
 }
 
 impl SharedBank {

@@ -2,9 +2,9 @@
 //! arrives for it, when it is called for maintenance, and when it switches.
 
 use super::bank::{Bank, BitRegister};
-use super::delivery::{Loaded, release};
+use super::delivery::Loaded;
 use super::list_register::{ListRegisters, Maintenance};
-use super::slots::Slots;
+use super::listing::{release, renew};
 use super::vcpu_set::{Bits, VcpuSet};
 use super::vgic::{ENDED, PRIVATE, Private, SHARED, Vgic};
 
@@ -141,20 +141,6 @@ impl Vgic {
     pub fn deactivate(&self, vcpu: usize, intid: u32) -> VcpuSet {
         self.signal(vcpu, intid, |bank, mask| bank.write(BitRegister::ClearActive, mask)).without(vcpu)
     }
-}
-
-/// Writes the list register of `intid` anew, if that is all there is to do.
-#[inline]
-fn renew<R: ListRegisters>(bank: &mut Bank, slots: &Slots, registers: &mut R, intid: u32, groups: u32) -> bool {
-    let slot = usize::from(bank.slot[intid as usize & 31]);
-    // With more pending than fits, urgency decides: see the invariant of `delivery`.
-    let renewed = slots.hardware >> (slot & 15) & 1 != 0
-        && slots.maintenance == Maintenance::NONE
-        && bank.renew(1 << (intid & 31), groups);
-    if renewed {
-        registers.write(slot, bank.describe_hardware(intid));
-    }
-    renewed
 }
 
 impl<R: ListRegisters> Loaded<'_, R> {

@@ -10,9 +10,9 @@ use spin::Mutex;
 
 use super::affinity::Affinity;
 use super::bank::{Bank, Change};
-use super::delivery::release;
 use super::distributor::{ANY, Distributor, resolve};
 use super::list_register::{ListRegisters, MAXIMUM_LIST_REGISTERS};
+use super::listing::{deliver_edge, release};
 use super::slots::Slots;
 use super::vcpu_set::{Bits, MAXIMUM_VCPUS, VcpuSet};
 
@@ -188,7 +188,7 @@ impl Vgic {
         self.signal(vcpu, intid, Bank::pulse)
     }
 
-    /// Makes SGI `intid` pending at one virtual CPU, whatever its group. True if it has to look.
+    /// Makes SGI `intid` pending at one virtual CPU, if it is in `group` there. True if it has to look.
     #[inline]
     pub(super) fn post_sgi(&self, target: &Vcpu, intid: u32, group: u32) -> bool {
         let bit = 1 << (intid & 15);
@@ -198,6 +198,21 @@ impl Vgic {
         }
         let change = private.bank.pulse(bit);
         target.announce(&private.bank, change)
+    }
+
+    /// The same at the virtual CPU whose list registers are at hand.
+    #[inline]
+    pub(super) fn post_own_sgi<R: ListRegisters>(&self, target: &Vcpu, registers: &mut R, intid: u32, group: u32) {
+        let bit = 1 << (intid & 15);
+        let Private { bank, slots, .. } = &mut *target.private.lock();
+        if (bank.group ^ group) & bit != 0 {
+            return;
+        }
+        let change = bank.pulse(bit);
+        let groups = self.enabled_groups(bank.group);
+        if !deliver_edge(bank, slots, registers, intid & 15, groups) {
+            target.announce(bank, change);
+        }
     }
 
     #[inline]

@@ -78,6 +78,24 @@ fn an_sgi_to_oneself() {
 }
 
 #[test]
+fn an_sgi_to_oneself_goes_straight_into_a_list_register() {
+    let (vgic, mut core) = single(4);
+    enable(&vgic, 5);
+    flush(&vgic, &mut core);
+    for accesses in [1, 2, 2] {
+        core.accesses = 0;
+        assert!(vgic.send_sgi_here(0, &mut core, SgiRegister::Group1, 5 << 24 | 1).is_empty());
+        flush(&vgic, &mut core);
+        assert_eq!(core.accesses, accesses);
+        assert_eq!(core.acknowledge(), Some(5));
+        core.end(5);
+    }
+    assert!(vgic.send_sgi_here(0, &mut core, SgiRegister::Group0, 5 << 24 | 1).is_empty());
+    flush(&vgic, &mut core);
+    assert_eq!(core.acknowledge(), None, "it is in the other group");
+}
+
+#[test]
 fn an_sgi_to_another_kicks_it() {
     let (vgic, mut cores) = machine(64, 4);
     enable_groups(&vgic, 64);

@@ -201,7 +201,12 @@ impl World {
             }
         }
         let register = if zero { SgiRegister::Group0 } else { SgiRegister::Group1 };
-        self.vgic.send_sgi(vcpu, register, u64::from(intid) << 24 | u64::from(all) << 40 | list)
+        let value = u64::from(intid) << 24 | u64::from(all) << 40 | list;
+        if self.random.flip() {
+            self.vgic.send_sgi_here(vcpu, &mut self.cores[vcpu], register, value)
+        } else {
+            self.vgic.send_sgi(vcpu, register, value)
+        }
     }
 
     fn enable(&mut self, vcpu: usize, intid: u32) -> VcpuSet {

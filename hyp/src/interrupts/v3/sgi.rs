@@ -2,6 +2,7 @@
 
 use super::super::affinity::Affinity;
 use super::super::distributor::find;
+use super::super::list_register::ListRegisters;
 use super::super::vcpu_set::{Bits, MAXIMUM_VCPUS, VcpuSet};
 use super::super::vgic::Vgic;
 
@@ -21,20 +22,47 @@ impl Vgic {
     /// out. Returns other virtual CPUs that have to look.
     #[inline]
     pub fn send_sgi(&self, vcpu: usize, register: SgiRegister, value: u64) -> VcpuSet {
+        let Some((intid, group, targets)) = self.decode_sgi(vcpu, register, value) else { return VcpuSet::EMPTY };
+        self.post_sgis(targets, intid, group).without(vcpu)
+    }
+
+    /// The same, with the list registers of the core that runs `vcpu`: what it sends itself goes straight into one.
+    #[inline]
+    pub fn send_sgi_here<R: ListRegisters>(
+        &self,
+        vcpu: usize,
+        registers: &mut R,
+        register: SgiRegister,
+        value: u64,
+    ) -> VcpuSet {
+        let Some((intid, group, targets)) = self.decode_sgi(vcpu, register, value) else { return VcpuSet::EMPTY };
+        if let Some(own) = self.vcpus.get(vcpu).filter(|_| targets.contains(vcpu)) {
+            self.post_own_sgi(own, registers, intid, group);
+        }
+        self.post_sgis(targets.without(vcpu), intid, group)
+    }
+
+    /// The SGI, its group (all bits or none), and its targets.
+    #[inline]
+    fn decode_sgi(&self, vcpu: usize, register: SgiRegister, value: u64) -> Option<(u32, u32, VcpuSet)> {
         let group = match register {
             SgiRegister::Group0 => 0,
             SgiRegister::Group1 => u32::MAX,
-            SgiRegister::Other => return VcpuSet::EMPTY,
+            SgiRegister::Other => return None,
         };
-        let intid = (value >> 24 & 0xf) as u32;
         let targets = if value >> 40 & 1 != 0 { self.all().without(vcpu) } else { self.sgi_targets(value) };
+        Some(((value >> 24 & 0xf) as u32, group, targets))
+    }
+
+    #[inline]
+    fn post_sgis(&self, targets: VcpuSet, intid: u32, group: u32) -> VcpuSet {
         let mut told = VcpuSet::EMPTY;
         for index in targets {
             if self.vcpus.get(index).is_some_and(|target| self.post_sgi(target, intid, group)) {
                 told.insert(index);
             }
         }
-        told.without(vcpu)
+        told
     }
 
     fn all(&self) -> VcpuSet {
