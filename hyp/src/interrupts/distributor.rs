@@ -92,6 +92,7 @@ impl Distributor {
     }
 
     /// Tells whom a change of bank `word`, made by virtual CPU `by`, concerns. Returns them.
+    #[inline(never)]
     pub fn announce(&self, word: usize, change: Change, by: usize, vcpus: &[Vcpu]) -> VcpuSet {
         let mut told = VcpuSet::EMPTY;
         let Some(shared) = self.banks.get(word) else {

@@ -223,15 +223,7 @@ impl Vgic {
             };
             return self.change_private(target, vcpu, |bank| change(bank, 1 << intid));
         }
-        let mut distributor = self.distributor.lock();
-        let Some((shared, index)) = distributor.bank(intid) else {
-            return VcpuSet::EMPTY;
-        };
-        let change = change(&mut shared.bank, 1 << index);
-        if change == (Change { place: 0, recall: 0 }) {
-            return VcpuSet::EMPTY;
-        }
-        distributor.announce(intid as usize / 32 - 1, change, vcpu, &self.vcpus)
+        self.change_shared(vcpu, intid as usize / 32 - 1, |bank| change(bank, 1 << (intid % 32)))
     }
 
     /// Changes the private interrupts of `target`, which is number `vcpu`. Returns it if it has to look.
@@ -259,6 +251,9 @@ impl Vgic {
             return VcpuSet::EMPTY;
         };
         let change = change(&mut shared.bank);
+        if change.place & shared.bank.work() | change.recall == 0 {
+            return VcpuSet::EMPTY;
+        }
         distributor.announce(word, change, by, &self.vcpus)
     }
 
