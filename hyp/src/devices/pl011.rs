@@ -134,7 +134,8 @@ impl Pl011 {
     /// What a guest reads, `size` bytes at `offset`. Reading UARTDR makes room for [`receive`](Self::receive).
     #[inline]
     pub fn read(&mut self, offset: u64, size: u8) -> u64 {
-        if offset == FLAGS && size == 4 {
+        // Linux reads 16 bits, most others 32.
+        if offset == FLAGS && matches!(size, 2 | 4) {
             return self.flags.into();
         }
         self.read_register(offset, size)

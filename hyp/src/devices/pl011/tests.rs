@@ -114,6 +114,7 @@ fn odd_accesses_read_zero_and_write_nothing() {
     let mut bench = Bench::new(100);
     for (offset, size) in [
         (DATA, 8),
+        (FLAGS, 8),
         (DATA + 1, 1),
         (FLAGS + 2, 2),
         (0x4c, 4),
