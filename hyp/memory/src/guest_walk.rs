@@ -154,7 +154,7 @@ fn untagged(tcr: u64, va: Va) -> u64 {
     if tcr >> (TBI0 + upper as u32) & 1 == 0 {
         return va.get();
     }
-    let low = va.get() & (1 << 56) - 1;
+    let low = va.get() & ((1 << 56) - 1);
     if upper == 1 { low | 0xff << 56 } else { low }
 }
 
@@ -254,7 +254,7 @@ fn granule1(field: u64) -> Option<u32> {
 
 /// Bits `low` up to, not including, `high`, where they are.
 fn field(value: u64, low: u32, high: u32) -> u64 {
-    value & (1 << high) - (1 << low)
+    value & ((1 << high) - (1 << low))
 }
 
 /// What the descriptors of the tables on the way to a leaf take away.

@@ -81,13 +81,13 @@ impl Frames {
     /// [`Error::NotOwner`] if the frame is free, or another's private one; [`Error::NotShared`] for an archive frame that no map
     /// should have.
     pub fn release(&mut self, vm: VmId, pa: Pa) -> Result<Released, Error> {
-        match self.counts.get(pa.page_number()) {
+        let frame = pa.page_number();
+        if self.counts.decrement_shared(frame).is_some() {
+            return Ok(Released::Kept);
+        }
+        match self.counts.get(frame) {
             0 => self.release_private(vm, pa),
-            1 => self.release_last(pa),
-            count => {
-                self.counts.set(pa.page_number(), count - 1)?;
-                Ok(Released::Kept)
-            }
+            _ => self.release_last(pa),
         }
     }
 
@@ -136,12 +136,17 @@ impl Frames {
     /// # Errors
     /// [`Error::NotShared`] if it is not shared.
     pub fn claim(&mut self, vm: VmId, pa: Pa) -> Result<bool, Error> {
-        let run = FrameRun::one(pa);
-        let owner = self.owner_of(pa).ok_or(Error::NotOwner(pa))?;
-        match self.counts.get(run.first) {
+        match self.counts.get(pa.page_number()) {
             0 => Err(Error::NotShared(pa)),
-            1 if owner != Owner::Archive => self.take_over(vm, run, owner).map(|()| true),
+            1 => self.claim_last(vm, pa),
             _ => Ok(false),
+        }
+    }
+
+    fn claim_last(&mut self, vm: VmId, pa: Pa) -> Result<bool, Error> {
+        match self.owner_of(pa).ok_or(Error::NotOwner(pa))? {
+            Owner::Archive => Ok(false),
+            owner => self.take_over(vm, FrameRun::one(pa), owner).map(|()| true),
         }
     }
 

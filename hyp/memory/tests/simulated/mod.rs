@@ -329,7 +329,7 @@ impl Simulated {
     }
 
     fn check_bits(&self, address: u64, old: u64, new: u64) {
-        if old % 2 == 0 || new % 2 == 0 {
+        if old.is_multiple_of(2) || new.is_multiple_of(2) {
             return;
         }
         // Only S2AP, XN and software bits may change while an entry is valid.
@@ -344,19 +344,19 @@ impl Simulated {
 
 impl PhysicalMemory for Simulated {
     fn read(&self, address: Pa) -> u64 {
-        assert!(address.get() % 8 == 0);
+        assert!(address.get().is_multiple_of(8));
         self.seen_by(View::All, address.get())
     }
 
     fn write(&mut self, address: Pa, value: u64) {
         let address = address.get();
-        assert!(address % 8 == 0);
+        assert!(address.is_multiple_of(8));
         let old = self.seen_by(View::All, address);
         let visited = self.visited.contains(&(address >> 12));
         if visited {
             self.check_bits(address, old, value);
         }
-        if old % 2 == 1 && value % 2 == 0 {
+        if old % 2 == 1 && value.is_multiple_of(2) {
             self.broken.insert(address);
         }
         self.uses.writes += 1;
