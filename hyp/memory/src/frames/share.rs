@@ -1,8 +1,8 @@
 //! Frames in several maps at once.
 //!
 //! A frame is *private* (one map, its owner's, no count kept) or *shared* (a count of the maps it is in). An archive
-//! frame starts out in no map. This carries declared sharing (the archive's images) and content-based sharing (a private
-//! frame becomes shared) alike; what is mapped where, and read-only, is the caller's to keep in step.
+//! frame starts out in no map. This carries declared sharing (the archive's images) and content-based sharing (a
+//! private frame becomes shared) alike; what is mapped where, and read-only, is the caller's to keep in step.
 
 use super::{FrameRun, Frames, Owner, VmId};
 use crate::address::{Pa, Span};
@@ -78,8 +78,8 @@ impl Frames {
     /// One of `vm`'s maps lets go of a frame, private or shared, of which no TLB holds anything any more.
     ///
     /// # Errors
-    /// [`Error::NotOwner`] if the frame is free, or another's private one; [`Error::NotShared`] for an archive frame that no map
-    /// should have.
+    /// [`Error::NotOwner`] if the frame is free, or another's private one; [`Error::NotShared`] for an archive
+    /// frame that no map should have.
     pub fn release(&mut self, vm: VmId, pa: Pa) -> Result<Released, Error> {
         let frame = pa.page_number();
         if self.counts.decrement_shared(frame).is_some() {
@@ -91,8 +91,8 @@ impl Frames {
         }
     }
 
-    /// Lets go of all that a mapping of `vm`, now gone from every TLB, had: shared frames by their counts, private ones
-    /// to the pool, borrowed ones not at all.
+    /// Lets go of all that a mapping of `vm`, now gone from every TLB, had: shared frames by their counts, private
+    /// ones to the pool, borrowed ones not at all.
     ///
     /// # Errors
     /// Those of [`Self::release`] and [`Self::free`].
