@@ -1,7 +1,9 @@
 //! The console, the timers, the firmware and what the boot loader hands over.
 
 use super::common::Machine;
-use tessera_platform::board::{Conduit, Console, Psci, PsciVersion, UartKind, find_console};
+use tessera_platform::board::{
+    Conduit, Console, Psci, PsciVersion, UartKind, find_console, find_firmware,
+};
 use tessera_platform::{Span, Trigger};
 
 fn span(start: u64, size: u64) -> Span {
@@ -179,6 +181,15 @@ fn firmware_is_as_old_as_it_says() {
         cpu_off: None,
     };
     assert_eq!(old.board().psci, psci(Conduit::Smc, version));
+}
+
+#[test]
+fn firmware_is_found_though_the_tree_is_wrong_elsewhere() {
+    let broken = Machine::new().without_node("timer");
+    assert!(broken.discover().is_err());
+    assert_eq!(find_firmware(&broken.blob()), Machine::new().board().psci);
+    assert_eq!(find_firmware(&broken.without_node("psci").blob()), None);
+    assert_eq!(find_firmware(&[0; 100]), None);
 }
 
 #[test]
