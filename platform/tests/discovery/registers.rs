@@ -114,6 +114,16 @@ fn ranges_that_are_cut_short_or_empty_of_cells_end() {
         .set("/soc/bus", "#address-cells", 0_u32)
         .set("/soc/bus", "#size-cells", 0_u32);
     assert!(registers(&none, "/soc/bus/device").is_err());
+    let endless = Machine::empty()
+        .set("/", "#address-cells", 0_u32)
+        .set("/soc", "#address-cells", 0_u32)
+        .set("/soc", "#size-cells", 0_u32)
+        .set("/soc", "ranges", 1_u32)
+        .set("/soc/bus", "#address-cells", 1_u32)
+        .set("/soc/bus", "ranges", NOTHING)
+        .set("/soc/bus/device", "reg", [0x1000_u32, 0x10]);
+    let error = registers(&endless, "/soc/bus/device").unwrap_err();
+    assert!(error.problem().contains("no range"), "{error}");
     let one = none.set("/soc/bus", "#size-cells", 1_u32);
     assert!(registers(&one, "/soc/bus/device").is_err());
     let high = buses().set(
