@@ -79,6 +79,13 @@ fn registers_outside_every_range_are_refused() {
             "{error}"
         );
     }
+    let endless = buses()
+        .set("/wide", "#address-cells", 2_u32)
+        .set("/wide", "#size-cells", 2_u32)
+        .set("/wide", "ranges", [0_u32, 0x1000, 0, 0, u32::MAX, u32::MAX])
+        .set("/wide/device", "reg", [0_u32, 0x10, 0, 0x10]);
+    let error = registers(&endless, "/wide/device").unwrap_err();
+    assert!(error.problem().contains("no range"), "{error}");
     let closed = buses().without("/soc", "ranges");
     assert_eq!(
         registers(&closed, "/soc/bus/device").unwrap_err().path(),
