@@ -639,3 +639,9 @@ fn what_el2_would_refuse_is_refused_here() {
         .collect();
     expect(&vms, "\"g32\"", "more than 32 VMs", "");
 }
+
+#[test]
+fn columns_are_counted_in_characters() {
+    let error = error(&guest_vm("image = { path = \"\u{e4}\", lod = 1 }"));
+    assert_eq!(error.position(), Some((5, 23)));
+}
