@@ -3,9 +3,25 @@
 
 extern crate alloc;
 
+pub mod arch;
 pub mod archive;
+#[cfg(target_os = "none")]
+pub mod boot;
 pub mod console;
 pub mod devices;
+pub mod exit;
 pub mod guest_tree;
+#[cfg(target_os = "none")]
+mod heap;
 pub mod interrupts;
 pub mod manifest;
+#[cfg(target_os = "none")]
+pub mod scheduler;
+#[cfg(target_os = "none")]
+pub mod system;
+#[cfg(target_os = "none")]
+pub mod terminal;
+#[cfg(target_os = "none")]
+pub mod vcpu;
+#[cfg(target_os = "none")]
+pub mod vm;

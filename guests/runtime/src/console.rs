@@ -1,0 +1,105 @@
+//! The guest's console: a PL011 used by polling. Its interrupts are the business of guests that test them.
+
+use core::fmt::{self, Write};
+use core::hint;
+
+use spin::Mutex;
+
+use crate::mmio;
+
+/// Where QEMU's `virt` has its PL011.
+pub const PL011: usize = 0x0900_0000;
+
+/// Data register.
+const DR: usize = PL011;
+/// Flag register: bit 4 receive FIFO empty, bit 5 transmit FIFO full.
+const FR: usize = PL011 + 0x18;
+/// Control register.
+const CR: usize = PL011 + 0x30;
+/// Control register: UART, transmitter and receiver enabled.
+const CR_ENABLE: u32 = 1 | 1 << 8 | 1 << 9;
+
+static LOCK: Mutex<Pl011> = Mutex::new(Pl011 { enabled: false });
+
+/// The UART; only this module makes one.
+struct Pl011 {
+    enabled: bool,
+}
+
+impl Pl011 {
+    fn put(&mut self, byte: u8) {
+        if !self.enabled {
+            mmio::write32(CR, CR_ENABLE);
+            self.enabled = true;
+        }
+        while mmio::read32(FR) & 1 << 5 != 0 {}
+        mmio::write32(DR, u32::from(byte));
+    }
+}
+
+impl Write for Pl011 {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        for byte in text.bytes() {
+            if byte == b'\n' {
+                self.put(b'\r');
+            }
+            self.put(byte);
+        }
+        Ok(())
+    }
+}
+
+/// Writes formatted text; a line written in one call is not mixed with those of other cores.
+pub fn print(text: fmt::Arguments) {
+    // A PL011 write cannot fail.
+    let _ = LOCK.lock().write_fmt(text);
+}
+
+/// Opens the console for a core that reports a panic, whoever holds it.
+pub(crate) fn force_unlock() {
+    // SAFETY: the caller is about to end the guest; mixed output is the worst that can follow.
+    unsafe { LOCK.force_unlock() };
+}
+
+/// Takes one received byte, if there is one.
+#[must_use]
+pub fn read_byte() -> Option<u8> {
+    if mmio::read32(FR) & 1 << 4 != 0 {
+        return None;
+    }
+    Some(mmio::read32(DR) as u8)
+}
+
+/// Shows `prompt` and reads a line into `line`, echoing it; returns it without its line end. What does not fit, and what
+/// is not printable ASCII, is dropped.
+pub fn read_line<'line>(prompt: &str, line: &'line mut [u8]) -> &'line str {
+    crate::print!("{prompt}");
+    let mut length = 0;
+    loop {
+        match read_byte() {
+            Some(b'\r' | b'\n') => break,
+            Some(byte @ b' '..=b'~') if length < line.len() => {
+                crate::print!("{}", byte as char);
+                line[length] = byte;
+                length += 1;
+            }
+            Some(_) => {}
+            None => hint::spin_loop(),
+        }
+    }
+    crate::println!();
+    str::from_utf8(&line[..length]).unwrap_or_default()
+}
+
+/// Prints without a line end.
+#[macro_export]
+macro_rules! print {
+    ($($argument:tt)*) => { $crate::console::print(format_args!($($argument)*)) };
+}
+
+/// Prints one line.
+#[macro_export]
+macro_rules! println {
+    () => { $crate::print!("\n") };
+    ($($argument:tt)*) => { $crate::console::print(format_args!("{}\n", format_args!($($argument)*))) };
+}

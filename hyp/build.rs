@@ -1,0 +1,20 @@
+//! Passes the image's layout to the linker; only the bare-metal image needs one.
+
+fn main() {
+    let os = std::env::var("CARGO_CFG_TARGET_OS").unwrap_or_default();
+    let folder = std::env::var("CARGO_MANIFEST_DIR").unwrap_or_default();
+    let script = format!("{folder}/src/arch/aarch64/image.ld");
+    println!("cargo::rerun-if-changed={script}");
+    if os == "none" {
+        // The image relocates itself: absolute addresses become R_AARCH64_RELATIVE, in read-only data too.
+        for argument in [
+            &format!("-T{script}"),
+            "-pie",
+            "--no-dynamic-linker",
+            "-znotext",
+            "-zmax-page-size=4096",
+        ] {
+            println!("cargo::rustc-link-arg-bins={argument}");
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! Copy on write: a guest's first write to a page that it shares.
+
+use super::walk::Slot;
+use super::{PhysMap, change, flush, plan, walk};
+use crate::address::{Ipa, Pa, Span};
+use crate::descriptor::{Attributes, Descriptor, Kind, Level, SoftwareState};
+use crate::error::Error;
+use crate::frames::{Frames, Reservation};
+use crate::machine::Machine;
+
+/// What a write to a shared page has led to. In each case the guest repeats the write.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Outcome {
+    /// The page has a frame of its own now, with the same contents.
+    Copied {
+        /// The frame it shared.
+        from: Pa,
+        /// The frame it has.
+        to: Pa,
+    },
+    /// Nobody else had the frame any more: the page keeps it.
+    Claimed(Pa),
+    /// The page is writable already: another core was first.
+    Retry,
+}
+
+impl PhysMap {
+    /// Lets the guest write the page at `ipa`, which it shares copy-on-write, out of its reservation. A block around it is
+    /// split, which takes tables from the reservation too ([`Self::tables_for_pages`] says how many).
+    ///
+    /// The page's access becomes what it was plus writing, unless the page is traced.
+    ///
+    /// # Errors
+    /// [`Error::NotMapped`]; [`Error::NotCopyOnWrite`] for a page that is read-only for other reasons; [`Error::NotShared`] if
+    /// the books do not know the frame as shared; [`Error::ReservationEmpty`]. Then what is mapped has not changed.
+    pub fn copy_on_write(
+        &mut self,
+        ipa: Ipa,
+        reservation: &mut Reservation,
+        frames: &mut Frames,
+        machine: &mut impl Machine,
+    ) -> Result<Outcome, Error> {
+        let page = Span::page(ipa.page()).ok_or(Error::NotMapped(ipa))?;
+        self.geometry
+            .check_ipa(page)
+            .map_err(|_| Error::NotMapped(ipa))?;
+        let (slot, descriptor) = walk::lookup(self.root, page.start(), machine);
+        let Kind::Leaf(_) = descriptor.kind(slot.level) else {
+            return Err(Error::NotMapped(ipa));
+        };
+        let attributes = descriptor.attributes();
+        if attributes.access.write {
+            return Ok(Outcome::Retry);
+        }
+        if !attributes.state.contains(SoftwareState::COPY_ON_WRITE) {
+            return Err(Error::NotCopyOnWrite(ipa));
+        }
+        if slot.is_within(page) {
+            return self.break_sharing(slot, descriptor, reservation, frames, machine);
+        }
+        self.copy_out_of_block(page, reservation, frames, machine)
+    }
+
+    /// How many tables it takes until all of `span` is mapped by pages: what a reservation must hold, besides a frame
+    /// for each page, so that every page can be copied.
+    #[must_use]
+    pub fn tables_for_pages(&self, span: Span<Ipa>, machine: &impl Machine) -> u64 {
+        self.mappings(span, machine)
+            .filter_map(|mapping| tables_below(mapping.ipa, span))
+            .sum()
+    }
+
+    fn copy_out_of_block(
+        &mut self,
+        page: Span<Ipa>,
+        reservation: &mut Reservation,
+        frames: &mut Frames,
+        machine: &mut impl Machine,
+    ) -> Result<Outcome, Error> {
+        if plan::tables_to_split(self.root, page, machine) >= reservation.left() {
+            return Err(Error::ReservationEmpty);
+        }
+        self.split_edges(page, &mut frames.reserved_tables(reservation), machine)?;
+        let (slot, descriptor) = walk::lookup(self.root, page.start(), machine);
+        self.break_sharing(slot, descriptor, reservation, frames, machine)
+    }
+
+    /// The page in `slot` gets a frame that nobody else has.
+    fn break_sharing(
+        &self,
+        slot: Slot,
+        old: Descriptor,
+        reservation: &mut Reservation,
+        frames: &mut Frames,
+        machine: &mut impl Machine,
+    ) -> Result<Outcome, Error> {
+        let Kind::Leaf(from) = old.kind(slot.level) else {
+            return Err(Error::NotMapped(slot.ipa));
+        };
+        let attributes = unshared(old.attributes());
+        let vm = reservation.vm();
+        if frames.claim(vm, from)? {
+            // Only permissions change: no break, but a core that keeps the old ones would fault for ever.
+            slot.write(Descriptor::leaf(slot.level, from, attributes), machine);
+            flush::flush_page(self.context, slot.ipa, machine);
+            return Ok(Outcome::Claimed(from));
+        }
+        let to = frames
+            .allocate_reserved(reservation)?
+            .will_be_overwritten()
+            .start();
+        machine.copy_page(from, to);
+        change::replace(
+            slot,
+            old,
+            Descriptor::leaf(slot.level, to, attributes),
+            self.context,
+            machine,
+        );
+        // Not before: until the flush, another core of this guest could still read the old frame.
+        frames.release(vm, from)?;
+        Ok(Outcome::Copied { from, to })
+    }
+}
+
+/// A private page's attributes, from those that it had while it was shared.
+fn unshared(old: Attributes) -> Attributes {
+    let traced = old.state.contains(SoftwareState::TRACED);
+    let access = if traced {
+        old.access
+    } else {
+        old.access.with_write()
+    };
+    Attributes {
+        access,
+        state: old.state.without(SoftwareState::COPY_ON_WRITE),
+        ..old
+    }
+}
+
+/// The tables below a block of which all pages in `span` are to have descriptors of their own.
+fn tables_below(block: Span<Ipa>, span: Span<Ipa>) -> Option<u64> {
+    let part = block.intersection(span)?;
+    let entries = |level: Level| {
+        (part.last().get() >> level.shift()) - (part.start().get() >> level.shift()) + 1
+    };
+    // One table of pages for each 2 MiB, and for a larger block the table of those.
+    let pages = if block.bytes() > Level::PAGE.bytes() {
+        entries(Level::TWO)
+    } else {
+        0
+    };
+    Some(pages + u64::from(block.bytes() > Level::TWO.bytes()))
+}

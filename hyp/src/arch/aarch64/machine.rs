@@ -1,0 +1,139 @@
+//! Caches, TLBs and machine memory, as `tessera-memory` and the loader need them.
+
+use core::arch::asm;
+
+use tessera_memory::{Context, Ipa, PAGE_SIZE, Pa, PhysicalMemory, Span, TlbMaintenance};
+
+use super::registers::{read_register, write_register};
+
+/// The smallest data cache line of the processor, in bytes (CTR_EL0.DminLine).
+fn data_line() -> u64 {
+    4 << (read_register!("ctr_el0") >> 16 & 0xf)
+}
+
+/// Cleans `bytes` from the machine address `start` to the point of coherency.
+///
+/// A guest starts with its MMU off, and then reads memory past the caches: what EL2 wrote for it must be there.
+pub fn clean_to_coherency(start: u64, bytes: u64) {
+    let line = data_line();
+    let end = start.saturating_add(bytes);
+    let mut at = start & !(line - 1);
+    while at < end {
+        // SAFETY: cleaning changes no contents; the address is mapped, as it was just written.
+        unsafe { asm!("dc cvac, {}", in(reg) at, options(nostack, preserves_flags)) };
+        at += line;
+    }
+    // SAFETY: a barrier.
+    unsafe { asm!("dsb sy", options(nostack, preserves_flags)) };
+}
+
+/// Makes instructions written to memory visible to all cores' fetches.
+///
+/// The caller has cleaned them to the point of coherency, which lies beyond that of unification.
+pub fn invalidate_instruction_caches() {
+    // SAFETY: cache maintenance without effect on contents.
+    unsafe { asm!("ic ialluis", "dsb ish", "isb", options(nostack, preserves_flags)) };
+}
+
+/// Copies `bytes` between machine addresses that do not overlap, and cleans the copy to the point of coherency.
+///
+/// # Safety
+/// Both spans are RAM mapped in EL2's address space; the target belongs to the caller; neither is a Rust object.
+pub unsafe fn copy_to_guest(from: u64, to: u64, bytes: u64) {
+    // SAFETY: as the caller says; EL2 maps all RAM at its own address.
+    unsafe { core::ptr::copy_nonoverlapping(from as *const u8, to as *mut u8, bytes as usize) };
+    clean_to_coherency(to, bytes);
+}
+
+/// Fills pages with zeros by whole cache blocks (DC ZVA), cleaned to the point of coherency.
+fn zero_pages(start: u64, bytes: u64) {
+    let control = read_register!("dczid_el0");
+    let block = 4u64 << (control & 0xf);
+    if control & 0x10 != 0 || block > PAGE_SIZE {
+        // SAFETY: whole frames that the caller of `zero` owns; mapped at their own address.
+        unsafe { core::ptr::write_bytes(start as *mut u8, 0, bytes as usize) };
+    } else {
+        let mut at = start;
+        while at < start + bytes {
+            // SAFETY: zeroes one aligned block within the caller's frames.
+            unsafe { asm!("dc zva, {}", in(reg) at, options(nostack, preserves_flags)) };
+            at += block;
+        }
+    }
+    clean_to_coherency(start, bytes);
+}
+
+/// The machine this code runs on. EL2 maps all RAM at its own address.
+#[derive(Clone, Copy, Debug)]
+pub struct Hardware;
+
+impl PhysicalMemory for Hardware {
+    fn read(&self, address: Pa) -> u64 {
+        // SAFETY: an aligned descriptor in a table's frame, which EL2 maps.
+        unsafe { core::ptr::read_volatile(address.get() as *const u64) }
+    }
+
+    fn write(&mut self, address: Pa, value: u64) {
+        // SAFETY: an aligned descriptor in a frame that belongs to the table.
+        unsafe { core::ptr::write_volatile(address.get() as *mut u64, value) };
+    }
+
+    fn publish(&mut self) {
+        // SAFETY: a barrier.
+        unsafe { asm!("dsb ishst", options(nostack, preserves_flags)) };
+    }
+
+    fn zero(&mut self, frames: Span<Pa>) {
+        zero_pages(frames.start().get(), frames.bytes());
+        invalidate_instruction_caches();
+    }
+
+    fn copy_page(&mut self, from: Pa, to: Pa) {
+        // SAFETY: two frames of RAM; the target was just allocated, and the source does not change while it is shared.
+        unsafe { copy_to_guest(from.get(), to.get(), PAGE_SIZE) };
+        invalidate_instruction_caches();
+    }
+}
+
+/// Runs `operation` with `context` in VTTBR_EL2, whose VMID Stage-2 TLB maintenance goes by.
+fn within(context: Context, operation: impl FnOnce()) {
+    let current = read_register!("vttbr_el2");
+    let wanted = context.vttbr();
+    if current == wanted {
+        return operation();
+    }
+    write_register!("vttbr_el2", wanted);
+    super::instruction_barrier();
+    operation();
+    // SAFETY: a barrier: the operation is complete before the VMID changes back.
+    unsafe { asm!("dsb ish", options(nostack, preserves_flags)) };
+    write_register!("vttbr_el2", current);
+    super::instruction_barrier();
+}
+
+impl TlbMaintenance for Hardware {
+    fn invalidate_ipa(&mut self, context: Context, ipa: Ipa) {
+        let operand = ipa.get() >> 12;
+        // SAFETY: drops cached translations only.
+        within(context, || unsafe { asm!("tlbi ipas2e1is, {}", in(reg) operand, options(nostack, preserves_flags)) });
+    }
+
+    fn invalidate_stage_1(&mut self, context: Context) {
+        // SAFETY: drops cached translations only.
+        within(context, || unsafe { asm!("tlbi vmalle1is", options(nostack, preserves_flags)) });
+    }
+
+    fn invalidate_all(&mut self, context: Context) {
+        // SAFETY: drops cached translations only.
+        within(context, || unsafe { asm!("tlbi vmalls12e1is", options(nostack, preserves_flags)) });
+    }
+
+    fn complete(&mut self) {
+        // SAFETY: a barrier.
+        unsafe { asm!("dsb ish", options(nostack, preserves_flags)) };
+    }
+
+    fn synchronize(&mut self) {
+        super::instruction_barrier();
+    }
+}

@@ -1,0 +1,130 @@
+//! Reading and writing system registers by name, and the one table of those a vCPU switch carries.
+
+/// Reads a system register by its assembler name.
+macro_rules! read_register {
+    ($name:expr) => {{
+        let value: u64;
+        // SAFETY: reading a system register has no memory effect; the name is checked by the assembler.
+        unsafe {
+            core::arch::asm!(concat!("mrs {}, ", $name), out(reg) value, options(nomem, nostack, preserves_flags))
+        };
+        value
+    }};
+}
+pub(crate) use read_register;
+
+/// Writes a system register by its assembler name. The caller adds the `isb` where the write must be seen at once.
+macro_rules! write_register {
+    ($name:expr, $value:expr) => {{
+        let value: u64 = $value;
+        // SAFETY: the registers written so are the guest's own state, or EL2 controls whose meaning for memory the
+        // caller answers for at the place of the call.
+        unsafe {
+            core::arch::asm!(concat!("msr ", $name, ", {}"), in(reg) value, options(nostack, preserves_flags))
+        };
+    }};
+}
+pub(crate) use write_register;
+
+/// Declares the system registers of a vCPU: field, assembler name, value out of reset.
+macro_rules! switched_registers {
+    ($($(#[$doc:meta])* $field:ident: $name:literal = $reset:expr,)*) => {
+        /// The system registers that belong to a vCPU: what a switch saves and restores.
+        ///
+        /// They stay in the processor for as long as the same vCPU goes on.
+        #[derive(Clone, Debug, PartialEq, Eq)]
+        pub struct SystemRegisters {
+            $($(#[$doc])* pub $field: u64,)*
+        }
+
+        impl SystemRegisters {
+            /// How many registers the table has.
+            pub const COUNT: usize = [$($name),*].len();
+
+            /// The state out of reset, where it matters (MMU off, timer off); zero where it is UNKNOWN.
+            pub const fn reset() -> Self {
+                Self { $($field: $reset,)* }
+            }
+
+            /// Takes the registers out of the processor.
+            pub fn save(&mut self) {
+                $(self.$field = read_register!($name);)*
+            }
+
+            /// Puts the registers into the processor.
+            ///
+            /// The guest's translation tables change here: no guest instruction runs until the exception return
+            /// that follows, which synchronises the context.
+            pub fn restore(&self) {
+                $(write_register!($name, self.$field);)*
+            }
+        }
+    };
+}
+
+switched_registers! {
+    /// `SCTLR_EL1`: MMU and caches off, RES1 bits set.
+    sctlr: "sctlr_el1" = 0x30d0_0800,
+    /// `ACTLR_EL1`.
+    actlr: "actlr_el1" = 0,
+    /// `CPACR_EL1`.
+    cpacr: "cpacr_el1" = 0,
+    /// `TTBR0_EL1`.
+    ttbr0: "ttbr0_el1" = 0,
+    /// `TTBR1_EL1`.
+    ttbr1: "ttbr1_el1" = 0,
+    /// `TCR_EL1`.
+    tcr: "tcr_el1" = 0,
+    /// `MAIR_EL1`.
+    mair: "mair_el1" = 0,
+    /// `AMAIR_EL1`.
+    amair: "amair_el1" = 0,
+    /// `ESR_EL1`.
+    esr: "esr_el1" = 0,
+    /// `AFSR0_EL1`.
+    afsr0: "afsr0_el1" = 0,
+    /// `AFSR1_EL1`.
+    afsr1: "afsr1_el1" = 0,
+    /// `FAR_EL1`.
+    far: "far_el1" = 0,
+    /// `PAR_EL1`: left over from a neighbour it would tell machine addresses.
+    par: "par_el1" = 0,
+    /// `VBAR_EL1`.
+    vbar: "vbar_el1" = 0,
+    /// `ELR_EL1`.
+    elr: "elr_el1" = 0,
+    /// `SPSR_EL1`.
+    spsr: "spsr_el1" = 0,
+    /// `SP_EL0`.
+    sp_el0: "sp_el0" = 0,
+    /// `SP_EL1`.
+    sp_el1: "sp_el1" = 0,
+    /// `TPIDR_EL0`.
+    tpidr_el0: "tpidr_el0" = 0,
+    /// `TPIDRRO_EL0`.
+    tpidrro_el0: "tpidrro_el0" = 0,
+    /// `TPIDR_EL1`.
+    tpidr_el1: "tpidr_el1" = 0,
+    /// `CONTEXTIDR_EL1`.
+    contextidr: "contextidr_el1" = 0,
+    /// `CSSELR_EL1`.
+    csselr: "csselr_el1" = 0,
+    /// `CNTKCTL_EL1`.
+    cntkctl: "cntkctl_el1" = 0,
+    /// `MDSCR_EL1`: the guest's software single-step.
+    mdscr: "mdscr_el1" = 0,
+    /// `CNTV_CVAL_EL0`.
+    cntv_cval: "cntv_cval_el0" = 0,
+    /// `CNTV_CTL_EL0`: off.
+    cntv_ctl: "cntv_ctl_el0" = 0,
+    /// `CNTVOFF_EL2`: one value for all vCPUs of a VM.
+    cntvoff: "cntvoff_el2" = 0,
+    /// `VMPIDR_EL2`: what the guest reads as MPIDR_EL1.
+    vmpidr: "vmpidr_el2" = 0x8000_0000,
+    /// `VPIDR_EL2`: what the guest reads as MIDR_EL1.
+    vpidr: "vpidr_el2" = 0,
+    /// `VTTBR_EL2`: the VM's Stage-2 root and VMID.
+    vttbr: "vttbr_el2" = 0,
+    /// `HCR_EL2`: what of this vCPU traps.
+    hcr: "hcr_el2" = 0,
+}

@@ -1,0 +1,205 @@
+//! EL2's own translation: an identity map, writable or executable but never both.
+//!
+//! Two maps, one after the other. The first is made before anything is known of the board and only gets the caches
+//! (and so locks) working. The second has what the board is known to have, and is what all cores run on.
+
+use core::arch::asm;
+use core::cell::UnsafeCell;
+
+use aarch64_paging::MapError;
+use aarch64_paging::descriptor::El23Attributes as Attributes;
+use aarch64_paging::idmap::IdMap;
+use aarch64_paging::paging::{El2, MemoryRegion};
+
+use super::registers::read_register;
+
+/// MAIR_EL2: 0 = Device-nGnRnE, 1 = Normal write-back read/write-allocate, 2 = Device-nGnRE.
+const MAIR: u64 = 0x04_ff_00;
+/// SCTLR_EL2: RES1 bits, WXN, I, SA, C and M.
+const SCTLR: u64 = 0x30c5_0830 | 1 << 19 | 1 << 12 | 1 << 3 | 1 << 2 | 1;
+/// SCTLR_EL2 with the MMU and the data cache off.
+const SCTLR_OFF: u64 = 0x30c5_0830;
+/// HCR_EL2 while no guest is set up: AArch64 EL1, no E2H, so that EL2 is plain EL2 on every core.
+pub const HCR_HOST: u64 = 1 << 31;
+
+/// TCR_EL2 for `T0SZ` = 64 - `bits`: 4 KiB granule, inner shareable write-back walks, PS as the processor says.
+fn tcr(bits: u64) -> u64 {
+    let parange = (read_register!("id_aa64mmfr0_el1") & 0xf).min(5);
+    1 << 31 | 1 << 23 | parange << 16 | 3 << 12 | 1 << 10 | 1 << 8 | (64 - bits)
+}
+
+const VALID: u64 = 1;
+const TABLE: u64 = 0b11;
+/// Normal write-back, inner shareable, accessed: executable and writable, as WXN is still off.
+const EARLY_NORMAL: u64 = VALID | 1 << 2 | 3 << 8 | 1 << 10;
+/// Device-nGnRnE, accessed, never executable.
+const EARLY_DEVICE: u64 = VALID | 1 << 10 | 1 << 54;
+const GIB: u64 = 1 << 30;
+const BLOCK: u64 = 2 << 20;
+
+#[repr(align(4096))]
+struct EarlyTables(UnsafeCell<[[u64; 512]; 3]>);
+
+// SAFETY: written by the boot core alone, before any other core starts.
+unsafe impl Sync for EarlyTables {}
+
+/// One level-1 table for the first 512 GiB, and a level-2 table each for the image's and the device tree's GiB.
+static EARLY_TABLES: EarlyTables = EarlyTables(UnsafeCell::new([[0; 512]; 3]));
+
+/// Turns the MMU on with the image and the device tree as Normal memory and all else as device.
+///
+/// `image` and `tree` are machine addresses and lengths in bytes.
+///
+/// # Safety
+/// At EL2, MMU off, on the boot core, once; `image` is what this code runs from.
+pub unsafe fn enable_early(image: (u64, u64), tree: (u64, u64)) {
+    // SAFETY: nobody else runs yet (caller).
+    let tables = unsafe { &mut *EARLY_TABLES.0.get() };
+    fill_early(tables, image, tree);
+    let root = EARLY_TABLES.0.get() as u64;
+    // SAFETY: the table maps what is running; its memory was invalidated from the caches before it was written.
+    unsafe { switch(root, tcr(39), SCTLR & !(1 << 19)) };
+}
+
+fn fill_early(tables: &mut [[u64; 512]; 3], image: (u64, u64), tree: (u64, u64)) {
+    let base = tables.as_ptr() as u64;
+    let [level1, image_level2, tree_level2] = tables;
+    for (gib, entry) in level1.iter_mut().enumerate() {
+        *entry = EARLY_DEVICE | gib as u64 * GIB;
+    }
+    let second = |index: u64| (base + index * 4096) | TABLE;
+    let mut cover = |level2: &mut [u64; 512], index: u64, spans: &[(u64, u64)]| {
+        let Some(gib) = spans.first().map(|span| span.0 / GIB) else { return };
+        for (i, entry) in level2.iter_mut().enumerate() {
+            let at = gib * GIB + i as u64 * BLOCK;
+            let normal = spans.iter().any(|(start, bytes)| at + BLOCK > *start && at < start + bytes);
+            *entry = at | if normal { EARLY_NORMAL } else { EARLY_DEVICE };
+        }
+        if let Some(entry) = level1.get_mut(gib as usize) {
+            *entry = second(index);
+        }
+    };
+    if image.0 / GIB == tree.0 / GIB {
+        cover(image_level2, 1, &[image, tree]);
+    } else {
+        cover(image_level2, 1, &[image]);
+        cover(tree_level2, 2, &[tree]);
+    }
+}
+
+/// Replaces EL2's translation with the MMU off in between, as sizes and types of mappings change.
+///
+/// # Safety
+/// The new tables map the running code, the stack and what is in use at their own addresses.
+unsafe fn switch(root: u64, tcr: u64, sctlr: u64) {
+    // SAFETY: no memory is accessed between turning the MMU off and on, so dirty lines stay where they are.
+    unsafe {
+        asm!(
+            "dsb    sy",
+            "msr    sctlr_el2, {off}",
+            "isb",
+            "msr    hcr_el2, {hcr}",
+            "msr    mair_el2, {mair}",
+            "msr    tcr_el2, {tcr}",
+            "msr    ttbr0_el2, {root}",
+            "isb",
+            "tlbi   alle2",
+            "ic     iallu",
+            "dsb    sy",
+            "isb",
+            "msr    sctlr_el2, {sctlr}",
+            "isb",
+            off = in(reg) SCTLR_OFF, hcr = in(reg) HCR_HOST, mair = in(reg) MAIR, tcr = in(reg) tcr,
+            root = in(reg) root, sctlr = in(reg) sctlr, options(nostack)
+        )
+    }
+}
+
+/// How EL2 may use a span of its own address space.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Use {
+    /// Code.
+    Execute,
+    /// Constants.
+    Read,
+    /// Data, stacks, the guests' memory.
+    Write,
+    /// Registers.
+    Device,
+}
+
+/// EL2's final translation tables.
+pub struct AddressSpace {
+    map: IdMap<El2>,
+}
+
+impl AddressSpace {
+    /// An empty map of 48 address bits.
+    pub fn new() -> Self {
+        Self { map: IdMap::new(0, El2) }
+    }
+
+    /// Maps `start..end` (machine addresses, widened to whole pages) at its own address; a later call wins.
+    pub fn map(&mut self, start: u64, end: u64, how: Use) -> Result<(), MapError> {
+        const NORMAL: Attributes = Attributes::ATTRIBUTE_INDEX_1.union(Attributes::INNER_SHAREABLE);
+        let rights = match how {
+            Use::Execute => NORMAL | Attributes::READ_ONLY,
+            Use::Read => NORMAL | Attributes::READ_ONLY | Attributes::XN,
+            Use::Write => NORMAL | Attributes::XN,
+            Use::Device => Attributes::ATTRIBUTE_INDEX_2 | Attributes::XN,
+        };
+        // AP[1] is RES1 in this regime.
+        let attributes = rights | Attributes::VALID | Attributes::ACCESSED | Attributes::USER_RES1;
+        self.map.map_range(&MemoryRegion::new(start as usize, end as usize), attributes)
+    }
+
+    /// Takes `start..end` out of the map: an access faults.
+    pub fn unmap(&mut self, start: u64, end: u64) -> Result<(), MapError> {
+        self.map.map_range(&MemoryRegion::new(start as usize, end as usize), Attributes::empty())
+    }
+
+    /// Runs this core on the map from here on.
+    ///
+    /// # Safety
+    /// The map holds the image, the stack and the device tree in use. It must live forever.
+    pub unsafe fn activate(&'static self) {
+        // SAFETY: as the caller says.
+        unsafe { switch(self.root(), tcr(48), SCTLR) };
+    }
+
+    fn root(&self) -> u64 {
+        self.map.root_address().0 as u64
+    }
+
+    /// What a secondary core loads to run on this map with the given stack.
+    pub fn secondary_start(&self, stack_top: u64) -> SecondaryStart {
+        SecondaryStart {
+            ttbr0: self.root(),
+            tcr: tcr(48),
+            mair: MAIR,
+            sctlr: SCTLR,
+            stack_top,
+            hcr: HCR_HOST,
+        }
+    }
+}
+
+/// Read by a secondary core's first instructions with its MMU off; the assembly in `start` knows the layout.
+#[repr(C, align(64))]
+#[derive(Clone, Debug)]
+pub struct SecondaryStart {
+    ttbr0: u64,
+    tcr: u64,
+    mair: u64,
+    sctlr: u64,
+    stack_top: u64,
+    hcr: u64,
+}
+
+impl SecondaryStart {
+    /// Writes the record back to memory, where a core without caches looks for it.
+    pub fn publish(&self) {
+        let start = self as *const Self as u64;
+        super::machine::clean_to_coherency(start, size_of::<Self>() as u64);
+    }
+}

@@ -1,0 +1,98 @@
+//! The first instructions of each core: the arm64 Linux image header, self-relocation, a stack.
+//!
+//! Runs with the MMU off, so it touches no atomic and no lock. Everything after the stack is Rust, in `boot`.
+
+use core::arch::global_asm;
+
+// The header is the arm64 Linux boot protocol's (Documentation/arch/arm64/booting.rst), so that every loader that
+// boots Linux boots this image: code0 branches over it; flags say little endian, 4 KiB pages, anywhere in memory.
+global_asm!(
+    r#"
+    .section .head, "ax"
+    .global _start
+_start:
+    b       1f
+    .long   0
+    .quad   0
+    .quad   __image_size
+    .quad   0xa
+    .quad   0, 0, 0
+    .ascii  "ARM\x64"
+    .long   0
+
+1:  msr     daifset, #0xf
+    mov     x19, x0
+    adrp    x20, __image_start
+
+    // Linked at 0: each R_AARCH64_RELATIVE (type 1027) adds the load address to its addend.
+    adrp    x1, __rela_start
+    add     x1, x1, :lo12:__rela_start
+    adrp    x2, __rela_end
+    add     x2, x2, :lo12:__rela_end
+2:  cmp     x1, x2
+    b.hs    4f
+    ldp     x3, x4, [x1]
+    ldr     x5, [x1, #16]
+    add     x1, x1, #24
+    cmp     w4, #1027
+    b.ne    2b
+    add     x5, x5, x20
+    str     x5, [x3, x20]
+    b       2b
+
+4:  adrp    x1, __bss_start
+    add     x1, x1, :lo12:__bss_start
+    adrp    x2, __bss_end
+5:  cmp     x1, x2
+    b.hs    6f
+    stp     xzr, xzr, [x1], #16
+    b       5b
+
+    // What was written with the caches off must not be hidden by stale lines when they come on.
+6:  dsb     sy
+    mov     x1, x20
+    adrp    x2, __image_end
+    mrs     x3, ctr_el0
+    ubfx    x3, x3, #16, #4
+    mov     x4, #4
+    lsl     x4, x4, x3
+7:  dc      ivac, x1
+    add     x1, x1, x4
+    cmp     x1, x2
+    b.lo    7b
+    ic      iallu
+    dsb     sy
+    isb
+
+    adrp    x1, __boot_stack_top
+    mov     sp, x1
+    mov     x29, xzr
+    mov     x30, xzr
+    mov     x0, x19
+    mov     x1, x20
+    b       tessera_boot
+
+    // A secondary core. x0: its `SecondaryStart` (machine address, cleaned to the point of coherency).
+    .global secondary_start
+secondary_start:
+    msr     daifset, #0xf
+    ldp     x1, x2, [x0]            // TTBR0_EL2, TCR_EL2
+    ldp     x3, x4, [x0, #16]       // MAIR_EL2, SCTLR_EL2
+    ldp     x5, x6, [x0, #32]       // stack top, HCR_EL2
+    msr     hcr_el2, x6
+    msr     ttbr0_el2, x1
+    msr     tcr_el2, x2
+    msr     mair_el2, x3
+    isb
+    tlbi    alle2
+    ic      iallu
+    dsb     sy
+    isb
+    msr     sctlr_el2, x4
+    isb
+    mov     sp, x5
+    mov     x29, xzr
+    mov     x30, xzr
+    b       tessera_secondary
+    "#
+);

@@ -1,0 +1,134 @@
+//! What of a guest traps to EL2, and the exception syndromes those traps come with.
+//!
+//! References are to the Arm ARM (DDI 0487), D24.2, for each register.
+
+use super::registers::{read_register, write_register};
+
+/// HCR_EL2 bits (Arm ARM D24.2.53).
+pub mod hcr {
+    /// Stage-2 translation on.
+    pub const VM: u64 = 1 << 0;
+    /// Set/way invalidation also cleans: a guest cannot discard another's data.
+    pub const SWIO: u64 = 1 << 1;
+    /// A Stage-1 walk may not read device memory.
+    pub const PTW: u64 = 1 << 2;
+    /// Physical FIQ to EL2, virtual FIQ enabled.
+    pub const FMO: u64 = 1 << 3;
+    /// Physical IRQ to EL2, virtual IRQ enabled.
+    pub const IMO: u64 = 1 << 4;
+    /// Physical SError to EL2, virtual SError enabled.
+    pub const AMO: u64 = 1 << 5;
+    /// A virtual SError is pending.
+    pub const VSE: u64 = 1 << 8;
+    /// The guest's local TLB and instruction-cache maintenance is broadcast.
+    pub const FB: u64 = 1 << 9;
+    /// The guest's barriers reach at least the inner shareable domain.
+    pub const BSU_INNER: u64 = 1 << 10;
+    /// WFI traps.
+    pub const TWI: u64 = 1 << 13;
+    /// ID group 3 (feature registers) traps.
+    pub const TID3: u64 = 1 << 18;
+    /// SMC traps.
+    pub const TSC: u64 = 1 << 19;
+    /// Implementation-defined registers trap.
+    pub const TIDCP: u64 = 1 << 20;
+    /// ACTLR_EL1 traps.
+    pub const TACR: u64 = 1 << 21;
+    /// EL1 is AArch64.
+    pub const RW: u64 = 1 << 31;
+    /// LORegion registers trap.
+    pub const TLOR: u64 = 1 << 35;
+    /// RAS error records trap.
+    pub const TERR: u64 = 1 << 36;
+}
+
+/// HCR_EL2 for a vCPU that has its core for itself. Pointer authentication traps (API, APK zero): it is hidden.
+pub const HCR_GUEST: u64 = hcr::VM
+    | hcr::SWIO
+    | hcr::PTW
+    | hcr::FMO
+    | hcr::IMO
+    | hcr::AMO
+    | hcr::FB
+    | hcr::BSU_INNER
+    | hcr::TID3
+    | hcr::TSC
+    | hcr::TIDCP
+    | hcr::TACR
+    | hcr::RW
+    | hcr::TLOR
+    | hcr::TERR;
+
+/// CPTR_EL2 (E2H = 0): RES1 bits, SVE, SME, trace and activity monitors trap; floating point is the guest's.
+const CPTR: u64 = 0x33ff | 1 << 20 | 1 << 30;
+/// MDCR_EL2: debug registers (TDA, TDOSA, TDRA), performance monitors (TPM, TPMCR) trap.
+const MDCR: u64 = 1 << 11 | 1 << 10 | 1 << 9 | 1 << 6 | 1 << 5;
+/// CNTHCTL_EL2 (E2H = 0): the guest reads the physical counter; its physical timer traps.
+const CNTHCTL: u64 = 1;
+
+/// Sets the traps that are the same for every guest, on this core. No reset value is relied on.
+pub fn configure_core(vtcr: u64) {
+    write_register!("cptr_el2", CPTR);
+    write_register!("mdcr_el2", MDCR);
+    write_register!("hstr_el2", 0);
+    write_register!("cnthctl_el2", CNTHCTL);
+    write_register!("vtcr_el2", vtcr);
+    super::instruction_barrier();
+}
+
+/// ESR_EL2.EC: why a synchronous exit came (Arm ARM D24.2.40).
+pub mod class {
+    /// WFI or WFE.
+    pub const WFX: u64 = 0x01;
+    /// SIMD or floating point, by CPTR_EL2.
+    pub const FLOAT: u64 = 0x07;
+    /// HVC from AArch64.
+    pub const HVC: u64 = 0x16;
+    /// SMC from AArch64.
+    pub const SMC: u64 = 0x17;
+    /// MSR, MRS or a system instruction from AArch64.
+    pub const SYSTEM_REGISTER: u64 = 0x18;
+    /// SVE.
+    pub const SVE: u64 = 0x19;
+    /// Instruction abort from a lower level.
+    pub const INSTRUCTION_ABORT: u64 = 0x20;
+    /// Data abort from a lower level.
+    pub const DATA_ABORT: u64 = 0x24;
+}
+
+/// The syndrome of the exit that is being handled, read once.
+#[inline(always)]
+pub fn syndrome() -> u64 {
+    read_register!("esr_el2")
+}
+
+/// The virtual address of a fault (FAR_EL2).
+#[inline(always)]
+pub fn fault_virtual_address() -> u64 {
+    read_register!("far_el2")
+}
+
+/// The page of guest physical memory of a Stage-2 fault, where the architecture gives it (HPFAR_EL2): not for
+/// permission faults outside a table walk.
+#[inline(always)]
+pub fn fault_page() -> u64 {
+    (read_register!("hpfar_el2") & 0xf_ffff_ffff_fff0) << 8
+}
+
+/// Asks the processor where the guest's own Stage 1 leads for `address`, as the guest's EL1 or EL0 would read it.
+///
+/// `None` if its tables say fault. PAR_EL1 is the guest's and is put back.
+pub fn stage1_translate(address: u64, from_user: bool) -> Option<u64> {
+    let saved = read_register!("par_el1");
+    // SAFETY: AT changes PAR_EL1 only, which is restored below.
+    unsafe {
+        if from_user {
+            core::arch::asm!("at s1e0r, {}", "isb", in(reg) address, options(nostack));
+        } else {
+            core::arch::asm!("at s1e1r, {}", "isb", in(reg) address, options(nostack));
+        }
+    }
+    let result = read_register!("par_el1");
+    write_register!("par_el1", saved);
+    (result & 1 == 0).then_some((result & 0xf_ffff_ffff_f000) | (address & 0xfff))
+}

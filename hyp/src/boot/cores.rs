@@ -1,0 +1,130 @@
+//! Bringing cores up, and what each sets up for itself before it runs guests.
+
+use alloc::boxed::Box;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::sync::atomic::{AtomicUsize, Ordering};
+use core::time::Duration;
+
+use tessera_platform::board::{Board, EnableMethod};
+use tessera_platform::gic::Controller;
+use tessera_platform::interrupt_id::Trigger;
+use tessera_platform::psci::Firmware;
+
+use super::layout::Layout;
+use super::own_index;
+use crate::arch::aarch64::traps;
+use crate::arch::aarch64::virtual_interface::VirtualInterface;
+use crate::arch::aarch64::{self as arch};
+use crate::manifest::DeviceKind;
+use crate::scheduler::Core;
+use crate::system::System;
+use crate::terminal;
+use crate::vcpu::Vcpu;
+
+/// How long a core may take to arrive.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// How many secondary cores have set themselves up.
+static ARRIVED: AtomicUsize = AtomicUsize::new(0);
+
+unsafe extern "C" {
+    /// A secondary core's first instruction: see `arch::aarch64::start`.
+    fn secondary_start();
+}
+
+/// Starts the other cores that have vCPUs, and waits until they are there.
+///
+/// # Errors
+/// One does not start, and which.
+pub fn start_all(system: &'static System, board: &Board, layout: &Layout) -> Result<(), String> {
+    let own = own_index(system).ok_or("the device tree does not have the core that boots")?;
+    let used = |index: &usize| system.vms.iter().any(|vm| vm.vcpus.iter().any(|vcpu| vcpu.core == *index));
+    let others: Vec<usize> = (0..system.cores.len()).filter(|index| *index != own).filter(used).collect();
+    for (number, index) in others.iter().enumerate() {
+        start(system, board, layout, number, *index).map_err(|problem| format!("core {index} does not start: {problem}"))?;
+    }
+    let deadline = system.clock.now() + system.clock.ticks(PATIENCE);
+    while ARRIVED.load(Ordering::Acquire) != others.len() {
+        if system.clock.now() > deadline {
+            let arrived = ARRIVED.load(Ordering::Acquire);
+            return Err(format!("only {arrived} of the {} other cores needed have started", others.len()));
+        }
+        core::hint::spin_loop();
+    }
+    Ok(())
+}
+
+fn start(system: &System, board: &Board, layout: &Layout, number: usize, index: usize) -> Result<(), String> {
+    let start = layout.secondary_start(number).ok_or("there is no stack for it")?;
+    let core = system.cores.get(index).ok_or("there is no such core")?;
+    let start = Box::leak(Box::new(start));
+    start.publish();
+    let entry = secondary_start as *const () as u64;
+    match (&core.enable, board.psci) {
+        (EnableMethod::Psci, Some(psci)) => {
+            Firmware::new(psci).cpu_on(core.affinity, entry, start as *const _ as u64).map_err(|error| format!("{error}"))
+        }
+        _ => Err("there is no firmware that starts it (PSCI)".into()),
+    }
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn tessera_secondary() -> ! {
+    arch::install_vectors();
+    let Some(system) = System::get() else { arch::halt() };
+    let Some(index) = own_index(system) else { arch::halt() };
+    set_up(system);
+    ARRIVED.fetch_add(1, Ordering::Release);
+    run(system, index)
+}
+
+/// The rest of the boot core's life.
+pub fn boot_core(system: &'static System) -> ! {
+    set_up(system);
+    enable_shared_interrupts(system);
+    for vm in &system.vms {
+        vm.map_hardware();
+        vm.start();
+    }
+    run(system, own_index(system).unwrap_or(0))
+}
+
+/// What each core has of its own: traps, interrupt controller, timers.
+fn set_up(system: &System) {
+    traps::configure_core(system.vtcr);
+    if let Err(error) = system.gic.initialize_core() {
+        terminal::refuse(format_args!("{error}"));
+    }
+    VirtualInterface::initialize();
+    let own = system.interrupts;
+    for id in [own.kick, own.virtual_timer, own.hypervisor_timer, own.maintenance] {
+        system.gic.enable(id);
+    }
+}
+
+fn enable_shared_interrupts(system: &System) {
+    if let Some(uart) = system.interrupts.uart {
+        system.gic.route(uart, tessera_platform::Affinity::of_this_core());
+        system.gic.enable(uart);
+        terminal::enable_input();
+    }
+    for (id, vm) in &system.passthrough {
+        let Some(vm) = system.vms.get(*vm) else { continue };
+        let passed = vm.config.devices.iter().filter(|device| matches!(device.kind, DeviceKind::Passthrough { .. }));
+        let is_edge = passed.flat_map(|device| &device.interrupts).any(|one| one.spi + 32 == id.number() && one.edge);
+        system.gic.set_trigger(*id, if is_edge { Trigger::Edge } else { Trigger::Level });
+        if let Some(core) = vm.vcpus.first().and_then(|vcpu| system.core_affinity(vcpu.core)) {
+            system.gic.route(*id, core);
+        }
+        system.gic.enable(*id);
+    }
+}
+
+fn run(system: &'static System, index: usize) -> ! {
+    let vcpus = system.vms.iter().flat_map(|vm| vm.vcpus.iter().enumerate().map(move |vcpu| (vm, vcpu)));
+    let own = vcpus.filter(|(_, (_, control))| control.core == index);
+    let mut own: Vec<Vcpu> = own.map(|(vm, (number, _))| Vcpu::new(vm, number)).collect();
+    Core::new(index, system).run(&mut own)
+}

@@ -1,0 +1,243 @@
+//! From the first Rust instruction to the first guest instruction.
+//!
+//! Everything a user can get wrong is refused here, before any guest starts, by one line that says what to change.
+
+mod cores;
+mod layout;
+
+use core::fmt::Display;
+
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+use spin::Mutex;
+use tessera_memory::{Frames, Geometry, Owner, Pa, Span, VmidAllocator};
+use tessera_memory::vmid::VmidBits;
+use tessera_platform::board::{Board, find_console};
+use tessera_platform::gic::{Controller, Gic};
+use tessera_platform::gicv3::virtual_interface;
+use tessera_platform::timer::Clock;
+use tessera_platform::{Affinity, IntId};
+
+use crate::arch::aarch64::registers::read_register;
+use crate::arch::aarch64::{self as arch, fault, stage1};
+use crate::archive::Archive;
+use crate::manifest::{BoardFacts, DeviceKind, Manifest, Placement, Reserved, VmConfig};
+use crate::system::{Interrupts, System};
+use crate::vm::{Parts, Vm};
+use crate::{heap, manifest, terminal};
+use layout::Layout;
+use tessera_abi::manifest as abi;
+
+/// The most a device tree may have, in bytes: what the first translation table is sure to cover.
+const DEVICE_TREE_LIMIT: u32 = 2 << 20;
+
+/// Refuses to go on if the result is an error.
+fn require<T, E: Display>(result: Result<T, E>) -> T {
+    result.unwrap_or_else(|error| terminal::refuse(format_args!("{error}")))
+}
+
+/// The first Rust code. `tree` is what the loader gave in X0, by the arm64 boot protocol the device tree's address.
+#[unsafe(no_mangle)]
+extern "C" fn tessera_boot(tree: u64) -> ! {
+    let Some(blob) = device_tree(tree) else { arch::halt() };
+    if arch::current_exception_level() != 2 {
+        wrong_exception_level(blob);
+    }
+    arch::install_vectors();
+    let (start, end) = fault::image_span();
+    // SAFETY: at EL2, MMU off, once; this is the image that runs.
+    unsafe { stage1::enable_early((start, end - start), (tree, blob.len() as u64)) };
+    heap::initialize();
+    open_terminal(blob);
+    let board = require(Board::discover(blob));
+    terminal::start_log(&board);
+    log::info!("Tessera {} on {}", env!("CARGO_PKG_VERSION"), board.model);
+    let layout = require(Layout::new(&board, (start, end), (tree, blob.len() as u64)));
+    layout.activate();
+    start_system(board, layout)
+}
+
+/// The device tree at `address`, if there is one: its header says how long it is (Devicetree Specification 5.2).
+fn device_tree(address: u64) -> Option<&'static [u8]> {
+    const MAGIC: u32 = 0xd00d_feed;
+    if address == 0 || address % 8 != 0 {
+        return None;
+    }
+    // SAFETY: the loader promises a device tree here; only its header is read before it shows that it is one.
+    let (magic, bytes) = unsafe { ((address as *const u32).read_volatile(), (address as *const u32).add(1).read_volatile()) };
+    let bytes = u32::from_be(bytes);
+    if u32::from_be(magic) != MAGIC || bytes > DEVICE_TREE_LIMIT {
+        return None;
+    }
+    // SAFETY: the tree says it is so long, and nobody writes it.
+    Some(unsafe { core::slice::from_raw_parts(address as *const u8, bytes as usize) })
+}
+
+fn open_terminal(blob: &[u8]) {
+    if let Some(uart) = find_console(blob) {
+        // SAFETY: the tree's UART; the first tables map all that is not RAM as device, the final ones map it too.
+        unsafe { terminal::open(&uart) };
+    }
+}
+
+/// EL1: somebody forgot to enable virtualization; EL3: no firmware ran. The MMU stays off: this only speaks and stops.
+fn wrong_exception_level(blob: &[u8]) -> ! {
+    heap::initialize();
+    open_terminal(blob);
+    if let Ok(board) = Board::discover(blob) {
+        terminal::start_log(&board);
+    }
+    terminal::refuse(format_args!(
+        "entered at EL{}, but a hypervisor needs EL2: in QEMU say `-M virt,virtualization=on`, on a board use firmware \
+         that starts the kernel at EL2",
+        arch::current_exception_level()
+    ))
+}
+
+/// All of RAM can be used: finds out what to run, builds it, and runs it.
+fn start_system(board: Board, layout: Layout) -> ! {
+    // SAFETY: the final tables map the controller's registers, for good.
+    let gic = require(unsafe { Gic::new(&board.interrupt_controller) });
+    require(gic.initialize());
+    let clock = Clock::of_board(&board.timer)
+        .unwrap_or_else(|| terminal::refuse(format_args!("neither CNTFRQ_EL0 nor the device tree's timer node says how fast the counter is")));
+    let mut frames = Frames::new();
+    for span in layout.free() {
+        require(frames.add_memory(*span));
+    }
+    let archive_bytes = layout.archive();
+    let archive = require(Archive::parse(archive_bytes));
+    let manifest = require(read_manifest(&archive));
+    require(adopt(&mut frames, archive_bytes));
+    let cores: Vec<_> = board.cores.iter().filter(|core| core.usable).cloned().collect();
+    let placements = require(validate(&manifest, &board, &layout, &gic, &frames, cores.len()));
+    let names: Vec<&str> = manifest.vms.iter().map(|vm| vm.name.as_str()).collect();
+    terminal::set_guests(&names);
+    let compatible = cores.first().map_or("", |core| core.compatible.as_str());
+    let vms = require(build_vms(manifest.vms, &placements, &mut frames, archive_bytes, compatible));
+    let interrupts = require(interrupts(&board));
+    let passthrough = passthrough(&vms);
+    let system = System { gic, interrupts, clock, cores, vms, frames: Mutex::new(frames), passthrough, vtcr: vtcr() };
+    let system = system.install();
+    report(system, &layout);
+    require(cores::start_all(system, &board, &layout));
+    cores::boot_core(system)
+}
+
+fn read_manifest(archive: &Archive) -> Result<Manifest, String> {
+    let file = archive.file(abi::FILE_NAME).ok_or_else(|| {
+        format!("the initrd has no file `{}`: make it with `cargo xtask build --system NAME`", abi::FILE_NAME)
+    })?;
+    Manifest::parse(file.data, archive).map_err(|error| format!("{error}"))
+}
+
+/// The archive's pages can be shared from now on.
+fn adopt(frames: &mut Frames, archive: &[u8]) -> Result<(), tessera_memory::Error> {
+    let bytes = (archive.len() as u64).next_multiple_of(tessera_memory::PAGE_SIZE);
+    let start = Pa::new(archive.as_ptr() as u64);
+    let span = Span::new(start, bytes).ok_or(tessera_memory::Error::OutsidePaSpace(start))?;
+    frames.adopt(span, Owner::Archive)
+}
+
+fn validate(
+    manifest: &Manifest,
+    board: &Board,
+    layout: &Layout,
+    gic: &Gic,
+    frames: &Frames,
+    cores: usize,
+) -> Result<Vec<Placement>, manifest::ManifestError> {
+    let plain = |span: &tessera_platform::Span| manifest::Span { start: span.start(), bytes: span.size() };
+    let ram: Vec<_> = board.memory.iter().map(plain).collect();
+    let kept = layout.kept(board);
+    let reserved: Vec<_> = kept.iter().map(|(owner, span)| Reserved { owner, span: plain(span) }).collect();
+    let uart = board.console.as_ref().and_then(|uart| uart.interrupt).map(|interrupt| interrupt.id.number());
+    let reserved_spis: Vec<u32> = uart.and_then(|id| id.checked_sub(32)).into_iter().collect();
+    manifest.validate(&BoardFacts {
+        cores,
+        available_memory: frames.available_frames() * tessera_memory::PAGE_SIZE,
+        ram: &ram,
+        reserved: &reserved,
+        gic_version: 3,
+        spis: gic.interrupt_count().saturating_sub(32),
+        reserved_spis: &reserved_spis,
+        ipa_bits: u32::from(geometry().ipa_bits()),
+    })
+}
+
+/// The shape of the guests' physical address spaces, as this machine allows.
+fn geometry() -> Geometry {
+    let range = (read_register!("id_aa64mmfr0_el1") & 0xf) as u8;
+    require(Geometry::default_for(range))
+}
+
+fn vtcr() -> u64 {
+    geometry().vtcr(vmid_bits())
+}
+
+fn vmid_bits() -> VmidBits {
+    VmidBits::from_id_register(read_register!("id_aa64mmfr1_el1"))
+}
+
+fn build_vms(
+    configs: Vec<VmConfig>,
+    placements: &[Placement],
+    frames: &mut Frames,
+    archive: &'static [u8],
+    cpu_compatible: &str,
+) -> Result<Vec<Vm>, String> {
+    let mut vmids = VmidAllocator::new(vmid_bits());
+    let list_registers = virtual_interface::list_register_count();
+    let mut parts = Parts { frames, geometry: geometry(), list_registers, archive, cpu_compatible };
+    let build = |(index, (config, placement)): (usize, (VmConfig, &Placement))| {
+        let vmid = vmids.allocate().map_err(|error| format!("{error}"))?;
+        Vm::build(index, config, placement, vmid, &mut parts).map_err(|error| format!("{error}"))
+    };
+    configs.into_iter().zip(placements).enumerate().map(build).collect()
+}
+
+/// The interrupts EL2 uses. The kick is the one SGI that Linux's and other firmware leave alone at EL2: any would do.
+fn interrupts(board: &Board) -> Result<Interrupts, &'static str> {
+    use tessera_platform::board::InterruptController;
+    let maintenance = match &board.interrupt_controller {
+        InterruptController::GicV2(gic) => gic.maintenance.id,
+        InterruptController::GicV3(gic) => gic.maintenance.id,
+    };
+    Ok(Interrupts {
+        kick: IntId::sgi(0).ok_or("there is no SGI 0")?,
+        virtual_timer: board.timer.virtual_timer.id,
+        hypervisor_timer: board.timer.hypervisor.id,
+        maintenance,
+        uart: board.console.as_ref().and_then(|uart| uart.interrupt).map(|interrupt| interrupt.id),
+    })
+}
+
+fn passthrough(vms: &[Vm]) -> Vec<(IntId, usize)> {
+    let of_vm = |vm: &Vm| {
+        let passed = vm.config.devices.iter().filter(|device| matches!(device.kind, DeviceKind::Passthrough { .. }));
+        let ids = passed.flat_map(|device| &device.interrupts).filter_map(|interrupt| IntId::spi(interrupt.spi));
+        ids.map(|id| (id, vm.index)).collect::<Vec<_>>()
+    };
+    vms.iter().flat_map(of_vm).collect()
+}
+
+fn report(system: &System, layout: &Layout) {
+    let free = system.frames.lock().free_frames() * 4;
+    log::info!(
+        "{} cores, {free} KiB free; EL2 keeps {} KiB: image {} KiB, heap and stacks {} KiB",
+        system.cores.len(),
+        layout.kept_bytes() / 1024,
+        layout.image_bytes() / 1024,
+        layout.carved_bytes() / 1024
+    );
+    for vm in &system.vms {
+        log::info!("{}", vm.summary());
+    }
+}
+
+/// Where this core is in the system's list of cores.
+fn own_index(system: &System) -> Option<usize> {
+    let own = Affinity::of_this_core();
+    system.cores.iter().position(|core| core.affinity == own)
+}

@@ -1,0 +1,108 @@
+//! A bounded first-in first-out queue of bytes; its memory is taken once.
+//!
+//! What the bytes mean does not belong here.
+
+use alloc::{boxed::Box, vec};
+
+/// A ring of bytes that never grows.
+#[derive(Debug)]
+pub struct ByteQueue {
+    bytes: Box<[u8]>,
+    first: usize,
+    length: usize,
+}
+
+impl ByteQueue {
+    /// A queue for `capacity` bytes.
+    pub fn new(capacity: usize) -> Self {
+        Self {
+            bytes: vec![0; capacity].into_boxed_slice(),
+            first: 0,
+            length: 0,
+        }
+    }
+
+    /// How many bytes wait.
+    pub fn len(&self) -> usize {
+        self.length
+    }
+
+    /// Whether nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.length == 0
+    }
+
+    /// How many more bytes fit.
+    pub fn room(&self) -> usize {
+        self.bytes.len() - self.length
+    }
+
+    /// Appends `byte`; false, and nothing is done, when there is no room.
+    pub fn push(&mut self, byte: u8) -> bool {
+        if self.room() == 0 {
+            return false;
+        }
+        let position = self.wrap(self.first + self.length);
+        if let Some(slot) = self.bytes.get_mut(position) {
+            *slot = byte;
+            self.length += 1;
+        }
+        true
+    }
+
+    /// The oldest byte, left in place.
+    pub fn peek(&self) -> Option<u8> {
+        if self.is_empty() {
+            None
+        } else {
+            self.bytes.get(self.first).copied()
+        }
+    }
+
+    /// Takes the oldest byte.
+    pub fn pop(&mut self) -> Option<u8> {
+        let byte = self.peek()?;
+        self.first = self.wrap(self.first + 1);
+        self.length -= 1;
+        Some(byte)
+    }
+
+    /// Brings a position below twice the capacity into the ring (a division would cost more).
+    fn wrap(&self, position: usize) -> usize {
+        if position >= self.bytes.len() {
+            position - self.bytes.len()
+        } else {
+            position
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keeps_order_across_the_wrap() {
+        let mut queue = ByteQueue::new(3);
+        for round in 0..10u8 {
+            assert!(queue.push(round));
+            assert!(queue.push(round + 100));
+            assert_eq!(
+                (queue.pop(), queue.pop(), queue.pop()),
+                (Some(round), Some(round + 100), None)
+            );
+        }
+    }
+
+    #[test]
+    fn refuses_what_does_not_fit() {
+        let mut queue = ByteQueue::new(2);
+        assert!(queue.push(1) && queue.push(2) && !queue.push(3));
+        assert_eq!((queue.room(), queue.len(), queue.peek()), (0, 2, Some(1)));
+        assert_eq!(
+            (queue.pop(), queue.pop(), queue.pop()),
+            (Some(1), Some(2), None)
+        );
+        assert!(!ByteQueue::new(0).push(1));
+    }
+}

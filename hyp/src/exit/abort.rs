@@ -1,0 +1,83 @@
+//! Stage-2 aborts: emulated devices, copy on write, and what is not there.
+
+use tessera_memory::Ipa;
+
+use crate::arch::aarch64::traps;
+use crate::devices::DeviceSlot;
+use crate::exit::syndrome::{Abort, Access, Reason};
+use crate::exit::{Next, inject, synchronous_exception};
+use crate::scheduler::Core;
+use crate::vcpu::Vcpu;
+use crate::vm::{CrashReason, StopReason};
+
+/// Handles a data abort.
+#[inline(always)]
+pub fn data(core: &mut Core, vcpu: &mut Vcpu, abort: Abort) -> Next {
+    if let (Reason::Translation, false, Some(access)) = (abort.reason, abort.on_table_walk, abort.access) {
+        let ipa = traps::fault_page() | traps::fault_virtual_address() & 0xfff;
+        if let Some((device, offset)) = vcpu.vm.bus.find(ipa) {
+            return device_access(core, vcpu, device, offset, access, abort.is_write);
+        }
+    }
+    other_data(core, vcpu, abort)
+}
+
+/// A load or store to an emulated device.
+#[inline(always)]
+fn device_access(core: &mut Core, vcpu: &mut Vcpu, device: DeviceSlot, offset: u64, access: Access, is_write: bool) -> Next {
+    let vm = vcpu.vm;
+    if is_write {
+        let value = access.truncate(vcpu.register(access.transfer));
+        vm.device_write(core, vcpu.index, device, offset, access.bytes, value);
+    } else {
+        let value = vm.device_read(core, vcpu.index, device, offset, access.bytes);
+        vcpu.set_register(access.transfer, access.extend(value));
+    }
+    vcpu.skip_instruction();
+    Next::Resume
+}
+
+#[inline(never)]
+fn other_data(core: &mut Core, vcpu: &mut Vcpu, abort: Abort) -> Next {
+    let address = traps::fault_virtual_address();
+    let Some(ipa) = fault_address(vcpu, &abort, address) else {
+        // The guest changed its tables since: the retry faults anew, or not.
+        return Next::Resume;
+    };
+    if abort.reason == Reason::Permission && vcpu.vm.copy_on_write(ipa) {
+        return Next::Resume;
+    }
+    let _ = core;
+    vcpu.vm.counters.unclaimed_access();
+    let syndrome = match abort.on_table_walk {
+        false => inject::data_abort_syndrome(vcpu.general.pstate, abort.is_write, abort.is_maintenance),
+        true => inject::walk_abort_syndrome(vcpu.general.pstate, true, traps::syndrome()),
+    };
+    synchronous_exception(vcpu, syndrome, Some(address))
+}
+
+/// The guest physical address of the abort: HPFAR_EL2 where it is valid (translation faults and those on walks, Arm ARM
+/// D24.2.62), else by asking the processor for the guest's own translation.
+fn fault_address(vcpu: &Vcpu, abort: &Abort, address: u64) -> Option<Ipa> {
+    if abort.reason == Reason::Translation || abort.on_table_walk {
+        return Some(Ipa::new(traps::fault_page() | address & 0xfff));
+    }
+    traps::stage1_translate(address, inject::from_user(vcpu.general.pstate)).map(Ipa::new)
+}
+
+/// Handles an instruction abort: there is nothing to execute there.
+pub fn fetch(vcpu: &mut Vcpu, abort: Abort) -> Next {
+    vcpu.vm.counters.unclaimed_access();
+    let address = traps::fault_virtual_address();
+    let pc = vcpu.general.pc;
+    let syndrome = match abort.on_table_walk {
+        false => inject::instruction_abort_syndrome(vcpu.general.pstate),
+        true => inject::walk_abort_syndrome(vcpu.general.pstate, false, traps::syndrome()),
+    };
+    let next = synchronous_exception(vcpu, syndrome, Some(address));
+    // The handler's own address is what could not be fetched: it never will be.
+    if vcpu.general.pc == pc {
+        return Next::Stop(StopReason::Crashed(CrashReason::NoVector { address: pc }));
+    }
+    next
+}

@@ -1,0 +1,85 @@
+//! What a guest's PSCI and SMCCC calls do. Nothing is forwarded to the firmware.
+
+use crate::exit::Next;
+use crate::exit::psci::{self, Call};
+use crate::vcpu::{Power, Vcpu, VcpuControl};
+use crate::vm::{StopReason, Vm};
+
+/// Handles an HVC or SMC. `immediate` must be zero for a standard call (SMCCC, DEN0028 2.9).
+#[inline(always)]
+pub fn handle(vcpu: &mut Vcpu, immediate: u16) -> Next {
+    let x = &vcpu.general.x;
+    let call = if immediate == 0 { Call::decode(x[0], x[1], x[2], x[3]) } else { Call::Unknown };
+    let result = match call {
+        Call::Version => psci::PSCI_VERSION,
+        Call::Unknown => psci::NOT_SUPPORTED,
+        call => return rarer(vcpu, call),
+    };
+    vcpu.general.x[0] = result;
+    Next::Resume
+}
+
+#[inline(never)]
+fn rarer(vcpu: &mut Vcpu, call: Call) -> Next {
+    let result = match call {
+        Call::Version => psci::PSCI_VERSION,
+        Call::MigrateInfoType => psci::NO_TRUSTED_OS,
+        Call::SmcccVersion => psci::SMCCC_VERSION,
+        Call::Features(function) => psci::features(function),
+        Call::ArchFeatures(function) => psci::arch_features(function),
+        Call::CpuOn { target, entry, context } => cpu_on(vcpu.vm, target, entry, context),
+        Call::AffinityInfo { target, level } => affinity_info(vcpu.vm, target, level),
+        Call::CpuSuspend => {
+            vcpu.general.x[0] = psci::SUCCESS;
+            return Next::Wait;
+        }
+        Call::CpuOff => return Next::Off,
+        Call::SystemOff => return Next::Stop(StopReason::Off),
+        Call::SystemReset => return Next::Stop(StopReason::Reset),
+        Call::Unknown => psci::NOT_SUPPORTED,
+    };
+    vcpu.general.x[0] = result;
+    Next::Resume
+}
+
+fn cpu_on(vm: &'static Vm, target: u64, entry: u64, context: u64) -> u64 {
+    let Some(control) = vm.vcpus.iter().find(|vcpu| vcpu.affinity == target) else {
+        return psci::INVALID_PARAMETERS;
+    };
+    if !vm.has_memory_at(entry) {
+        return psci::INVALID_ADDRESS;
+    }
+    let mut power = control.power.lock();
+    match *power {
+        Power::On => psci::ALREADY_ON,
+        Power::OnPending { .. } => psci::ON_PENDING,
+        Power::Off => {
+            *power = Power::OnPending { entry, context };
+            drop(power);
+            vm.kick_core(control.core);
+            psci::SUCCESS
+        }
+    }
+}
+
+fn affinity_info(vm: &Vm, target: u64, level: u64) -> u64 {
+    const ON: u64 = 0;
+    const OFF: u64 = 1;
+    const ON_PENDING: u64 = 2;
+    // Affinity fields below `level` do not count (DEN0022 5.7).
+    let fields = match level {
+        0 => 0xff_00ff_ffff,
+        1 => 0xff_00ff_ff00,
+        2 => 0xff_00ff_0000,
+        3 => 0xff_0000_0000,
+        _ => return psci::INVALID_PARAMETERS,
+    };
+    let state = |control: &VcpuControl| match *control.power.lock() {
+        Power::On => ON,
+        Power::OnPending { .. } => ON_PENDING,
+        Power::Off => OFF,
+    };
+    let affected = vm.vcpus.iter().filter(|vcpu| (vcpu.affinity ^ target) & fields == 0);
+    // The most awake one tells.
+    affected.map(state).min_by_key(|state| [0, 2, 1][*state as usize]).unwrap_or(psci::INVALID_PARAMETERS)
+}

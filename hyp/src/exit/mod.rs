@@ -1,0 +1,105 @@
+//! What each exit means. Handlers are free functions on the vCPU and its core; they say what to do next.
+//!
+//! No guest action may reach a panic, an endless loop or a log line per event here: the worst is a fault injected, or
+//! this VM stopped with the reason kept.
+
+pub mod identification;
+pub mod inject;
+pub mod psci;
+pub mod syndrome;
+
+#[cfg(target_os = "none")]
+mod abort;
+#[cfg(target_os = "none")]
+mod hypercall;
+#[cfg(target_os = "none")]
+mod system_register;
+
+#[cfg(target_os = "none")]
+pub use handlers::*;
+
+#[cfg(target_os = "none")]
+mod handlers {
+    use super::syndrome::{Exit, Wait};
+    use super::{abort, hypercall, inject, system_register};
+    use crate::arch::aarch64::registers::{read_register, write_register};
+    use crate::arch::aarch64::traps;
+    use crate::scheduler::Core;
+    use crate::vcpu::Vcpu;
+    use crate::vm::StopReason;
+
+    /// What the core does after an exit.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub enum Next {
+        /// Go on with the guest.
+        Resume,
+        /// The vCPU waits for an interrupt.
+        Wait,
+        /// The vCPU is off (CPU_OFF).
+        Off,
+        /// The whole VM stops.
+        Stop(StopReason),
+        /// Look for power changes and other vCPUs of this core.
+        Reschedule,
+    }
+
+    /// Handles a synchronous exit of `vcpu`, which is loaded on `core`.
+    #[inline(always)]
+    pub fn synchronous(core: &mut Core, vcpu: &mut Vcpu) -> Next {
+        match Exit::decode(traps::syndrome()) {
+            Exit::Hypervisor(immediate) => hypercall::handle(vcpu, immediate),
+            Exit::DataAbort(abort) => abort::data(core, vcpu, abort),
+            Exit::SystemRegister(access) => system_register::handle(core, vcpu, access),
+            exit => rarer(vcpu, exit),
+        }
+    }
+
+    #[inline(never)]
+    fn rarer(vcpu: &mut Vcpu, exit: Exit) -> Next {
+        match exit {
+            Exit::WaitFor(wait) => {
+                vcpu.skip_instruction();
+                if wait == Wait::Interrupt { Next::Wait } else { Next::Resume }
+            }
+            Exit::Monitor(immediate) => {
+                vcpu.skip_instruction();
+                hypercall::handle(vcpu, immediate)
+            }
+            Exit::InstructionAbort(abort) => abort::fetch(vcpu, abort),
+            _ => {
+                vcpu.vm.counters.undefined_instruction();
+                undefined(vcpu)
+            }
+        }
+    }
+
+    /// Handles an SError that came while the guest ran: it is the guest's to know of.
+    pub fn system_error(vcpu: &mut Vcpu) -> Next {
+        vcpu.vm.counters.system_error();
+        write_register!("hcr_el2", read_register!("hcr_el2") | traps::hcr::VSE);
+        Next::Resume
+    }
+
+    /// Gives the guest an UNDEFINED instruction exception.
+    pub fn undefined(vcpu: &mut Vcpu) -> Next {
+        synchronous_exception(vcpu, inject::UNDEFINED_SYNDROME, None)
+    }
+
+    /// Has the guest take a synchronous exception at EL1, with `address` in FAR_EL1 if there is one.
+    ///
+    /// A guest whose handler itself cannot be fetched would take exceptions forever: it is stopped.
+    pub fn synchronous_exception(vcpu: &mut Vcpu, syndrome: u64, address: Option<u64>) -> Next {
+        let general = &mut vcpu.general;
+        write_register!("esr_el1", syndrome);
+        if let Some(address) = address {
+            write_register!("far_el1", address);
+        }
+        write_register!("elr_el1", general.pc);
+        write_register!("spsr_el1", general.pstate);
+        let (vbar, sctlr) = (read_register!("vbar_el1"), read_register!("sctlr_el1"));
+        let entry = inject::synchronous_entry(general.pstate, vbar, sctlr);
+        general.pc = entry.pc;
+        general.pstate = entry.pstate;
+        Next::Resume
+    }
+}

@@ -1,0 +1,144 @@
+//! PSCI 1.1 and SMCCC 1.1 calls of a guest, decoded (Arm DEN0022, DEN0028). What they do is in `hypercall`.
+
+/// A call's result as the guest reads it in X0.
+pub const SUCCESS: u64 = 0;
+/// No such function.
+pub const NOT_SUPPORTED: u64 = -1i64 as u64;
+/// An argument names nothing.
+pub const INVALID_PARAMETERS: u64 = -2i64 as u64;
+/// The core is on.
+pub const ALREADY_ON: u64 = -4i64 as u64;
+/// CPU_ON is under way for the core.
+pub const ON_PENDING: u64 = -5i64 as u64;
+/// The entry point is outside the guest's memory.
+pub const INVALID_ADDRESS: u64 = -9i64 as u64;
+
+/// PSCI 1.1.
+pub const PSCI_VERSION: u64 = 0x0001_0001;
+/// SMCCC 1.1.
+pub const SMCCC_VERSION: u64 = 0x0001_0001;
+/// MIGRATE_INFO_TYPE: a Trusted OS is not present.
+pub const NO_TRUSTED_OS: u64 = 2;
+
+/// A guest's call by HVC or SMC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Call {
+    /// PSCI_VERSION.
+    Version,
+    /// CPU_SUSPEND: power state, entry point, context are not needed, as every state is standby.
+    CpuSuspend,
+    /// CPU_OFF.
+    CpuOff,
+    /// CPU_ON.
+    CpuOn {
+        /// The affinity of the vCPU to start, as in MPIDR_EL1.
+        target: u64,
+        /// The guest physical address of its first instruction.
+        entry: u64,
+        /// What it finds in X0.
+        context: u64,
+    },
+    /// AFFINITY_INFO.
+    AffinityInfo {
+        /// The affinity asked about.
+        target: u64,
+        /// The lowest level that counts: 0 is a core.
+        level: u64,
+    },
+    /// MIGRATE_INFO_TYPE.
+    MigrateInfoType,
+    /// SYSTEM_OFF.
+    SystemOff,
+    /// SYSTEM_RESET, and SYSTEM_RESET2 with the architectural warm reset.
+    SystemReset,
+    /// PSCI_FEATURES of this function.
+    Features(u32),
+    /// SMCCC_VERSION.
+    SmcccVersion,
+    /// SMCCC_ARCH_FEATURES of this function.
+    ArchFeatures(u32),
+    /// Anything else.
+    Unknown,
+}
+
+/// The bit of a function identifier that says its arguments are 64 bits wide.
+const WIDE: u32 = 1 << 30;
+
+impl Call {
+    /// Decodes a call from X0 to X3. Arguments of 32-bit functions are cut to 32 bits, as SMCCC says.
+    #[inline(always)]
+    pub fn decode(x0: u64, x1: u64, x2: u64, x3: u64) -> Self {
+        let function = x0 as u32;
+        let cut = |value: u64| if function & WIDE != 0 { value } else { value & 0xffff_ffff };
+        match function {
+            0x8400_0000 => Self::Version,
+            0x8400_0001 | 0xc400_0001 => Self::CpuSuspend,
+            0x8400_0002 => Self::CpuOff,
+            0x8400_0003 | 0xc400_0003 => Self::CpuOn { target: cut(x1), entry: cut(x2), context: cut(x3) },
+            0x8400_0004 | 0xc400_0004 => Self::AffinityInfo { target: cut(x1), level: cut(x2) },
+            0x8400_0006 => Self::MigrateInfoType,
+            0x8400_0008 => Self::SystemOff,
+            0x8400_0009 => Self::SystemReset,
+            0x8400_000a => Self::Features(x1 as u32),
+            // Reset type 0 is the architectural warm reset; vendor types start at bit 31.
+            0x8400_0012 | 0xc400_0012 if x1 as u32 == 0 => Self::SystemReset,
+            0x8000_0000 => Self::SmcccVersion,
+            0x8000_0001 => Self::ArchFeatures(x1 as u32),
+            _ => Self::Unknown,
+        }
+    }
+}
+
+/// PSCI_FEATURES: 0 (no flags) for what is there.
+pub fn features(function: u32) -> u64 {
+    match Call::decode(u64::from(function), 0, 0, 0) {
+        Call::Unknown | Call::ArchFeatures(_) => NOT_SUPPORTED,
+        _ => SUCCESS,
+    }
+}
+
+/// SMCCC_ARCH_FEATURES: only the two calls that are mandatory. No firmware workaround is offered.
+pub fn arch_features(function: u32) -> u64 {
+    match function {
+        0x8000_0000 | 0x8000_0001 => SUCCESS,
+        _ => NOT_SUPPORTED,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_32_bit_call_ignores_upper_halves() {
+        let wide = u64::MAX << 32;
+        assert_eq!(
+            Call::decode(wide | 0x8400_0003, wide | 1, wide | 0x4000_0000, wide | 7),
+            Call::CpuOn { target: 1, entry: 0x4000_0000, context: 7 }
+        );
+        assert_eq!(
+            Call::decode(0xc400_0003, 1 << 32, 5 << 32, u64::MAX),
+            Call::CpuOn { target: 1 << 32, entry: 5 << 32, context: u64::MAX }
+        );
+    }
+
+    #[test]
+    fn features_lists_what_decode_knows() {
+        for function in [0x8400_0000, 0x8400_0001, 0xc400_0001, 0x8400_0002, 0xc400_0003, 0xc400_0004, 0x8400_0006]
+            .into_iter()
+            .chain([0x8400_0008, 0x8400_0009, 0x8400_000a, 0x8400_0012, 0x8000_0000])
+        {
+            assert_eq!(features(function), SUCCESS, "{function:#x}");
+        }
+        // MIGRATE, CPU_FREEZE, SYSTEM_SUSPEND, and the 64-bit twin of a 32-bit-only call.
+        for function in [0x8400_0005, 0x8400_000b, 0xc400_000e, 0xc400_0008, 0, 0xffff_ffff] {
+            assert_eq!(features(function), NOT_SUPPORTED, "{function:#x}");
+        }
+    }
+
+    #[test]
+    fn a_vendor_reset_is_not_taken_for_a_warm_one() {
+        assert_eq!(Call::decode(0x8400_0012, 0x8000_0000, 0, 0), Call::Unknown);
+        assert_eq!(Call::decode(0x8400_0012, 0, 0, 0), Call::SystemReset);
+    }
+}

@@ -1,0 +1,225 @@
+//! ESR_EL2 decoded: why a guest came back (Arm ARM D24.2.40). Pure: no register is read here.
+
+/// A synchronous exit, with what its syndrome says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// WFI or WFE.
+    WaitFor(Wait),
+    /// HVC with this immediate; the return address is past it already.
+    Hypervisor(u16),
+    /// SMC with this immediate; the return address is the SMC itself.
+    Monitor(u16),
+    /// MRS, MSR or a system instruction.
+    SystemRegister(SystemRegisterAccess),
+    /// An instruction fetch that Stage 2 refused.
+    InstructionAbort(Abort),
+    /// A data access that Stage 2 refused.
+    DataAbort(Abort),
+    /// Anything else: an instruction this machine does not have, as far as the guest is to know.
+    Undefined,
+}
+
+/// Which wait instruction trapped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wait {
+    /// WFI.
+    Interrupt,
+    /// WFE.
+    Event,
+}
+
+/// A trapped MRS, MSR or system instruction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SystemRegisterAccess {
+    /// Which register, as `encoding` makes it.
+    pub register: u32,
+    /// The general register it goes to or comes from; 31 is XZR.
+    pub transfer: usize,
+    /// MRS rather than MSR.
+    pub is_read: bool,
+}
+
+/// The encoding of a system register in the order of ESR_EL2.ISS, transfer register and direction zero.
+pub const fn encoding(op0: u32, op1: u32, crn: u32, crm: u32, op2: u32) -> u32 {
+    op0 << 20 | op2 << 17 | op1 << 14 | crn << 10 | crm << 1
+}
+
+/// Why Stage 2 refused an access.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// Nothing is mapped there.
+    Translation,
+    /// It is mapped, but not for this kind of access.
+    Permission,
+    /// An access flag, address size, external abort or other fault.
+    Other,
+}
+
+/// A Stage-2 abort.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Abort {
+    /// Why.
+    pub reason: Reason,
+    /// The access was the walk of the guest's own tables (S1PTW).
+    pub on_table_walk: bool,
+    /// A write (or cache maintenance, which counts as one).
+    pub is_write: bool,
+    /// Cache maintenance rather than a load or store.
+    pub is_maintenance: bool,
+    /// FAR_EL2 does not hold the address (FnV).
+    pub address_unknown: bool,
+    /// The load or store, where the processor describes it (ISV).
+    pub access: Option<Access>,
+    /// A 32-bit instruction (IL); always 1 in AArch64.
+    pub instruction_length: bool,
+}
+
+/// A single general-purpose load or store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Access {
+    /// Its width in bytes: 1, 2, 4 or 8.
+    pub bytes: u64,
+    /// The register loaded or stored; 31 is XZR.
+    pub transfer: usize,
+    /// A load that sign-extends.
+    pub sign_extend: bool,
+    /// The register is 64 bits wide (else the upper half of a load is zero).
+    pub wide: bool,
+}
+
+const fn bit(value: u64, index: u32) -> bool {
+    value >> index & 1 != 0
+}
+
+impl Exit {
+    /// Decodes a syndrome; every value of it.
+    #[inline(always)]
+    pub fn decode(esr: u64) -> Self {
+        match esr >> 26 & 0x3f {
+            0x16 => Self::Hypervisor(esr as u16),
+            0x18 => Self::SystemRegister(SystemRegisterAccess::decode(esr)),
+            0x24 => Self::DataAbort(Abort::decode(esr, true)),
+            0x01 if esr & 1 == 0 => Self::WaitFor(Wait::Interrupt),
+            0x01 => Self::WaitFor(Wait::Event),
+            0x17 => Self::Monitor(esr as u16),
+            0x20 => Self::InstructionAbort(Abort::decode(esr, false)),
+            _ => Self::Undefined,
+        }
+    }
+}
+
+impl SystemRegisterAccess {
+    #[inline(always)]
+    fn decode(esr: u64) -> Self {
+        Self {
+            register: esr as u32 & encoding(3, 7, 15, 15, 7),
+            transfer: (esr >> 5 & 0x1f) as usize,
+            is_read: bit(esr, 0),
+        }
+    }
+}
+
+impl Abort {
+    #[inline(always)]
+    fn decode(esr: u64, is_data: bool) -> Self {
+        let reason = match esr & 0x3c {
+            0x04 => Reason::Translation,
+            0x0c => Reason::Permission,
+            _ => Reason::Other,
+        };
+        Self {
+            reason,
+            on_table_walk: bit(esr, 7),
+            is_write: is_data && bit(esr, 6),
+            is_maintenance: is_data && bit(esr, 8),
+            address_unknown: bit(esr, 10),
+            access: (is_data && bit(esr, 24)).then(|| Access::decode(esr)),
+            instruction_length: bit(esr, 25),
+        }
+    }
+}
+
+impl Access {
+    #[inline(always)]
+    fn decode(esr: u64) -> Self {
+        Self {
+            bytes: 1 << (esr >> 22 & 3),
+            transfer: (esr >> 16 & 0x1f) as usize,
+            sign_extend: bit(esr, 21),
+            wide: bit(esr, 15),
+        }
+    }
+
+    /// What a load leaves in its register when `value` was read.
+    #[inline(always)]
+    pub fn extend(&self, value: u64) -> u64 {
+        let unused = 64 - 8 * self.bytes as u32;
+        if !self.sign_extend {
+            return value << unused >> unused;
+        }
+        let extended = ((value << unused) as i64 >> unused) as u64;
+        if self.wide { extended } else { extended & 0xffff_ffff }
+    }
+
+    /// What a store of the register's `value` writes.
+    #[inline(always)]
+    pub fn truncate(&self, value: u64) -> u64 {
+        let unused = 64 - 8 * self.bytes as u32;
+        value << unused >> unused
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_store_of_a_word_is_described() {
+        // EC 0x24, IL, ISV, SAS = 2, SRT = 3, SF = 0, WnR, DFSC = translation fault level 3.
+        let exit = Exit::decode(0x9383_0047);
+        let Exit::DataAbort(abort) = exit else { panic!("{exit:?}") };
+        let access = Access { bytes: 4, transfer: 3, sign_extend: false, wide: false };
+        assert_eq!((abort.reason, abort.is_write, abort.access), (Reason::Translation, true, Some(access)));
+        assert!(!abort.on_table_walk && abort.instruction_length && !abort.is_maintenance);
+    }
+
+    #[test]
+    fn a_fetch_never_has_an_access() {
+        let Exit::InstructionAbort(abort) = Exit::decode(0x8300_008f) else { panic!() };
+        assert_eq!((abort.access, abort.is_write, abort.reason), (None, false, Reason::Permission));
+        assert!(abort.on_table_walk);
+    }
+
+    #[test]
+    fn an_atomic_has_no_description() {
+        let Exit::DataAbort(abort) = Exit::decode(0x9200_004f) else { panic!() };
+        assert_eq!((abort.access, abort.is_write, abort.reason), (None, true, Reason::Permission));
+    }
+
+    #[test]
+    fn a_register_read_names_register_and_target() {
+        // MRS X5, ID_AA64PFR0_EL1: op0 3, op1 0, CRn 0, CRm 4, op2 0.
+        let Exit::SystemRegister(access) = Exit::decode(0x6230_00a9) else { panic!() };
+        assert_eq!((access.register, access.transfer, access.is_read), (encoding(3, 0, 0, 4, 0), 5, true));
+    }
+
+    #[test]
+    fn loads_extend_as_the_instruction_says() {
+        let ldrsb_w = Access { bytes: 1, transfer: 0, sign_extend: true, wide: false };
+        let ldrsh_x = Access { bytes: 2, transfer: 0, sign_extend: true, wide: true };
+        let ldr_x = Access { bytes: 8, transfer: 0, sign_extend: false, wide: true };
+        assert_eq!(ldrsb_w.extend(0x1280), 0xffff_ff80);
+        assert_eq!(ldrsh_x.extend(0x8000), 0xffff_ffff_ffff_8000);
+        assert_eq!(ldr_x.extend(u64::MAX), u64::MAX);
+        assert_eq!(ldrsb_w.truncate(0x1ff), 0xff);
+    }
+
+    #[test]
+    fn waits_and_calls_are_told_apart() {
+        assert_eq!(Exit::decode(0x07e0_0000 & !1), Exit::WaitFor(Wait::Interrupt));
+        assert_eq!(Exit::decode(0x07e0_0001), Exit::WaitFor(Wait::Event));
+        assert_eq!(Exit::decode(0x5a00_0007), Exit::Hypervisor(7));
+        assert_eq!(Exit::decode(0x5e00_0000), Exit::Monitor(0));
+        assert_eq!(Exit::decode(0x1fe0_0000), Exit::Undefined);
+    }
+}

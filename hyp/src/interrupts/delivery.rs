@@ -1,0 +1,395 @@
+//! Between the state of interrupts and the list registers of the core we run on.
+//!
+//! Here belongs everything that moves interrupts into and out of list registers. The invariant that makes priorities
+//! right: while something pending is outside, something at least as urgent is pending inside, and the hardware calls back
+//! when that is gone. What is active outside is the least urgent, so that the guest ends it last.
+
+use spin::MutexGuard;
+
+use super::bank::{Bank, BitRegister, Change};
+use super::best::Best;
+use super::distributor::{Distributor, SharedBank};
+use super::list_register::{ListRegisters, Maintenance};
+use super::vcpu_set::{Bits, VcpuSet};
+use super::vgic::{PRIVATE, Private, SHARED, Vcpu, Vgic};
+
+/// A virtual CPU whose list registers are those of the core we run on. Having it is having its lock.
+pub(super) struct Loaded<'a, R> {
+    pub vgic: &'a Vgic,
+    pub vcpu: &'a Vcpu,
+    pub index: usize,
+    pub private: MutexGuard<'a, Private>,
+    /// Taken when the first SPI is met, after the lock of the virtual CPU.
+    shared: Option<MutexGuard<'a, Distributor>>,
+    pub registers: &'a mut R,
+    /// Other virtual CPUs that have to look.
+    pub told: VcpuSet,
+}
+
+/// Interrupts that want a list register, the most urgent first.
+struct Wanted {
+    pending: Best,
+    active: Best,
+}
+
+impl Wanted {
+    fn new(capacity: usize) -> Self {
+        Self {
+            pending: Best::new(capacity),
+            active: Best::new(capacity),
+        }
+    }
+
+    fn exceeds(&self, room: u32) -> bool {
+        let count = self.pending.count() + self.active.count();
+        count > room as usize || self.pending.overflowed || self.active.overflowed
+    }
+
+    #[inline]
+    fn offer(&mut self, bank: &Bank, first: u32, pending: u32, active: u32) {
+        for index in Bits(pending) {
+            self.pending
+                .offer(bank.priority[index & 31], first + index as u32);
+        }
+        for index in Bits(active) {
+            self.active
+                .offer(bank.priority[index & 31], first + index as u32);
+        }
+    }
+}
+
+impl<'a, R: ListRegisters> Loaded<'a, R> {
+    #[inline]
+    pub fn new(vgic: &'a Vgic, index: usize, registers: &'a mut R) -> Option<Self> {
+        let vcpu = vgic.vcpus.get(index)?;
+        let private = vcpu.private.lock();
+        Some(Self {
+            vgic,
+            vcpu,
+            index,
+            private,
+            shared: None,
+            registers,
+            told: VcpuSet::EMPTY,
+        })
+    }
+
+    /// All SPIs.
+    #[inline]
+    pub fn distributor(&mut self) -> &mut Distributor {
+        let vgic = self.vgic;
+        self.shared.get_or_insert_with(|| vgic.distributor.lock())
+    }
+
+    /// The bank that holds interrupt `intid`.
+    #[inline]
+    pub fn bank(&mut self, intid: u32) -> Option<&mut Bank> {
+        if intid < 32 {
+            return Some(&mut self.private.bank);
+        }
+        self.distributor()
+            .bank(intid)
+            .map(|(shared, _)| &mut shared.bank)
+    }
+
+    /// Brings the list registers up to date.
+    pub fn flush(&mut self) {
+        let mut attention = self.vcpu.take_attention();
+        attention |= self.retire();
+        attention |= self.deactivate_unlisted();
+        for slot in Bits(attention & self.private.slots.used()) {
+            attention |= self.recall(slot, false);
+        }
+        if self.private.slots.maintenance != Maintenance::NONE {
+            attention |= PRIVATE | SHARED;
+        }
+        if attention & (PRIVATE | SHARED) != 0 {
+            self.place(attention);
+        }
+    }
+
+    /// Takes note of list registers that have become empty. Returns where to look for work.
+    pub fn retire(&mut self) -> u32 {
+        let slots = &self.private.slots;
+        let (used, notified) = (slots.used(), slots.notified);
+        if used == 0 {
+            return 0;
+        }
+        let mut ended = self.registers.empty() & used & !notified;
+        if notified != 0 {
+            ended |= self.registers.ended() & notified;
+        }
+        Bits(ended).fold(0, |attention, slot| attention | self.retire_slot(slot))
+    }
+
+    /// Takes note that list register `slot` is empty. Returns where to look for work.
+    pub fn retire_slot(&mut self, slot: usize) -> u32 {
+        let bit = 1 << slot;
+        if self.private.slots.notified & bit != 0 {
+            // Or it would go on asking for maintenance.
+            self.registers.clear(slot);
+        }
+        self.unlist(slot, false, false)
+    }
+
+    /// Takes the interrupt out of list register `slot`, unless it is there in the best form and not `forced` out.
+    pub fn recall(&mut self, slot: usize, forced: bool) -> u32 {
+        let seen = self.registers.read(slot);
+        let index = seen.intid & 31;
+        let Some(bank) = self.bank(seen.intid) else {
+            return 0;
+        };
+        if !forced && seen.active && !seen.pending && bank.is_content(index, seen) {
+            bank.saw_active(1 << index);
+            return 0;
+        }
+        self.registers.clear(slot);
+        self.unlist(slot, seen.pending, seen.active)
+    }
+
+    /// Takes the interrupts in all list registers back.
+    pub fn recall_all(&mut self) -> u32 {
+        let mut attention = self.retire() | self.deactivate_unlisted();
+        for slot in Bits(self.private.slots.used()) {
+            attention |= self.recall(slot, true);
+        }
+        attention
+    }
+
+    /// Takes all back for a register read; the next flush puts it into list registers again.
+    fn refresh(&mut self) {
+        let attention = self.recall_all();
+        self.vcpu.attend(attention);
+    }
+
+    /// Reads a register of our SGIs and PPIs that the list registers know better.
+    pub fn read_private_exactly(&mut self, register: BitRegister) -> u64 {
+        if self.private.bank.listed != 0 {
+            self.refresh();
+        }
+        u64::from(self.private.bank.read(register))
+    }
+
+    /// Reads a register of SPIs that list registers know better. Those that others hold are as last seen; they shall look.
+    pub fn read_shared_exactly(&mut self, register: BitRegister, word: usize) -> (u64, VcpuSet) {
+        self.refresh();
+        let (vgic, me) = (self.vgic, self.index);
+        let distributor = self.distributor();
+        let Some(shared) = distributor.banks.get(word) else {
+            return (0, VcpuSet::EMPTY);
+        };
+        let value = u64::from(shared.bank.read(register));
+        let change = Change {
+            place: 0,
+            recall: shared.bank.listed,
+        };
+        let told = distributor.announce(word, change, me, &vgic.vcpus);
+        (value, told.union(self.told))
+    }
+
+    /// Gives the interrupt of list register `slot`, last seen so, back to its bank.
+    fn unlist(&mut self, slot: usize, pending: bool, active: bool) -> u32 {
+        let slots = &mut self.private.slots;
+        let intid = u32::from(slots.intid[slot & 15]);
+        let hardware = slots.hardware >> slot & 1 != 0;
+        slots.vacate(slot);
+        let Some(bank) = self.bank(intid) else {
+            return 0;
+        };
+        let bit = 1 << (intid & 31);
+        if hardware && !pending && !active {
+            bank.repay(bit);
+        }
+        bank.take_back(bit, pending, active);
+        self.settle(intid)
+    }
+
+    /// Finds who wants the unlisted interrupt `intid`: returns where to look if we do, tells whoever else does.
+    pub fn settle(&mut self, intid: u32) -> u32 {
+        let bit = 1 << (intid & 31);
+        if intid < 32 {
+            return if self.private.bank.work() & bit != 0 {
+                PRIVATE
+            } else {
+                0
+            };
+        }
+        let me = self.index;
+        let distributor = self.distributor();
+        let online = distributor.online;
+        let Some((shared, index)) = distributor.bank(intid) else {
+            return 0;
+        };
+        if shared.bank.work() & bit == 0 {
+            return 0;
+        }
+        match shared.wanted_by(index, online, me) {
+            Some(vcpu) if vcpu == me => SHARED,
+            Some(vcpu) => self.tell(vcpu),
+            None => 0,
+        }
+    }
+
+    fn tell(&mut self, vcpu: usize) -> u32 {
+        if let Some(other) = self.vgic.vcpus.get(vcpu) {
+            other.attend(SHARED);
+            self.told.insert(vcpu);
+        }
+        0
+    }
+
+    /// Accounts for what the guest deactivated while no list register held it: with priorities dropped and interrupts
+    /// deactivated by one write, that is the most urgent one outside.
+    fn deactivate_unlisted(&mut self) -> u32 {
+        if !self.private.slots.maintenance.active_outside {
+            return 0;
+        }
+        let mut attention = 0;
+        for _ in 0..self.registers.take_unlisted_deactivations().min(31) {
+            let mut wanted = Wanted::new(1);
+            self.collect(&mut wanted, PRIVATE | SHARED);
+            let Some(intid) = wanted.active.intids().next() else {
+                break;
+            };
+            attention |= self.end(intid);
+        }
+        attention
+    }
+
+    /// Ends the unlisted active interrupt `intid`.
+    pub fn end(&mut self, intid: u32) -> u32 {
+        if let Some(bank) = self.bank(intid) {
+            bank.active &= !(1 << (intid & 31));
+        }
+        self.settle(intid)
+    }
+
+    /// Puts everything that wants one into a list register.
+    fn place(&mut self, attention: u32) {
+        let mut wanted = Wanted::new(self.private.slots.count());
+        self.collect(&mut wanted, attention);
+        if wanted.exceeds(self.private.slots.free.count_ones()) {
+            return self.rearrange();
+        }
+        for intid in wanted.active.intids().chain(wanted.pending.intids()) {
+            self.put(intid, true);
+        }
+        self.set_maintenance(Maintenance::NONE);
+    }
+
+    /// There are too few list registers: fills them anew with the most urgent, at least one pending if any is.
+    fn rearrange(&mut self) {
+        self.recall_all();
+        let room = self.private.slots.count();
+        let mut wanted = Wanted::new(room);
+        self.collect(&mut wanted, PRIVATE | SHARED);
+        let active = wanted
+            .active
+            .count()
+            .min(room - usize::from(wanted.pending.count() != 0));
+        let pending = wanted.pending.count().min(room - active);
+        let outside = Maintenance {
+            pending_outside: wanted.pending.overflowed || pending < wanted.pending.count(),
+            active_outside: wanted.active.overflowed || active < wanted.active.count(),
+        };
+        for intid in wanted
+            .active
+            .intids()
+            .take(active)
+            .chain(wanted.pending.intids().take(pending))
+        {
+            self.put(intid, outside == Maintenance::NONE);
+        }
+        self.set_maintenance(outside);
+    }
+
+    #[inline]
+    pub fn set_maintenance(&mut self, maintenance: Maintenance) {
+        if self.private.slots.maintenance != maintenance {
+            self.private.slots.maintenance = maintenance;
+            self.registers.set_maintenance(maintenance);
+        }
+    }
+
+    /// Collects the unlisted interrupts that want a list register of ours, and lets go of physical ones that nothing
+    /// stands for any more.
+    fn collect(&mut self, wanted: &mut Wanted, attention: u32) {
+        if attention & PRIVATE != 0 {
+            let bank = &mut self.private.bank;
+            let orphans = bank.orphans();
+            release(bank, orphans, self.registers);
+            let groups = self.vgic.enabled_groups(bank.group);
+            wanted.offer(
+                bank,
+                0,
+                bank.deliverable(groups),
+                bank.active & !bank.listed,
+            );
+        }
+        if attention & SHARED != 0 {
+            self.collect_shared(wanted);
+        }
+    }
+
+    fn collect_shared(&mut self, wanted: &mut Wanted) {
+        let (vgic, me) = (self.vgic, self.index);
+        let distributor = &mut **self.shared.get_or_insert_with(|| vgic.distributor.lock());
+        let online = distributor.online;
+        for (word, shared) in distributor.banks.iter_mut().enumerate() {
+            if shared.bank.work() == 0 {
+                continue;
+            }
+            let orphans = shared.bank.orphans();
+            release(&mut shared.bank, orphans, self.registers);
+            let groups = vgic.enabled_groups(shared.bank.group);
+            let pending = shared.routed_to(shared.bank.deliverable(groups), me, online);
+            let active = shared.held_by(shared.bank.active & !shared.bank.listed, me);
+            wanted.offer(&shared.bank, word as u32 * 32 + 32, pending, active);
+        }
+    }
+
+    /// Puts the unlisted interrupt `intid` into an empty list register, if there is one. `combine`: an edge that came while
+    /// it is active goes along.
+    pub fn put(&mut self, intid: u32, combine: bool) {
+        let Some(slot) = self.private.slots.vacant() else {
+            return;
+        };
+        let (vgic, me) = (self.vgic, self.index);
+        let (bank, combine) = if intid < 32 {
+            (&mut self.private.bank, combine)
+        } else {
+            let distributor = self.shared.get_or_insert_with(|| vgic.distributor.lock());
+            let online = distributor.online;
+            let Some((shared, index)) = distributor.bank(intid) else {
+                return;
+            };
+            shared.holder[index] = me as u8;
+            // Active here, the next one may be for another.
+            let ours = shared.destination(index, online) == Some(me);
+            (&mut shared.bank, combine && ours)
+        };
+        let ready = vgic.enabled_groups(bank.group);
+        let entry = bank.describe(intid, ready, combine, vgic.hardware_deactivation);
+        bank.enlist(intid, slot, entry.pending);
+        self.private.slots.occupy(slot, entry);
+        self.registers.write(slot, entry);
+    }
+}
+
+/// Deactivates the physical interrupts behind those in `mask`.
+pub(super) fn release<R: ListRegisters>(bank: &mut Bank, mask: u32, registers: &mut R) {
+    for index in Bits(mask & bank.owed) {
+        registers.deactivate(u32::from(bank.physical[index & 31]));
+    }
+    bank.owed &= !mask;
+}
+
+impl SharedBank {
+    /// Those interrupts in `mask` that go to `vcpu`.
+    pub fn routed_to(&self, mask: u32, vcpu: usize, online: VcpuSet) -> u32 {
+        let ours = |&index: &usize| self.destination(index, online) == Some(vcpu);
+        Bits(mask)
+            .filter(ours)
+            .fold(0, |set, index| set | 1 << index)
+    }
+}

@@ -1,0 +1,243 @@
+//! What the core that runs a virtual CPU does with its interrupts: before it enters the guest, when a physical interrupt
+//! arrives for it, when it is called for maintenance, and when it switches.
+
+use super::bank::{Bank, BitRegister};
+use super::delivery::{Loaded, release};
+use super::list_register::{ListRegisters, Maintenance};
+use super::vcpu_set::{Bits, VcpuSet};
+use super::vgic::{PRIVATE, SHARED, Vgic};
+
+impl Vgic {
+    /// Brings the list registers of this core up to date for `vcpu`. Call with interrupts masked, last before entering the
+    /// guest: one load when nothing has changed. Returns other virtual CPUs that have to look.
+    #[inline]
+    pub fn flush<R: ListRegisters>(&self, vcpu: usize, registers: &mut R) -> VcpuSet {
+        match self.vcpus.get(vcpu) {
+            Some(target) if target.attention() != 0 => self.flush_changes(vcpu, registers),
+            _ => VcpuSet::EMPTY,
+        }
+    }
+
+    fn flush_changes<R: ListRegisters>(&self, vcpu: usize, registers: &mut R) -> VcpuSet {
+        let Some(mut loaded) = Loaded::new(self, vcpu, registers) else {
+            return VcpuSet::EMPTY;
+        };
+        loaded.flush();
+        loaded.told
+    }
+
+    /// Makes the next [`Vgic::flush`] of `vcpu` look at its list registers: its core took the maintenance interrupt.
+    #[inline]
+    pub fn maintain(&self, vcpu: usize) {
+        if let Some(vcpu) = self.vcpus.get(vcpu) {
+            vcpu.attend(PRIVATE);
+        }
+    }
+
+    /// The physical interrupt behind `intid` was acknowledged on this core, which runs `vcpu`: its priority is dropped, it
+    /// stays active until the guest (or we for it) deactivates it. Returns other virtual CPUs that have to look.
+    #[inline]
+    pub fn deliver_hardware<R: ListRegisters>(
+        &self,
+        vcpu: usize,
+        registers: &mut R,
+        intid: u32,
+    ) -> VcpuSet {
+        let Some(mut loaded) = Loaded::new(self, vcpu, registers) else {
+            return VcpuSet::EMPTY;
+        };
+        loaded.deliver(intid);
+        loaded.told.without(vcpu)
+    }
+
+    /// Whether something is pending for `vcpu` that the guest has enabled, whatever its priority mask says: whether it shall
+    /// wake from WFI. Call on the core that runs it, or for a parked one anywhere.
+    pub fn has_pending<R: ListRegisters>(&self, vcpu: usize, registers: &mut R) -> bool {
+        Loaded::new(self, vcpu, registers).is_some_and(|mut loaded| loaded.has_pending())
+    }
+
+    /// Takes `vcpu` off this core: its list registers become empty, its private physical interrupts inactive. Save the rest
+    /// of its [`CpuInterface`](super::CpuInterface) besides. Returns other virtual CPUs that have to look.
+    pub fn park<R: ListRegisters>(&self, vcpu: usize, registers: &mut R) -> VcpuSet {
+        let Some(mut loaded) = Loaded::new(self, vcpu, registers) else {
+            return VcpuSet::EMPTY;
+        };
+        let attention = loaded.take_off();
+        loaded.vcpu.attend(attention);
+        for index in loaded.owed_private() {
+            let physical = u32::from(loaded.private.bank.physical[index & 31]);
+            loaded.registers.deactivate(physical);
+        }
+        loaded.told
+    }
+
+    /// Puts a parked `vcpu` on this core: its private physical interrupts are as they were. [`Vgic::flush`] does the rest.
+    pub fn unpark<R: ListRegisters>(&self, vcpu: usize, registers: &mut R) {
+        let Some(loaded) = Loaded::new(self, vcpu, registers) else {
+            return;
+        };
+        for index in loaded.owed_private() {
+            loaded
+                .registers
+                .activate(u32::from(loaded.private.bank.physical[index & 31]));
+        }
+    }
+
+    /// `vcpu` is on from now on. Returns other virtual CPUs that have to look.
+    pub fn set_online(&self, vcpu: usize) -> VcpuSet {
+        let mut distributor = self.distributor.lock();
+        if vcpu < self.vcpus.len() {
+            distributor.online.insert(vcpu);
+        }
+        Self::reroute(&self.vcpus, &distributor).without(vcpu)
+    }
+
+    /// `vcpu`, which this core runs, is off from now on: nothing of it remains in the list registers, nothing private is
+    /// active. What was pending stays so. Returns other virtual CPUs that have to look.
+    pub fn set_offline<R: ListRegisters>(&self, vcpu: usize, registers: &mut R) -> VcpuSet {
+        let Some(mut loaded) = Loaded::new(self, vcpu, registers) else {
+            return VcpuSet::EMPTY;
+        };
+        let attention = loaded.take_off();
+        loaded.vcpu.attend(attention | PRIVATE);
+        let bank = &mut loaded.private.bank;
+        bank.active = 0;
+        // A level that is still high fires again.
+        bank.latch &= !(bank.owed & !bank.edge);
+        let owed = bank.owed;
+        release(bank, owed, loaded.registers);
+        let told = loaded.told;
+        drop(loaded);
+        let mut distributor = self.distributor.lock();
+        distributor.online = distributor.online.without(vcpu);
+        told.union(Self::reroute(&self.vcpus, &distributor))
+    }
+
+    /// The guest wrote `ICC_DIR_EL1` and it was trapped (`ICH_HCR_EL2.TDIR`). Returns other virtual CPUs that have to look.
+    pub fn deactivate(&self, vcpu: usize, intid: u32) -> VcpuSet {
+        self.signal(vcpu, intid, |bank, mask| {
+            bank.write(BitRegister::ClearActive, mask)
+        })
+        .without(vcpu)
+    }
+}
+
+impl<R: ListRegisters> Loaded<'_, R> {
+    /// See [`Vgic::deliver_hardware`].
+    #[inline]
+    fn deliver(&mut self, intid: u32) {
+        let (here, ours) = self.whereabouts(intid);
+        let (vgic, hardware) = (self.vgic, self.private.slots.hardware);
+        // With more pending than fits, urgency decides: see the invariant of `delivery`.
+        let ours = ours && self.private.slots.maintenance == Maintenance::NONE;
+        let Some(bank) = self.bank(intid) else { return };
+        let bit = 1 << (intid & 31);
+        if bank.hardware & bit == 0 {
+            return;
+        }
+        let slot = usize::from(bank.slot[intid as usize & 31]);
+        if here && bank.listed & bit != 0 && hardware >> slot & 1 != 0 {
+            // It fires again only after the guest has deactivated it: that list register is empty.
+            let groups = vgic.enabled_groups(bank.group);
+            if ours && bank.renew(bit, groups) {
+                let entry = bank.describe(intid, groups, false, true);
+                return self.registers.write(slot, entry);
+            }
+            let attention = self.retire_slot(slot);
+            self.vcpu.attend(attention);
+        }
+        self.deliver_anew(intid, ours);
+    }
+
+    fn deliver_anew(&mut self, intid: u32, ours: bool) {
+        let vgic = self.vgic;
+        let Some(bank) = self.bank(intid) else { return };
+        let bit = 1 << (intid & 31);
+        let change = bank.fire(bit);
+        let ready = bank.deliverable(vgic.enabled_groups(bank.group)) & bit != 0;
+        let idle = (bank.listed | bank.active) & bit == 0;
+        if ready && ours && self.private.slots.free != 0 {
+            return self.put(intid, true);
+        }
+        if intid < 32 {
+            self.vcpu.announce(&self.private.bank, change);
+            return;
+        }
+        let me = self.index as u8;
+        let distributor = self.distributor();
+        if let Some((shared, index)) = distributor.bank(intid).filter(|_| idle) {
+            shared.holder[index] = me;
+        }
+        let told = distributor.announce(
+            intid as usize / 32 - 1,
+            change,
+            usize::from(me),
+            &vgic.vcpus,
+        );
+        self.told = self.told.union(told);
+    }
+
+    /// Whether interrupt `intid`, if listed, is in a list register of ours, and whether it is routed to us.
+    #[inline]
+    fn whereabouts(&mut self, intid: u32) -> (bool, bool) {
+        if intid < 32 {
+            return (true, true);
+        }
+        let me = self.index;
+        let distributor = self.distributor();
+        let online = distributor.online;
+        let Some((shared, index)) = distributor.bank(intid) else {
+            return (false, false);
+        };
+        (
+            usize::from(shared.holder[index & 31]) == me,
+            shared.destination(index, online) == Some(me),
+        )
+    }
+
+    fn has_pending(&mut self) -> bool {
+        let (vgic, me) = (self.vgic, self.index);
+        let bank = &self.private.bank;
+        if bank.deliverable(vgic.enabled_groups(bank.group)) != 0 {
+            return true;
+        }
+        if Bits(self.private.slots.used()).any(|slot| self.is_pending_in(slot)) {
+            return true;
+        }
+        let distributor = self.distributor();
+        let online = distributor.online;
+        distributor.banks.iter().any(|shared| {
+            shared.routed_to(
+                shared
+                    .bank
+                    .deliverable(vgic.enabled_groups(shared.bank.group)),
+                me,
+                online,
+            ) != 0
+        })
+    }
+
+    fn is_pending_in(&mut self, slot: usize) -> bool {
+        let seen = self.registers.read(slot);
+        let vgic = self.vgic;
+        let ready = |bank: &mut Bank| {
+            (bank.enabled & vgic.enabled_groups(bank.group)) >> (seen.intid & 31) & 1 != 0
+        };
+        seen.pending && !seen.active && self.bank(seen.intid).is_some_and(ready)
+    }
+
+    /// Empties all list registers. Returns where to look for work when it is put on again.
+    fn take_off(&mut self) -> u32 {
+        let mut attention = self.recall_all();
+        if self.private.slots.maintenance != Maintenance::NONE {
+            // What was outside is so still.
+            attention |= PRIVATE | SHARED;
+            self.set_maintenance(Maintenance::NONE);
+        }
+        attention
+    }
+
+    fn owed_private(&self) -> Bits {
+        Bits(self.private.bank.owed)
+    }
+}

@@ -1,0 +1,99 @@
+//! Tests of the virtual GIC on the host.
+
+mod core;
+mod delivery;
+mod model;
+mod property;
+mod registers;
+
+use self::core::{Core, Physical};
+use super::{Affinity, Config, Vgic};
+
+/// Group 0 and Group 1 enabled.
+const GROUPS: u64 = 3;
+
+/// A virtual GIC with `vcpus` virtual CPUs of affinity 0.0.0.n, all on, and 96 SPIs; and their cores.
+fn machine(vcpus: usize, list_registers: usize) -> (Vgic, Vec<Core>) {
+    machine_with(vcpus, list_registers, true)
+}
+
+fn machine_with(
+    vcpus: usize,
+    list_registers: usize,
+    hardware_deactivation: bool,
+) -> (Vgic, Vec<Core>) {
+    let affinities: Vec<_> = (0..vcpus)
+        .map(|index| Affinity::new(0, 0, 0, index as u8))
+        .collect();
+    let config = Config {
+        affinities: &affinities,
+        spis: 96,
+        list_registers,
+        hardware_deactivation,
+    };
+    let vgic = Vgic::new(&config).expect("a valid configuration");
+    (0..vcpus).for_each(|vcpu| assert!(vgic.set_online(vcpu).is_empty()));
+    let physical = Physical::default();
+    let core = |number| Core::new(number, list_registers, physical.clone());
+    (vgic, (0..vcpus).map(core).collect())
+}
+
+/// The same with one virtual CPU, groups enabled, and everything in Group 1.
+fn single(list_registers: usize) -> (Vgic, Core) {
+    let (vgic, mut cores) = machine(1, list_registers);
+    enable_groups(&vgic, 1);
+    (vgic, cores.remove(0))
+}
+
+/// Puts all interrupts into Group 1 and enables the groups.
+fn enable_groups(vgic: &Vgic, vcpus: u64) {
+    let _ = vgic.write_distributor(0, 0, 4, GROUPS);
+    for word in 1..4 {
+        let _ = vgic.write_distributor(0, 0x80 + 4 * word, 4, 0xffff_ffff);
+    }
+    for vcpu in 0..vcpus {
+        let _ = vgic.write_redistributor(0, vcpu * 0x2_0000 + 0x1_0080, 4, 0xffff_ffff);
+    }
+}
+
+/// Writes the bit of `intid` in the bit register that starts at `offset`, as `vcpu`.
+fn write_bit(vgic: &Vgic, vcpu: usize, offset: u64, intid: u32) -> super::VcpuSet {
+    let bit = 1 << (intid % 32);
+    if intid < 32 {
+        vgic.write_redistributor(vcpu, vcpu as u64 * 0x2_0000 + 0x1_0000 + offset, 4, bit)
+    } else {
+        vgic.write_distributor(vcpu, offset + u64::from(intid / 32) * 4, 4, bit)
+    }
+}
+
+/// Reads it.
+fn read_bit(vgic: &Vgic, core: &mut Core, offset: u64, intid: u32) -> (bool, super::VcpuSet) {
+    let vcpu = core.number;
+    let (word, told) = if intid < 32 {
+        vgic.read_redistributor(vcpu, core, vcpu as u64 * 0x2_0000 + 0x1_0000 + offset, 4)
+    } else {
+        vgic.read_distributor(vcpu, core, offset + u64::from(intid / 32) * 4, 4)
+    };
+    (word >> (intid % 32) & 1 != 0, told)
+}
+
+fn set_priority(vgic: &Vgic, vcpu: usize, intid: u32, priority: u8) -> super::VcpuSet {
+    let offset = 0x400 + u64::from(intid);
+    if intid < 32 {
+        vgic.write_redistributor(
+            vcpu,
+            vcpu as u64 * 0x2_0000 + 0x1_0000 + offset,
+            1,
+            priority.into(),
+        )
+    } else {
+        vgic.write_distributor(vcpu, offset, 1, priority.into())
+    }
+}
+
+const ISENABLER: u64 = 0x100;
+const ICENABLER: u64 = 0x180;
+const ISPENDR: u64 = 0x200;
+const ICPENDR: u64 = 0x280;
+const ISACTIVER: u64 = 0x300;
+const ICACTIVER: u64 = 0x380;

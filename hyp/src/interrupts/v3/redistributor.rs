@@ -1,0 +1,168 @@
+//! The redistributors of GICv3 (IHI 0069, 12.11): two frames of 64 KiB for each virtual CPU, one after the other.
+
+use super::super::bank::{BitRegister, Change};
+use super::super::delivery::Loaded;
+use super::super::list_register::ListRegisters;
+use super::super::vcpu_set::VcpuSet;
+use super::super::vgic::{Vcpu, Vgic};
+use super::{
+    IMPLEMENTER, Register, decode, identification, is_aligned, read_priorities, read_triggers,
+    write_priorities, write_triggers,
+};
+
+/// The size of one redistributor in bytes: the control frame and the frame of SGIs and PPIs.
+pub const REDISTRIBUTOR_SIZE: u64 = 2 * FRAME;
+const FRAME: u64 = 0x1_0000;
+
+const IIDR: u64 = 0x0004;
+const TYPER: u64 = 0x0008;
+const TYPER_HIGH: u64 = 0x000c;
+const WAKER: u64 = 0x0014;
+/// `GICR_TYPER.Last`.
+const LAST: u64 = 1 << 4;
+const PROCESSOR_SLEEP: u32 = 1 << 1;
+const CHILDREN_ASLEEP: u32 = 1 << 2;
+/// `GICR_PIDR0`.
+const PART: u8 = 0x93;
+
+impl Vgic {
+    /// `vcpu`, which this core runs, reads `size` bytes at `offset` of the region of all redistributors. Returns the value,
+    /// and other virtual CPUs that have to look, so that a later read tells the truth about interrupts they hold.
+    #[inline]
+    pub fn read_redistributor<R: ListRegisters>(
+        &self,
+        vcpu: usize,
+        registers: &mut R,
+        offset: u64,
+        size: usize,
+    ) -> (u64, VcpuSet) {
+        let Some((owner, frame, offset)) = self.find_redistributor(offset, size) else {
+            return (0, VcpuSet::EMPTY);
+        };
+        let Some(target) = self.vcpus.get(owner) else {
+            return (0, VcpuSet::EMPTY);
+        };
+        let value = match (frame, decode(offset, size)) {
+            (0, _) => self.read_control_frame(target, owner, offset, size),
+            (_, Register::Bits(register, 0)) if register.is_volatile() => {
+                return self.read_private_state(vcpu, registers, owner, register);
+            }
+            (_, Register::Bits(register, 0)) => {
+                u64::from(target.private.lock().bank.read(register))
+            }
+            (_, Register::Priority(first @ 0..32)) => {
+                read_priorities(&target.private.lock().bank, first, size)
+            }
+            (_, Register::Trigger(first @ 0..32)) => {
+                read_triggers(&target.private.lock().bank, first)
+            }
+            _ => 0,
+        };
+        (value, VcpuSet::EMPTY)
+    }
+
+    /// `vcpu` writes `size` bytes at `offset` of the region of all redistributors. Returns other virtual CPUs that have to
+    /// look.
+    #[inline]
+    pub fn write_redistributor(
+        &self,
+        vcpu: usize,
+        offset: u64,
+        size: usize,
+        value: u64,
+    ) -> VcpuSet {
+        let Some((owner, frame, offset)) = self.find_redistributor(offset, size) else {
+            return VcpuSet::EMPTY;
+        };
+        let Some(target) = self.vcpus.get(owner) else {
+            return VcpuSet::EMPTY;
+        };
+        if frame == 0 {
+            write_control_frame(target, offset, size, value);
+            return VcpuSet::EMPTY;
+        }
+        let told = match decode(offset, size) {
+            Register::Bits(register, 0) => {
+                self.change_private(target, owner, |bank| bank.write(register, value as u32))
+            }
+            Register::Priority(first @ 0..32) => self.change_private(target, owner, |bank| {
+                write_priorities(bank, first, size, value)
+            }),
+            // SGIs are always edge-triggered.
+            Register::Trigger(16) => {
+                self.change_private(target, owner, |bank| write_triggers(bank, 16, value))
+            }
+            _ => VcpuSet::EMPTY,
+        };
+        told.without(vcpu)
+    }
+
+    /// The virtual CPU, the frame and the offset in it that an access is for.
+    #[inline]
+    fn find_redistributor(&self, offset: u64, size: usize) -> Option<(usize, u64, u64)> {
+        let owner = usize::try_from(offset / REDISTRIBUTOR_SIZE).ok()?;
+        is_aligned(offset, size).then_some((owner, offset / FRAME % 2, offset % FRAME))
+    }
+
+    /// Reads a register of the private interrupts of `owner` that its list registers know better.
+    fn read_private_state<R: ListRegisters>(
+        &self,
+        vcpu: usize,
+        registers: &mut R,
+        owner: usize,
+        register: BitRegister,
+    ) -> (u64, VcpuSet) {
+        if vcpu == owner {
+            let read = |mut loaded: Loaded<R>| loaded.read_private_exactly(register);
+            return (
+                Loaded::new(self, vcpu, registers).map_or(0, read),
+                VcpuSet::EMPTY,
+            );
+        }
+        let Some(target) = self.vcpus.get(owner) else {
+            return (0, VcpuSet::EMPTY);
+        };
+        let mut told = VcpuSet::EMPTY;
+        let private = target.private.lock();
+        if target.announce(
+            &private.bank,
+            Change {
+                place: 0,
+                recall: private.bank.listed,
+            },
+        ) {
+            told.insert(owner);
+        }
+        (u64::from(private.bank.read(register)), told)
+    }
+
+    fn read_control_frame(&self, target: &Vcpu, owner: usize, offset: u64, size: usize) -> u64 {
+        let last = if owner + 1 == self.vcpus.len() {
+            LAST
+        } else {
+            0
+        };
+        let typer = u64::from(target.affinity.packed()) << 32 | (owner as u64) << 8 | last;
+        match (offset, size) {
+            (TYPER, 8) => typer,
+            (TYPER, 4) => typer & 0xffff_ffff,
+            (TYPER_HIGH, 4) => typer >> 32,
+            (IIDR, 4) => u64::from(IMPLEMENTER),
+            (WAKER, 4) => u64::from(target.private.lock().waker),
+            (_, 4) => u64::from(identification(offset, PART)),
+            _ => 0,
+        }
+    }
+}
+
+/// `GICR_WAKER`: the interface falls asleep and wakes at once. All else is read-only.
+fn write_control_frame(target: &Vcpu, offset: u64, size: usize, value: u64) {
+    if (offset, size) == (WAKER, 4) {
+        let asleep = value as u32 & PROCESSOR_SLEEP != 0;
+        target.private.lock().waker = if asleep {
+            PROCESSOR_SLEEP | CHILDREN_ASLEEP
+        } else {
+            0
+        };
+    }
+}

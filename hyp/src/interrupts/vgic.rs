@@ -1,0 +1,385 @@
+//! The virtual GIC of one virtual machine: what it consists of, and the ways by which interrupts get into it.
+//!
+//! Here belong construction, input lines, SGIs and the life of virtual CPUs. Registers are in `v3`, the way into list
+//! registers in `delivery`.
+
+use alloc::boxed::Box;
+use core::sync::atomic::{AtomicU32, Ordering};
+
+use spin::Mutex;
+
+use super::affinity::Affinity;
+use super::bank::{Bank, Change};
+use super::delivery::release;
+use super::distributor::{ANY, Distributor, resolve};
+use super::list_register::{ListRegisters, MAXIMUM_LIST_REGISTERS};
+use super::slots::Slots;
+use super::vcpu_set::{Bits, MAXIMUM_VCPUS, VcpuSet};
+
+/// Attention: something private wants a list register. Bits 15:0 name list registers to be looked at.
+pub(super) const PRIVATE: u32 = 1 << 16;
+/// Attention: an SPI wants a list register.
+pub(super) const SHARED: u32 = 1 << 17;
+/// Attention: look at all there is.
+pub(super) const EVERYTHING: u32 = PRIVATE | SHARED | 0xffff;
+
+/// SGIs are edge-triggered, PPIs level-sensitive out of reset.
+pub(super) const PRIVATE_EDGE: u32 = 0x0000_ffff;
+/// `GICR_WAKER.ProcessorSleep` and `ChildrenAsleep`: the state out of reset.
+const ASLEEP: u32 = 0b110;
+/// The most banks of 32 SPIs: interrupts 32 to 1019.
+const MAXIMUM_BANKS: usize = 31;
+
+/// What a virtual GIC is built from.
+#[derive(Clone, Copy, Debug)]
+pub struct Config<'a> {
+    /// The affinity of each virtual CPU, as its `VMPIDR_EL2` has it. Redistributors follow in this order.
+    pub affinities: &'a [Affinity],
+    /// How many SPIs there are; rounded up to a multiple of 32, at most 988.
+    pub spis: usize,
+    /// How many list registers each core has: 1 to 16.
+    pub list_registers: usize,
+    /// Let the guest's deactivation of a hardware interrupt deactivate the physical one (HW = 1 in the list register).
+    /// Where false, for hardware that does this wrongly, EL2 deactivates it in the maintenance interrupt.
+    pub hardware_deactivation: bool,
+}
+
+/// Why a virtual GIC cannot be built or changed so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConfigError {
+    /// There must be 1 to 64 virtual CPUs.
+    Vcpus,
+    /// Two virtual CPUs have the same affinity.
+    Affinity,
+    /// There may be at most 988 SPIs.
+    Spis,
+    /// There must be 1 to 16 list registers.
+    ListRegisters,
+    /// There is no such interrupt, or it is an SGI.
+    Interrupt,
+}
+
+/// One virtual CPU's share of the virtual GIC. A cache line of its own: cores should not disturb each other.
+#[derive(Debug)]
+#[repr(align(64))]
+pub(super) struct Vcpu {
+    attention: AtomicU32,
+    pub affinity: Affinity,
+    pub private: Mutex<Private>,
+}
+
+/// What the lock of one virtual CPU guards.
+#[derive(Debug)]
+pub(super) struct Private {
+    /// SGIs and PPIs.
+    pub bank: Bank,
+    pub slots: Slots,
+    /// `GICR_WAKER`.
+    pub waker: u32,
+}
+
+/// The virtual GIC of one virtual machine, shared by its virtual CPUs.
+#[derive(Debug)]
+pub struct Vgic {
+    pub(super) vcpus: Box<[Vcpu]>,
+    pub(super) distributor: Mutex<Distributor>,
+    /// `GICD_CTLR` bits 1:0: the groups that are enabled.
+    control: AtomicU32,
+    /// `GICD_TYPER`.
+    pub(super) typer: u32,
+    pub(super) hardware_deactivation: bool,
+}
+
+impl Vcpu {
+    fn new(affinity: Affinity, list_registers: usize) -> Self {
+        let private = Private {
+            bank: Bank::new(PRIVATE_EDGE, u32::MAX),
+            slots: Slots::new(list_registers),
+            waker: ASLEEP,
+        };
+        Self {
+            attention: AtomicU32::new(0),
+            affinity,
+            private: Mutex::new(private),
+        }
+    }
+
+    /// Makes the virtual CPU look before it next enters the guest. Call after the change, before the kick.
+    #[inline]
+    pub fn attend(&self, reason: u32) {
+        self.attention.fetch_or(reason, Ordering::Release);
+    }
+
+    /// Why it shall look.
+    #[inline]
+    pub fn attention(&self) -> u32 {
+        self.attention.load(Ordering::Relaxed)
+    }
+
+    /// Takes the reasons.
+    #[inline]
+    pub fn take_attention(&self) -> u32 {
+        self.attention.swap(0, Ordering::Acquire)
+    }
+
+    /// Makes the virtual CPU look at what a change of its private interrupts asks for; false if at nothing.
+    #[inline]
+    pub fn announce(&self, bank: &Bank, change: Change) -> bool {
+        let mut reason = if change.place & bank.work() != 0 {
+            PRIVATE
+        } else {
+            0
+        };
+        for index in Bits(change.recall) {
+            reason |= 1 << (bank.slot[index] & 15);
+        }
+        if reason != 0 {
+            self.attend(reason);
+        }
+        reason != 0
+    }
+}
+
+impl Vgic {
+    /// A virtual GIC out of reset, all virtual CPUs off.
+    ///
+    /// # Errors
+    /// If `config` asks for what no GIC has.
+    pub fn new(config: &Config) -> Result<Self, ConfigError> {
+        check(config)?;
+        let vcpus = config
+            .affinities
+            .iter()
+            .map(|&affinity| Vcpu::new(affinity, config.list_registers))
+            .collect();
+        let vgic = Self {
+            vcpus,
+            distributor: Mutex::new(Distributor::new(config.spis.div_ceil(32))),
+            control: AtomicU32::new(0),
+            typer: Self::distributor_type(config.spis.div_ceil(32), config.affinities),
+            hardware_deactivation: config.hardware_deactivation,
+        };
+        vgic.reset_routes();
+        Ok(vgic)
+    }
+
+    /// Makes virtual interrupt `intid` stand for the physical interrupt `physical`: an SPI for an SPI, or a PPI, that of
+    /// every virtual CPU, for a PPI. Before the guest runs.
+    ///
+    /// # Errors
+    /// If there is no such interrupt, or it is an SGI.
+    pub fn map_hardware(&self, intid: u32, physical: u32) -> Result<(), ConfigError> {
+        if !(16..1020).contains(&physical) || intid < 16 || (intid < 32) != (physical < 32) {
+            return Err(ConfigError::Interrupt);
+        }
+        if intid < 32 {
+            let map = |vcpu: &Vcpu| vcpu.private.lock().bank.map(intid, physical);
+            self.vcpus.iter().for_each(map);
+            return Ok(());
+        }
+        let mut distributor = self.distributor.lock();
+        let (shared, _) = distributor.bank(intid).ok_or(ConfigError::Interrupt)?;
+        shared.bank.map(intid, physical);
+        Ok(())
+    }
+
+    /// How many virtual CPUs there are.
+    #[must_use]
+    pub fn vcpu_count(&self) -> usize {
+        self.vcpus.len()
+    }
+
+    /// Sets the input line of an emulated device: SPI `intid`, or PPI `intid` of `vcpu`. Returns who has to look.
+    #[inline]
+    pub fn set_line(&self, vcpu: usize, intid: u32, high: bool) -> VcpuSet {
+        self.signal(vcpu, intid, |bank, mask| bank.set_line(mask, high))
+    }
+
+    /// An edge from an emulated device: SPI `intid`, or PPI `intid` of `vcpu`. Returns who has to look.
+    #[inline]
+    pub fn pulse(&self, vcpu: usize, intid: u32) -> VcpuSet {
+        self.signal(vcpu, intid, Bank::pulse)
+    }
+
+    /// Makes SGI `intid` pending at one virtual CPU, whatever its group. True if it has to look.
+    #[inline]
+    pub(super) fn post_sgi(&self, target: &Vcpu, intid: u32, group: u32) -> bool {
+        let bit = 1 << (intid & 15);
+        let mut private = target.private.lock();
+        if (private.bank.group ^ group) & bit != 0 {
+            return false;
+        }
+        let change = private.bank.pulse(bit);
+        target.announce(&private.bank, change)
+    }
+
+    #[inline]
+    pub(super) fn signal(
+        &self,
+        vcpu: usize,
+        intid: u32,
+        change: impl FnOnce(&mut Bank, u32) -> Change,
+    ) -> VcpuSet {
+        if intid < 32 {
+            let Some(target) = self.vcpus.get(vcpu) else {
+                return VcpuSet::EMPTY;
+            };
+            return self.change_private(target, vcpu, |bank| change(bank, 1 << intid));
+        }
+        let mut distributor = self.distributor.lock();
+        let Some((shared, index)) = distributor.bank(intid) else {
+            return VcpuSet::EMPTY;
+        };
+        let change = change(&mut shared.bank, 1 << index);
+        if change
+            == (Change {
+                place: 0,
+                recall: 0,
+            })
+        {
+            return VcpuSet::EMPTY;
+        }
+        distributor.announce(intid as usize / 32 - 1, change, vcpu, &self.vcpus)
+    }
+
+    /// Changes the private interrupts of `target`, which is number `vcpu`. Returns it if it has to look.
+    #[inline]
+    pub(super) fn change_private(
+        &self,
+        target: &Vcpu,
+        vcpu: usize,
+        change: impl FnOnce(&mut Bank) -> Change,
+    ) -> VcpuSet {
+        let mut told = VcpuSet::EMPTY;
+        let mut private = target.private.lock();
+        let change = change(&mut private.bank);
+        if target.announce(&private.bank, change) {
+            told.insert(vcpu);
+        }
+        told
+    }
+
+    /// Virtual CPU `by` changes bank `word` of the SPIs. Returns who has to look.
+    #[inline]
+    pub(super) fn change_shared(
+        &self,
+        by: usize,
+        word: usize,
+        change: impl FnOnce(&mut Bank) -> Change,
+    ) -> VcpuSet {
+        let mut distributor = self.distributor.lock();
+        let Some(shared) = distributor.banks.get_mut(word) else {
+            return VcpuSet::EMPTY;
+        };
+        let change = change(&mut shared.bank);
+        distributor.announce(word, change, by, &self.vcpus)
+    }
+
+    /// Makes SPIs of bank `word` active. Returns who has to look.
+    pub(super) fn activate_shared(&self, by: usize, word: usize, mask: u32) -> VcpuSet {
+        let mut distributor = self.distributor.lock();
+        let online = distributor.online;
+        let Some(shared) = distributor.banks.get_mut(word) else {
+            return VcpuSet::EMPTY;
+        };
+        let change = shared.set_active(mask, online);
+        distributor.announce(word, change, by, &self.vcpus)
+    }
+
+    /// The groups that are enabled (bit 0: Group 0, bit 1: Group 1).
+    #[inline]
+    pub(super) fn control(&self) -> u32 {
+        self.control.load(Ordering::Relaxed)
+    }
+
+    /// The mask of interrupts whose group is enabled.
+    #[inline]
+    pub(super) fn enabled_groups(&self, group: u32) -> u32 {
+        let control = self.control();
+        let zero = 0u32.wrapping_sub(control & 1);
+        let one = 0u32.wrapping_sub(control >> 1 & 1);
+        group & one | !group & zero
+    }
+
+    /// Enables groups (bit 0: Group 0, bit 1: Group 1). Returns who has to look.
+    pub(super) fn set_control(&self, groups: u32) -> VcpuSet {
+        let mut told = VcpuSet::EMPTY;
+        if self.control.swap(groups & 3, Ordering::Relaxed) != groups & 3 {
+            for (index, vcpu) in self.vcpus.iter().enumerate() {
+                vcpu.attend(EVERYTHING);
+                told.insert(index);
+            }
+        }
+        told
+    }
+
+    /// Makes every virtual CPU that is on look at the SPIs: who takes those routed to anybody has changed.
+    pub(super) fn reroute(vcpus: &[Vcpu], distributor: &Distributor) -> VcpuSet {
+        let any = distributor
+            .banks
+            .iter()
+            .any(|shared| shared.target.contains(&ANY));
+        let told = if any {
+            distributor.online
+        } else {
+            VcpuSet::EMPTY
+        };
+        for vcpu in told {
+            if let Some(vcpu) = vcpus.get(vcpu) {
+                vcpu.attend(SHARED);
+            }
+        }
+        told
+    }
+
+    /// Routes all SPIs to affinity 0.0.0.0, as out of reset.
+    fn reset_routes(&self) {
+        let target = resolve(Affinity::default(), &self.vcpus);
+        for shared in &mut self.distributor.lock().banks {
+            shared.target = [target; 32];
+            shared.route = [0; 32];
+        }
+    }
+
+    /// Back to the state out of reset, with all virtual CPUs off. Take them off first, each on its own core, so that no
+    /// list register and no private physical interrupt is left behind.
+    pub fn reset<R: ListRegisters>(&self, registers: &mut R) {
+        self.control.store(0, Ordering::Relaxed);
+        for vcpu in &self.vcpus {
+            let mut private = vcpu.private.lock();
+            private.bank.reset(PRIVATE_EDGE);
+            private.waker = ASLEEP;
+            vcpu.take_attention();
+        }
+        let mut distributor = self.distributor.lock();
+        distributor.online = VcpuSet::EMPTY;
+        for shared in &mut distributor.banks {
+            let owed = shared.bank.owed;
+            release(&mut shared.bank, owed, registers);
+            shared.bank.reset(0);
+        }
+        drop(distributor);
+        self.reset_routes();
+    }
+}
+
+fn check(config: &Config) -> Result<(), ConfigError> {
+    let affinities = config.affinities;
+    if affinities.is_empty() || affinities.len() > MAXIMUM_VCPUS {
+        return Err(ConfigError::Vcpus);
+    }
+    if affinities
+        .iter()
+        .enumerate()
+        .any(|(index, affinity)| affinities[..index].contains(affinity))
+    {
+        return Err(ConfigError::Affinity);
+    }
+    if config.spis > MAXIMUM_BANKS * 32 - 4 {
+        return Err(ConfigError::Spis);
+    }
+    if !(1..=MAXIMUM_LIST_REGISTERS).contains(&config.list_registers) {
+        return Err(ConfigError::ListRegisters);
+    }
+    Ok(())
+}

@@ -1,0 +1,252 @@
+//! The physical UART with the shared console on it; EL2's log; the way out of the machine.
+//!
+//! Lock order: a guest's UART, then the terminal. Nothing is taken after the terminal.
+
+use core::fmt::{self, Write};
+use core::sync::atomic::{AtomicBool, Ordering};
+
+use spin::{Mutex, Once};
+use tessera_platform::board::{Board, Console as ConsoleUart, Psci};
+use tessera_platform::psci::Firmware;
+use tessera_platform::semihosting;
+use tessera_platform::timer::Clock;
+use tessera_platform::uart::Uart;
+
+use crate::arch::aarch64 as arch;
+use crate::console::{Console, EL2_CHANNEL, EL2_NAME, Input, Settings};
+
+/// The UART, and what decides whose bytes go to it.
+struct Terminal {
+    uart: Option<Uart>,
+    console: Option<Console>,
+    clock: Option<Clock>,
+    colour: bool,
+}
+
+static TERMINAL: Mutex<Terminal> = Mutex::new(Terminal { uart: None, console: None, clock: None, colour: false });
+/// How the machine is left.
+static LEAVE: Once<Leave> = Once::new();
+
+struct Leave {
+    psci: Option<Psci>,
+    /// The boot arguments ask for an exit code through semihosting.
+    by_semihosting: bool,
+}
+
+impl Terminal {
+    fn now(&self) -> u64 {
+        self.clock.map_or(0, Clock::now)
+    }
+
+    /// Gives the UART what it has room for; the rest follows by interrupt.
+    fn pump(&mut self) {
+        let (Some(uart), Some(console)) = (&mut self.uart, &mut self.console) else { return };
+        while !uart.transmit_full() {
+            match console.next_output() {
+                Some(byte) => uart.put(byte),
+                None => return uart.disable_transmit_interrupt(),
+            };
+        }
+        uart.enable_transmit_interrupt();
+    }
+}
+
+/// Speaks on the UART that the device tree names, from here on.
+///
+/// # Safety
+/// Its registers must be mapped at their machine addresses, or the MMU off, for good.
+pub unsafe fn open(uart: &ConsoleUart) {
+    // SAFETY: as the caller says.
+    let Some(mut driver) = (unsafe { Uart::new(uart) }) else { return };
+    driver.initialize(uart.clock, uart.baud);
+    let mut terminal = TERMINAL.lock();
+    terminal.uart = Some(driver);
+}
+
+/// Learns from the board how time is counted and how the machine is left, and starts the log.
+pub fn start_log(board: &Board) {
+    let arguments = board.chosen.bootargs.as_deref().unwrap_or("");
+    let has = |wanted: &str| arguments.split_ascii_whitespace().any(|argument| argument == wanted);
+    LEAVE.call_once(|| Leave { psci: board.psci, by_semihosting: has("tessera.exit=semihosting") });
+    let mut terminal = TERMINAL.lock();
+    terminal.clock = Clock::of_board(&board.timer);
+    terminal.colour = has("tessera.colour=on");
+    drop(terminal);
+    set_guests(&[]);
+    // Fails only if there is a logger already.
+    if log::set_logger(&Log).is_ok() {
+        log::set_max_level(log::LevelFilter::Info);
+    }
+}
+
+/// Names the guests that share the console, in the order of their channels from 1.
+pub fn set_guests(names: &[&str]) {
+    let mut terminal = TERMINAL.lock();
+    let ticks_per_second = terminal.clock.map_or(1, Clock::frequency);
+    let settings = Settings { ticks_per_second, colour: terminal.colour };
+    terminal.pump();
+    terminal.console = Some(Console::new(names, settings));
+}
+
+/// Lets the UART interrupt when bytes arrive.
+pub fn enable_input() {
+    if let Some(uart) = &mut TERMINAL.lock().uart {
+        uart.enable_receive_interrupt();
+    }
+}
+
+/// A byte of a guest's output; false if there is no room for now.
+pub fn write(channel: usize, byte: u8) -> bool {
+    let mut terminal = TERMINAL.lock();
+    let now = terminal.now();
+    let taken = terminal.console.as_mut().is_none_or(|console| console.write(channel, byte, now));
+    terminal.pump();
+    taken
+}
+
+/// When `expire` wants to be called, in ticks.
+pub fn deadline() -> Option<u64> {
+    TERMINAL.lock().console.as_ref().and_then(Console::deadline)
+}
+
+/// Shows what has waited long enough, and tells when to call again.
+pub fn expire(now: u64) -> Option<u64> {
+    let mut terminal = TERMINAL.lock();
+    if let Some(console) = &mut terminal.console {
+        console.expire(now);
+    }
+    terminal.pump();
+    terminal.console.as_ref().and_then(Console::deadline)
+}
+
+/// Sends what waits for room and takes one byte of input, if there is one. `None`: nothing is left to take.
+pub fn receive() -> Option<Input> {
+    let mut terminal = TERMINAL.lock();
+    terminal.pump();
+    let now = terminal.now();
+    let byte = terminal.uart.as_mut()?.get()?;
+    let input = terminal.console.as_mut()?.input(byte, now);
+    terminal.pump();
+    Some(input)
+}
+
+/// EL2's own log: one tagged line each.
+struct Log;
+
+impl log::Log for Log {
+    fn enabled(&self, _: &log::Metadata) -> bool {
+        true
+    }
+
+    fn log(&self, record: &log::Record) {
+        let mut terminal = TERMINAL.lock();
+        let now = terminal.now();
+        if let Some(console) = &mut terminal.console {
+            match record.level() {
+                log::Level::Error => console.log_line(format_args!("error: {}", record.args()), now),
+                log::Level::Warn => console.log_line(format_args!("warning: {}", record.args()), now),
+                _ => console.log_line(*record.args(), now),
+            }
+        }
+        terminal.pump();
+    }
+
+    fn flush(&self) {}
+}
+
+/// What EL2 says when it can go on no more: straight to the UART, past the console, in whole lines with its tag.
+pub struct Emergency {
+    at_line_start: bool,
+}
+
+impl Emergency {
+    /// Takes the UART over, even from a core that holds it: nobody gives it back.
+    pub fn begin() -> Self {
+        static BEGUN: AtomicBool = AtomicBool::new(false);
+        // Another core that is in trouble too keeps out of this one's words.
+        if BEGUN.swap(true, Ordering::Relaxed) {
+            arch::halt();
+        }
+        // SAFETY: at worst the holder was this core, which does not come back to it; another one waits at its next use.
+        unsafe { TERMINAL.force_unlock() };
+        let mut terminal = TERMINAL.lock();
+        let Terminal { uart: Some(uart), console: Some(console), .. } = &mut *terminal else {
+            return Self { at_line_start: true };
+        };
+        for byte in console.emergency() {
+            uart.put_waiting(byte);
+        }
+        Self { at_line_start: true }
+    }
+}
+
+impl Write for Emergency {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let mut terminal = TERMINAL.lock();
+        let Some(uart) = &mut terminal.uart else { return Ok(()) };
+        let mut put = |bytes: &[u8]| {
+            for byte in bytes {
+                uart.put_waiting(*byte);
+            }
+        };
+        for byte in text.bytes() {
+            if core::mem::take(&mut self.at_line_start) {
+                put(b"[");
+                put(EL2_NAME.as_bytes());
+                put(b"] ");
+            }
+            if byte == b'\n' {
+                put(b"\r");
+                self.at_line_start = true;
+            }
+            put(&[byte]);
+        }
+        Ok(())
+    }
+}
+
+/// The end: says what waits to be said, and leaves the machine. `is_success` becomes the exit code, where there is one.
+pub fn stop_machine(is_success: bool) -> ! {
+    let mut terminal = TERMINAL.lock();
+    if let Terminal { uart: Some(uart), console: Some(console), .. } = &mut *terminal {
+        while let Some(byte) = console.next_output() {
+            uart.put_waiting(byte);
+        }
+        // Else the last line would be lost with the power.
+        while !uart.transmit_idle() {
+            core::hint::spin_loop();
+        }
+    }
+    // The lock is kept: nobody speaks after this.
+    let _terminal = terminal;
+    if let Some(leave) = LEAVE.get() {
+        if leave.by_semihosting {
+            semihosting::exit(u32::from(!is_success));
+        }
+        if let Some(psci) = leave.psci {
+            let _ = Firmware::new(psci).system_off();
+        }
+    }
+    arch::halt()
+}
+
+/// Refuses to go on with a message that says what to change.
+pub fn refuse(message: fmt::Arguments) -> ! {
+    let mut out = Emergency::begin();
+    let _ = writeln!(out, "error: {message}");
+    let _ = writeln!(out, "stopped: no guest was started");
+    stop_machine(false)
+}
+
+#[panic_handler]
+fn panic(info: &core::panic::PanicInfo) -> ! {
+    let mut out = Emergency::begin();
+    let _ = writeln!(out, "fatal: EL2 panicked: {info}");
+    let frame_pointer: u64;
+    // SAFETY: reads a register.
+    unsafe { core::arch::asm!("mov {}, x29", out(reg) frame_pointer, options(nomem, nostack)) };
+    arch::fault::backtrace(&mut out, 0, frame_pointer);
+    stop_machine(false)
+}
+
+const _: () = assert!(EL2_CHANNEL == 0);

@@ -1,0 +1,136 @@
+//! A virtual CPU: what of it lives on its core, and what other cores see of it.
+
+use spin::Mutex;
+
+use crate::arch::aarch64::float::FloatRegisters;
+use crate::arch::aarch64::registers::SystemRegisters;
+use crate::arch::aarch64::vectors::GeneralRegisters;
+use crate::interrupts::CpuInterface;
+use crate::vm::Vm;
+
+/// PSTATE of a core that starts: EL1 with its own stack pointer, all exceptions masked (PSCI, DEN0022 6.4).
+const START_PSTATE: u64 = 0x3c5;
+
+/// A virtual CPU, owned by the core that runs it.
+pub struct Vcpu {
+    /// X0 to X30, PC, PSTATE: in the processor only between entry and exit.
+    pub general: GeneralRegisters,
+    /// EL1's registers: in the processor while this vCPU is the one loaded.
+    pub system: SystemRegisters,
+    /// SIMD and floating point: likewise.
+    pub float: FloatRegisters,
+    /// The virtual CPU interface beside its list registers: likewise.
+    pub gic: CpuInterface,
+    /// The emulated physical timer.
+    pub physical_timer: PhysicalTimer,
+    /// The guest waits for an interrupt by a call that EL2 carries out (CPU_SUSPEND, a trapped WFI).
+    pub is_waiting: bool,
+    /// It runs: CPU_ON has been carried out, CPU_OFF has not.
+    pub is_on: bool,
+    /// Its VM.
+    pub vm: &'static Vm,
+    /// Its number in the VM.
+    pub index: usize,
+}
+
+/// CNTP of a guest, whose accesses trap.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct PhysicalTimer {
+    /// CNTP_CTL_EL0: ENABLE and IMASK.
+    pub control: u64,
+    /// CNTP_CVAL_EL0, in ticks of the physical counter.
+    pub compare: u64,
+}
+
+impl PhysicalTimer {
+    /// Whether the condition is met (CNTP_CTL_EL0.ISTATUS).
+    pub fn is_due(&self, now: u64) -> bool {
+        self.control & 1 != 0 && now >= self.compare
+    }
+
+    /// Whether its interrupt is asserted.
+    pub fn line(&self, now: u64) -> bool {
+        self.is_due(now) && self.control & 2 == 0
+    }
+
+    /// When the line will rise, in ticks, if it is going to.
+    pub fn deadline(&self, now: u64) -> Option<u64> {
+        (self.control & 3 == 1 && now < self.compare).then_some(self.compare)
+    }
+}
+
+impl Vcpu {
+    /// A vCPU that is off.
+    pub fn new(vm: &'static Vm, index: usize) -> Self {
+        Self {
+            general: GeneralRegisters { x: [0; 31], pc: 0, pstate: START_PSTATE },
+            system: vm.vcpu_registers(index),
+            float: FloatRegisters::reset(),
+            gic: CpuInterface::RESET,
+            physical_timer: PhysicalTimer::default(),
+            is_waiting: false,
+            is_on: false,
+            vm,
+            index,
+        }
+    }
+
+    /// Out of reset, to start at `entry` with `context` in X0.
+    pub fn start(&mut self, entry: u64, context: u64) {
+        *self = Self::new(self.vm, self.index);
+        self.general.pc = entry;
+        self.general.x[0] = context;
+        self.is_on = true;
+    }
+
+    /// Its general register `index`; 31 is XZR.
+    #[inline(always)]
+    pub fn register(&self, index: usize) -> u64 {
+        self.general.x.get(index).copied().unwrap_or(0)
+    }
+
+    /// Sets its general register `index`; 31 is XZR.
+    #[inline(always)]
+    pub fn set_register(&mut self, index: usize, value: u64) {
+        if let Some(register) = self.general.x.get_mut(index) {
+            *register = value;
+        }
+    }
+
+    /// Goes on after the instruction that trapped.
+    #[inline(always)]
+    pub fn skip_instruction(&mut self) {
+        self.general.pc = self.general.pc.wrapping_add(4);
+    }
+
+    /// What other cores see of it.
+    pub fn control(&self) -> &'static VcpuControl {
+        &self.vm.vcpus[self.index]
+    }
+}
+
+/// What all cores see of a vCPU.
+pub struct VcpuControl {
+    /// Its affinity: what the guest reads in MPIDR_EL1, without bit 31.
+    pub affinity: u64,
+    /// The core it runs on, counted as in the board's device tree.
+    pub core: usize,
+    /// Whether it is on. Changed by any core; carried out by its own.
+    pub power: Mutex<Power>,
+}
+
+/// PSCI's states of a core (DEN0022 5.7).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Power {
+    /// Off.
+    Off,
+    /// To be started by its core.
+    OnPending {
+        /// The first instruction's guest physical address.
+        entry: u64,
+        /// What it finds in X0.
+        context: u64,
+    },
+    /// On.
+    On,
+}

@@ -1,0 +1,234 @@
+//! A guest's memory: allocated and scrubbed, filled from the archive, mapped; emptied and filled again at a restart.
+
+use core::fmt;
+
+use alloc::vec::Vec;
+use tessera_memory::physmap::Outcome;
+use tessera_memory::{
+    Attributes, Context, Error, Frames, Ipa, Owner, PAGE_SIZE, Pa, PhysMap, Reservation, Span, VmId, Vmid,
+};
+
+use super::Parts;
+use crate::arch::aarch64::machine::{Hardware, clean_to_coherency, copy_to_guest, invalidate_instruction_caches};
+use crate::guest_tree::{self, TreeFacts, TreeTooLarge};
+use crate::manifest::{DeviceKind, MemoryRegion, Placement, Segment, VmConfig};
+use crate::system::System;
+
+/// Why a guest's memory cannot be made or changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MemoryError {
+    /// What the memory core refused.
+    Memory(Error),
+    /// The generated device tree has no room.
+    Tree(TreeTooLarge),
+    /// Something is to be written where the guest has no memory; a checked manifest has no such thing.
+    NoMemoryAt(Ipa),
+}
+
+impl fmt::Display for MemoryError {
+    fn fmt(&self, out: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            Self::Memory(Error::OutOfFrames) => {
+                write!(out, "not enough free memory for it: give the VMs less or the machine more")
+            }
+            Self::Memory(error) => write!(out, "its memory: {error}"),
+            Self::Tree(error) => write!(out, "{error}"),
+            Self::NoMemoryAt(ipa) => write!(out, "there is no memory at {ipa}"),
+        }
+    }
+}
+
+impl From<Error> for MemoryError {
+    fn from(error: Error) -> Self {
+        Self::Memory(error)
+    }
+}
+
+type Result<T> = core::result::Result<T, MemoryError>;
+
+/// A guest's memory.
+pub struct GuestMemory {
+    map: PhysMap,
+    vm: VmId,
+    /// For the copies of the pages it shares.
+    reservation: Option<Reservation>,
+    /// The machine address of the archive, and its contents.
+    archive: &'static [u8],
+    /// The device tree it is given.
+    tree: Vec<u8>,
+}
+
+impl GuestMemory {
+    /// Allocates, fills and maps the memory of VM `index`.
+    ///
+    /// # Errors
+    /// Too little memory, or a device tree without room.
+    pub fn new(index: usize, config: &VmConfig, placement: &Placement, vmid: Vmid, parts: &mut Parts) -> Result<Self> {
+        // VMs are at most `MAX_VMS`.
+        let vm = VmId(index as u16);
+        let map = PhysMap::new(parts.geometry, vmid, &mut parts.frames.tables(vm), &mut Hardware)?;
+        let facts = TreeFacts { cpu_compatible: &[parts.cpu_compatible], gic_version: placement.gic_version };
+        let tree = device_tree(config, &facts, parts.archive)?;
+        let mut memory = Self { map, vm, reservation: None, archive: parts.archive, tree };
+        memory.fill(config, parts.frames)?;
+        memory.map_devices(config, parts.frames)?;
+        Ok(memory)
+    }
+
+    /// Its Stage-2 root and VMID.
+    pub fn context(&self) -> Context {
+        self.map.context()
+    }
+
+    /// Empties the memory and fills it as at first. No vCPU runs.
+    ///
+    /// # Errors
+    /// As for [`Self::new`]; the VM cannot run then.
+    pub fn refill(&mut self, config: &VmConfig, system: &System) -> Result<()> {
+        let mut frames = system.frames.lock();
+        self.reservation = None;
+        for region in &config.memory {
+            let span = span(region.ipa, region.bytes)?;
+            self.map.unmap(span, &mut frames.tables(self.vm), &mut Hardware, |tables, mapping| tables.release(&mapping))?;
+        }
+        self.fill(config, &mut frames)
+    }
+
+    /// Gives the page at `ipa` a frame of its own if it is shared. Whether a copy was made.
+    ///
+    /// # Errors
+    /// It is not shared, or its reservation is used up.
+    pub fn copy_on_write(&mut self, ipa: Ipa, system: &System) -> Result<bool> {
+        let Some(reservation) = &mut self.reservation else { return Err(Error::NotCopyOnWrite(ipa).into()) };
+        let mut frames = system.frames.lock();
+        let outcome = self.map.copy_on_write(ipa, reservation, &mut frames, &mut Hardware)?;
+        Ok(matches!(outcome, Outcome::Copied { .. }))
+    }
+
+    /// How many pages it shares from the archive.
+    pub fn shared_pages(config: &VmConfig) -> u64 {
+        shared_spans(config).map(|(ipa, _)| ipa.page_count()).sum()
+    }
+
+    fn fill(&mut self, config: &VmConfig, frames: &mut Frames) -> Result<()> {
+        for region in &config.memory {
+            self.fill_region(config, region, frames)?;
+        }
+        self.share_segments(config, frames)?;
+        for segment in &config.segments {
+            let data = self.archive.get(segment.archive_offset..segment.archive_offset + segment.file_bytes);
+            let skipped = shared_bytes(segment);
+            let rest = data.and_then(|data| data.get(skipped as usize..)).unwrap_or(&[]);
+            self.write(Ipa::new(segment.ipa + skipped), rest)?;
+        }
+        let tree = core::mem::take(&mut self.tree);
+        let written = self.write(Ipa::new(config.device_tree.ipa), &tree);
+        self.tree = tree;
+        invalidate_instruction_caches();
+        written
+    }
+
+    /// Memory for a region, but for the pages that are shared.
+    fn fill_region(&mut self, config: &VmConfig, region: &MemoryRegion, frames: &mut Frames) -> Result<()> {
+        let mut at = region.ipa;
+        let mut holes: Vec<Span<Ipa>> = shared_spans(config).map(|(ipa, _)| ipa).collect();
+        holes.sort_unstable_by_key(|hole| hole.start());
+        let end = region.ipa + region.bytes;
+        for hole in holes.iter().filter(|hole| (region.ipa..end).contains(&hole.start().get())) {
+            self.fill_span(at, hole.start().get(), region, frames)?;
+            at = hole.end().get();
+        }
+        self.fill_span(at, end, region, frames)
+    }
+
+    fn fill_span(&mut self, start: u64, end: u64, region: &MemoryRegion, frames: &mut Frames) -> Result<()> {
+        if start >= end {
+            return Ok(());
+        }
+        let ipa = span(start, end - start)?;
+        if let Some(machine) = region.machine {
+            let pa = Pa::new(machine + (start - region.ipa));
+            let wanted = Span::new(pa, ipa.bytes()).ok_or(Error::OutsidePaSpace(pa))?;
+            let exact = frames.allocate_exact(Owner::Vm(self.vm), wanted)?.scrub(&mut Hardware);
+            return Ok(self.map.map(ipa, exact.start(), Attributes::RAM, &mut frames.tables(self.vm), &mut Hardware)?);
+        }
+        for piece in frames.allocate_guest(self.vm, ipa)?.scrub(&mut Hardware) {
+            let tables = &mut frames.tables(self.vm);
+            self.map.map(piece.ipa(), piece.frames().start(), Attributes::RAM, tables, &mut Hardware)?;
+        }
+        Ok(())
+    }
+
+    /// Maps the image's whole pages where they lie in the archive, and reserves memory for the copy of each.
+    fn share_segments(&mut self, config: &VmConfig, frames: &mut Frames) -> Result<()> {
+        let mut pages = 0;
+        for (ipa, offset) in shared_spans(config) {
+            let pa = Pa::new(self.archive.as_ptr() as u64 + offset);
+            let machine = Span::new(pa, ipa.bytes()).ok_or(Error::OutsidePaSpace(pa))?;
+            frames.share_span(machine)?;
+            // The guest reads it past the caches at first.
+            clean_to_coherency(pa.get(), ipa.bytes());
+            self.map.map(ipa, pa, Attributes::SHARED, &mut frames.tables(self.vm), &mut Hardware)?;
+            pages += ipa.page_count() + self.map.tables_for_pages(ipa, &Hardware);
+        }
+        if pages != 0 {
+            self.reservation = Some(frames.reserve(self.vm, pages)?);
+        }
+        Ok(())
+    }
+
+    fn map_devices(&mut self, config: &VmConfig, frames: &mut Frames) -> Result<()> {
+        for device in &config.devices {
+            let DeviceKind::Passthrough { machine } = device.kind else { continue };
+            let ipa = span(device.ipa, device.bytes)?;
+            let tables = &mut frames.tables(self.vm);
+            self.map.map(ipa, Pa::new(machine), Attributes::DEVICE, tables, &mut Hardware)?;
+        }
+        Ok(())
+    }
+
+    /// Writes into the guest's own memory.
+    fn write(&self, mut ipa: Ipa, mut data: &[u8]) -> Result<()> {
+        while !data.is_empty() {
+            let hole = MemoryError::NoMemoryAt(ipa);
+            let mapping = self.map.translate(ipa, &Hardware).filter(|mapping| mapping.attributes.access.write).ok_or(hole)?;
+            let pa = mapping.pa_of(ipa).ok_or(hole)?;
+            let room = mapping.ipa.end().offset_from(ipa).ok_or(hole)?;
+            let (now, rest) = data.split_at(data.len().min(room as usize));
+            // SAFETY: the target is the guest's own memory, just looked up; the source is a slice elsewhere.
+            unsafe { copy_to_guest(now.as_ptr() as u64, pa.get(), now.len() as u64) };
+            ipa = ipa.checked_add(now.len() as u64).ok_or(hole)?;
+            data = rest;
+        }
+        Ok(())
+    }
+}
+
+fn span(start: u64, bytes: u64) -> Result<Span<Ipa>> {
+    let start = Ipa::new(start);
+    Ok(Span::new(start, bytes).ok_or(Error::OutsideIpaSpace(start))?)
+}
+
+/// How many bytes of a segment are mapped in place: whole pages of the file.
+fn shared_bytes(segment: &Segment) -> u64 {
+    if segment.shareable { segment.file_bytes as u64 & !(PAGE_SIZE - 1) } else { 0 }
+}
+
+/// Where pages of the archive are mapped in place: guest physical, and the offset in the archive.
+fn shared_spans(config: &VmConfig) -> impl Iterator<Item = (Span<Ipa>, u64)> {
+    config.segments.iter().filter_map(|segment| {
+        let span = Span::new(Ipa::new(segment.ipa), shared_bytes(segment))?;
+        Some((span, segment.archive_offset as u64))
+    })
+}
+
+fn device_tree(config: &VmConfig, facts: &TreeFacts, archive: &[u8]) -> Result<Vec<u8>> {
+    match &config.device_tree.own {
+        Some(own) => {
+            let data = archive.get(own.archive_offset..own.archive_offset + own.file_bytes);
+            Ok(data.unwrap_or_default().to_vec())
+        }
+        None => guest_tree::build(config, facts).map_err(MemoryError::Tree),
+    }
+}
+

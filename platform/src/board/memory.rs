@@ -1,0 +1,64 @@
+//! Memory, and what of it is taken (Devicetree Specification 0.4, 3.4, 3.5 and 5.3).
+
+use crate::span::{self, Span};
+use crate::tree::{BoardError, DeviceNode, Tree};
+use alloc::string::String;
+use alloc::vec::Vec;
+
+/// Addresses that firmware or a device uses: not to be given to anybody.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reservation {
+    /// Where.
+    pub span: Span,
+    /// Whether it must not even be mapped, since the mapping lets the core fetch from it ahead of use (`no-map`).
+    pub no_map: bool,
+    /// Name of its node; empty for the memory reservation block.
+    pub name: String,
+}
+
+/// All memory, merged and sorted.
+pub(super) fn find(tree: &Tree) -> Result<Vec<Span>, BoardError> {
+    let is_memory =
+        |node: &DeviceNode| node.string("device_type") == Some("memory") && node.is_enabled();
+    let mut spans = Vec::new();
+    for node in tree.nodes().filter(is_memory) {
+        spans.extend(node.registers()?);
+    }
+    let spans = span::merge(spans);
+    if spans.is_empty() {
+        return Err(BoardError::new(
+            "/memory",
+            "reg",
+            "there is no memory",
+            "the loader fills it in: load this tree through the board's firmware, or write the size into it",
+        ));
+    }
+    Ok(spans)
+}
+
+/// The memory reservation block, then the children of `/reserved-memory` that have a place (those with only a `size`
+/// are wishes to an operating system).
+pub(super) fn find_reserved(tree: &Tree) -> Result<Vec<Reservation>, BoardError> {
+    let listed = tree.reservations().map(|span| Reservation {
+        span,
+        no_map: false,
+        name: String::new(),
+    });
+    let mut reserved: Vec<_> = listed.collect();
+    let parent = tree.by_path("/reserved-memory");
+    for node in parent
+        .into_iter()
+        .flat_map(DeviceNode::children)
+        .filter(|node| node.is_enabled())
+    {
+        let no_map = node.property("no-map").is_some();
+        let regions = node.registers()?.into_iter();
+        reserved.extend(regions.map(|span| Reservation {
+            span,
+            no_map,
+            name: node.name().into(),
+        }));
+    }
+    reserved.retain(|reservation| !reservation.span.is_empty());
+    Ok(reserved)
+}

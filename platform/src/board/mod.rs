@@ -1,0 +1,91 @@
+//! What a board consists of, as far as the hypervisor itself must know: memory, cores, interrupt controller, console,
+//! timers and firmware calls, read from the device tree once at boot.
+//!
+//! A kind of part that the hypervisor drives belongs here, one module each. Devices that are only handed on to
+//! guests do not: those are asked from the [`Tree`] itself.
+
+mod chosen;
+mod console;
+mod cores;
+mod interrupt_controller;
+mod memory;
+mod psci;
+mod summary;
+mod timer;
+
+pub use crate::tree::BoardError;
+pub use chosen::Chosen;
+pub use console::{Console, UartKind, find_console};
+pub use cores::{Core, EnableMethod};
+pub use interrupt_controller::{GicV2, GicV3, InterruptController};
+pub use memory::Reservation;
+pub use psci::{Conduit, Psci, PsciVersion};
+pub use timer::Timer;
+
+use crate::span::{self, Span};
+use crate::tree::Tree;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+/// A machine, as its device tree describes it. Owns all its data.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Board {
+    /// Name of the board for people (`model`); empty if the tree has none.
+    pub model: String,
+    /// What it is compatible with, the most exact first.
+    pub compatible: Vec<String>,
+    /// All memory: sorted, not touching each other, none empty.
+    pub memory: Vec<Span>,
+    /// Memory (or addresses beside it) that something else uses, in the order of the tree.
+    pub reserved: Vec<Reservation>,
+    /// The cores, in the order of the tree; at least one, no two of one affinity.
+    pub cores: Vec<Core>,
+    /// The interrupt controller.
+    pub interrupt_controller: InterruptController,
+    /// The UART to talk to people through, if the tree names one.
+    pub console: Option<Console>,
+    /// The generic timer's interrupts.
+    pub timer: Timer,
+    /// How to call the firmware; without it a call may hang the machine.
+    pub psci: Option<Psci>,
+    /// What the boot loader hands over.
+    pub chosen: Chosen,
+}
+
+impl Board {
+    /// Reads the board from a flattened device tree, which may be followed by other bytes.
+    ///
+    /// Never panics and never recurses, whatever the bytes. Needs some heap (30 bytes per node while it runs) and
+    /// less than 4 KiB of stack. The error says what to change; to show it, see [`find_console`].
+    pub fn discover(blob: &[u8]) -> Result<Self, BoardError> {
+        Self::from_tree(&Tree::parse(blob)?)
+    }
+
+    /// Reads the board from a tree that is parsed already.
+    pub fn from_tree(tree: &Tree) -> Result<Self, BoardError> {
+        let root = tree.root();
+        let psci = psci::find(tree)?;
+        Ok(Self {
+            model: root.string("model").unwrap_or("").into(),
+            compatible: root.strings("compatible").map(String::from).collect(),
+            memory: memory::find(tree)?,
+            reserved: memory::find_reserved(tree)?,
+            cores: cores::find(tree, psci.is_some())?,
+            interrupt_controller: interrupt_controller::find(tree)?,
+            console: console::find(tree),
+            timer: timer::find(tree)?,
+            psci,
+            chosen: chosen::find(tree)?,
+        })
+    }
+
+    /// The memory that neither a reservation nor one of `used` (the image, the tree itself, the initrd) takes:
+    /// sorted, not touching each other.
+    pub fn free_memory(&self, used: &[Span]) -> Vec<Span> {
+        let reserved = self.reserved.iter().map(|reservation| reservation.span);
+        span::subtract(
+            self.memory.clone(),
+            reserved.chain(used.iter().copied()).collect(),
+        )
+    }
+}

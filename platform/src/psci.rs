@@ -1,0 +1,314 @@
+//! Calling PSCI firmware (Power State Coordination Interface, DEN0022F) to start and stop cores and the machine.
+//!
+//! On a machine without such firmware a call hangs or is undefined, so [`Firmware`] can only be made from what the
+//! device tree says. What guests call does not belong here.
+
+use crate::affinity::Affinity;
+use crate::board::{Conduit, Psci, PsciVersion};
+use core::fmt;
+
+/// Function numbers, DEN0022F table 6 (SMC64 where there is one).
+mod function {
+    pub const VERSION: u32 = 0x8400_0000;
+    pub const CPU_OFF: u32 = 0x8400_0002;
+    pub const CPU_ON: u32 = 0xc400_0003;
+    pub const AFFINITY_INFO: u32 = 0xc400_0004;
+    pub const SYSTEM_OFF: u32 = 0x8400_0008;
+    pub const SYSTEM_RESET: u32 = 0x8400_0009;
+    pub const FEATURES: u32 = 0x8400_000a;
+}
+
+/// What the firmware answers if it does not do as asked (DEN0022F 5.2.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PsciError {
+    /// It does not know the function.
+    NotSupported,
+    /// There is no such core, or an argument is wrong.
+    InvalidParameters,
+    /// It is not allowed.
+    Denied,
+    /// The core runs already.
+    AlreadyOn,
+    /// The core is being started already.
+    OnPending,
+    /// It failed within.
+    InternalFailure,
+    /// The core is not there.
+    NotPresent,
+    /// The core is off by the firmware's will.
+    Disabled,
+    /// The entry address is wrong.
+    InvalidAddress,
+    /// An answer that the specification does not know.
+    Other(i32),
+}
+
+impl PsciError {
+    const fn of(code: i32) -> Self {
+        match code {
+            -1 => Self::NotSupported,
+            -2 => Self::InvalidParameters,
+            -3 => Self::Denied,
+            -4 => Self::AlreadyOn,
+            -5 => Self::OnPending,
+            -6 => Self::InternalFailure,
+            -7 => Self::NotPresent,
+            -8 => Self::Disabled,
+            -9 => Self::InvalidAddress,
+            other => Self::Other(other),
+        }
+    }
+}
+
+impl fmt::Display for PsciError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotSupported => write!(f, "not supported by the firmware"),
+            Self::InvalidParameters => write!(f, "the firmware knows no such core"),
+            Self::Denied => write!(f, "denied by the firmware"),
+            Self::AlreadyOn => write!(f, "the core runs already"),
+            Self::OnPending => write!(f, "the core is being started already"),
+            Self::InternalFailure => write!(f, "the firmware failed"),
+            Self::NotPresent => write!(f, "the core is not present"),
+            Self::Disabled => write!(f, "the core is disabled by the firmware"),
+            Self::InvalidAddress => write!(f, "the firmware refuses the entry address"),
+            Self::Other(code) => write!(f, "the firmware answers {code}"),
+        }
+    }
+}
+
+impl core::error::Error for PsciError {}
+
+/// PSCI firmware that is there to be called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Firmware(Psci);
+
+impl Firmware {
+    /// The firmware that the device tree describes.
+    pub const fn new(psci: Psci) -> Self {
+        Self(psci)
+    }
+
+    /// Its version, major and minor; 0.1 without asking where the tree says so.
+    pub fn version(self) -> (u16, u16) {
+        if let PsciVersion::V0_1 { .. } = self.0.version {
+            return (0, 1);
+        }
+        let version = self.call(function::VERSION, [0; 3]) as u32;
+        ((version >> 16) as u16, version as u16)
+    }
+
+    /// Whether it knows function `number`; false from firmware too old to be asked (before 1.0).
+    pub fn has_feature(self, number: u32) -> bool {
+        self.0.version == PsciVersion::V1_0
+            && self
+                .answer(function::FEATURES, [u64::from(number), 0, 0])
+                .is_ok()
+    }
+
+    /// Starts core `target` at machine address `entry` with `context` in its x0, MMU and caches off.
+    pub fn cpu_on(self, target: Affinity, entry: u64, context: u64) -> Result<(), PsciError> {
+        let number = match self.0.version {
+            PsciVersion::V0_1 { cpu_on, .. } => cpu_on.ok_or(PsciError::NotSupported)?,
+            _ => function::CPU_ON,
+        };
+        self.answer(number, [target.value(), entry, context])
+            .map(drop)
+    }
+
+    /// Stops the calling core. Returns only if that fails.
+    pub fn cpu_off(self) -> PsciError {
+        let number = match self.0.version {
+            PsciVersion::V0_1 { cpu_off, .. } => cpu_off,
+            _ => Some(function::CPU_OFF),
+        };
+        let answer = number
+            .ok_or(PsciError::NotSupported)
+            .and_then(|number| self.answer(number, [0; 3]));
+        answer.err().unwrap_or(PsciError::InternalFailure)
+    }
+
+    /// Whether core `target` runs, or is about to.
+    pub fn is_on(self, target: Affinity) -> Result<bool, PsciError> {
+        self.call_of_0_2(function::AFFINITY_INFO, [target.value(), 0, 0])
+            .map(|state| state != 1)
+    }
+
+    /// Powers the machine off. Returns only if that fails.
+    pub fn system_off(self) -> PsciError {
+        self.call_of_0_2(function::SYSTEM_OFF, [0; 3])
+            .err()
+            .unwrap_or(PsciError::InternalFailure)
+    }
+
+    /// Resets the machine. Returns only if that fails.
+    pub fn system_reset(self) -> PsciError {
+        self.call_of_0_2(function::SYSTEM_RESET, [0; 3])
+            .err()
+            .unwrap_or(PsciError::InternalFailure)
+    }
+
+    /// Calls a function that PSCI 0.1 does not have.
+    fn call_of_0_2(self, number: u32, arguments: [u64; 3]) -> Result<u32, PsciError> {
+        match self.0.version {
+            PsciVersion::V0_1 { .. } => Err(PsciError::NotSupported),
+            _ => self.answer(number, arguments),
+        }
+    }
+
+    /// Calls function `number`: the answer, which is an error if negative.
+    fn answer(self, number: u32, arguments: [u64; 3]) -> Result<u32, PsciError> {
+        let code = self.call(number, arguments) as i32;
+        u32::try_from(code).map_err(|_| PsciError::of(code))
+    }
+
+    fn call(self, number: u32, arguments: [u64; 3]) -> u64 {
+        conduit::call(self.0.conduit, number, arguments)
+    }
+}
+
+/// The calls themselves: SMC Calling Convention (DEN0028F). Version 1.0 lets the callee use x4 to x17, and firmware
+/// that old is about.
+#[cfg(target_arch = "aarch64")]
+mod conduit {
+    use super::Conduit;
+
+    macro_rules! firmware_call {
+        ($instruction:literal, $number:expr, $arguments:expr) => {{
+            let result: u64;
+            // SAFETY: the convention says which registers change, and all are named here; PSCI leaves memory alone.
+            unsafe {
+                core::arch::asm!(
+                    $instruction,
+                    inlateout("x0") u64::from($number) => result,
+                    inlateout("x1") $arguments[0] => _,
+                    inlateout("x2") $arguments[1] => _,
+                    inlateout("x3") $arguments[2] => _,
+                    lateout("x4") _, lateout("x5") _, lateout("x6") _, lateout("x7") _,
+                    lateout("x8") _, lateout("x9") _, lateout("x10") _, lateout("x11") _,
+                    lateout("x12") _, lateout("x13") _, lateout("x14") _, lateout("x15") _,
+                    lateout("x16") _, lateout("x17") _,
+                    options(nostack)
+                );
+            }
+            result
+        }};
+    }
+
+    pub(super) fn call(conduit: Conduit, number: u32, arguments: [u64; 3]) -> u64 {
+        match conduit {
+            Conduit::Smc => firmware_call!("smc #0", number, arguments),
+            Conduit::Hvc => firmware_call!("hvc #0", number, arguments),
+        }
+    }
+}
+
+/// On the host there is no firmware, which supports nothing; in tests one that notes what it was called with.
+#[cfg(not(target_arch = "aarch64"))]
+mod conduit {
+    use super::Conduit;
+
+    #[cfg(not(test))]
+    pub(super) fn call(_: Conduit, _: u32, _: [u64; 3]) -> u64 {
+        u64::from(u32::MAX)
+    }
+
+    #[cfg(test)]
+    thread_local! {
+        pub(super) static CALLS: std::cell::RefCell<Vec<(Conduit, u32, [u64; 3])>> = const { std::cell::RefCell::new(Vec::new()) };
+        pub(super) static ANSWER: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
+    }
+
+    #[cfg(test)]
+    pub(super) fn call(conduit: Conduit, number: u32, arguments: [u64; 3]) -> u64 {
+        CALLS.with_borrow_mut(|calls| calls.push((conduit, number, arguments)));
+        ANSWER.get()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::conduit::{ANSWER, CALLS};
+    use super::*;
+
+    fn firmware(version: PsciVersion) -> Firmware {
+        Firmware::new(Psci {
+            conduit: Conduit::Smc,
+            version,
+        })
+    }
+
+    /// What the firmware was called with since the last time this was asked.
+    fn calls() -> Vec<(u32, [u64; 3])> {
+        CALLS
+            .take()
+            .into_iter()
+            .map(|(conduit, number, arguments)| {
+                assert_eq!(conduit, Conduit::Smc);
+                (number, arguments)
+            })
+            .collect()
+    }
+
+    #[test]
+    fn functions_have_the_numbers_of_the_specification() {
+        let firmware = firmware(PsciVersion::V1_0);
+        let core = Affinity::from_mpidr(0x1_0002);
+        ANSWER.set(0x1_0001);
+        assert_eq!(firmware.version(), (1, 1));
+        ANSWER.set(0);
+        assert_eq!(firmware.cpu_on(core, 0x4020_0000, 7), Ok(()));
+        assert!(firmware.has_feature(0x8400_0008));
+        assert_eq!(firmware.is_on(core), Ok(true));
+        firmware.cpu_off();
+        firmware.system_off();
+        firmware.system_reset();
+        assert_eq!(
+            calls(),
+            [
+                (0x8400_0000, [0; 3]),
+                (0xc400_0003, [0x1_0002, 0x4020_0000, 7]),
+                (0x8400_000a, [0x8400_0008, 0, 0]),
+                (0xc400_0004, [0x1_0002, 0, 0]),
+                (0x8400_0002, [0; 3]),
+                (0x8400_0008, [0; 3]),
+                (0x8400_0009, [0; 3]),
+            ]
+        );
+    }
+
+    #[test]
+    fn firmware_of_0_1_is_called_only_as_the_tree_says() {
+        let old = firmware(PsciVersion::V0_1 {
+            cpu_on: Some(0x95c1_ba60),
+            cpu_off: None,
+        });
+        let core = Affinity::from_mpidr(3);
+        assert_eq!(old.version(), (0, 1));
+        assert_eq!(old.cpu_on(core, 1, 2), Ok(()));
+        assert_eq!(old.cpu_off(), PsciError::NotSupported);
+        assert_eq!(old.system_off(), PsciError::NotSupported);
+        assert_eq!(old.is_on(core), Err(PsciError::NotSupported));
+        assert!(!old.has_feature(0));
+        assert!(!firmware(PsciVersion::V0_2).has_feature(0x8400_0008));
+        assert_eq!(calls(), [(0x95c1_ba60, [3, 1, 2])]);
+    }
+
+    #[test]
+    fn negative_answers_are_errors_whatever_the_upper_half() {
+        let firmware = firmware(PsciVersion::V0_2);
+        for (answer, error) in [
+            (-1_i64 as u64, PsciError::NotSupported),
+            (0xffff_fffe, PsciError::InvalidParameters),
+            (0xffff_fffc, PsciError::AlreadyOn),
+            (-9_i64 as u64, PsciError::InvalidAddress),
+            (0xffff_ff00, PsciError::Other(-256)),
+        ] {
+            ANSWER.set(answer);
+            assert_eq!(firmware.cpu_on(Affinity::from_mpidr(1), 0, 0), Err(error));
+            assert_eq!(firmware.system_off(), error);
+        }
+        ANSWER.set(1);
+        assert_eq!(firmware.is_on(Affinity::from_mpidr(1)), Ok(false));
+    }
+}

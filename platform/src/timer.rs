@@ -1,0 +1,168 @@
+//! The hypervisor's own timer: CNTHP, the EL2 physical timer (Arm ARM D12), and the arithmetic of its ticks.
+//!
+//! Timers that guests use do not belong here.
+
+use crate::board::Timer;
+use crate::system_registers::{synchronize_context, system_registers};
+use core::time::Duration;
+
+system_registers! {
+    /// Frequency of the system counter in Hz, as the firmware wrote it.
+    CntFrq = "CNTFRQ_EL0";
+    /// The system counter.
+    CntPct = "CNTPCT_EL0";
+    /// Control of the EL2 physical timer.
+    CntHpCtl = "CNTHP_CTL_EL2";
+    /// Deadline of the EL2 physical timer.
+    CntHpCval = "CNTHP_CVAL_EL2";
+}
+
+/// CNTHP_CTL_EL2.ENABLE: the timer runs. IMASK (bit 1) clear: it raises its interrupt.
+const ENABLE: u64 = 1;
+
+const NANOSECONDS: u128 = 1_000_000_000;
+
+/// The system counter and the calling core's EL2 timer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Clock {
+    frequency: u64,
+}
+
+impl Clock {
+    /// The clock of a board. `None` if neither the tree nor the firmware says how fast it is.
+    pub fn of_board(timer: &Timer) -> Option<Self> {
+        Self::new(
+            timer
+                .frequency
+                .map_or_else(|| CntFrq.read() & 0xffff_ffff, u64::from),
+        )
+    }
+
+    /// A clock of `frequency` Hz; `None` if that is 0.
+    pub const fn new(frequency: u64) -> Option<Self> {
+        if frequency == 0 {
+            None
+        } else {
+            Some(Self { frequency })
+        }
+    }
+
+    /// Ticks per second.
+    pub const fn frequency(self) -> u64 {
+        self.frequency
+    }
+
+    /// Ticks since the counter started.
+    #[inline]
+    pub fn now(self) -> u64 {
+        // Else the counter may be read ahead of what came before (Arm ARM D12.1.2).
+        synchronize_context();
+        CntPct.read()
+    }
+
+    /// Raises the calling core's timer interrupt once the counter has reached `deadline` (in ticks).
+    #[inline]
+    pub fn set_deadline(self, deadline: u64) {
+        CntHpCval.write(deadline);
+        CntHpCtl.write(ENABLE);
+        synchronize_context();
+    }
+
+    /// No longer raises the calling core's timer interrupt.
+    #[inline]
+    pub fn disarm(self) {
+        CntHpCtl.write(0);
+        synchronize_context();
+    }
+
+    /// How many ticks `duration` takes, rounded up; the most there can be if it is longer.
+    pub fn ticks(self, duration: Duration) -> u64 {
+        let ticks = (duration
+            .as_nanos()
+            .saturating_mul(u128::from(self.frequency)))
+        .div_ceil(NANOSECONDS);
+        u64::try_from(ticks).unwrap_or(u64::MAX)
+    }
+
+    /// How long `ticks` take, rounded down to nanoseconds.
+    pub fn duration(self, ticks: u64) -> Duration {
+        let remainder =
+            u128::from(ticks % self.frequency) * NANOSECONDS / u128::from(self.frequency);
+        // The remainder is below a second, so it fits.
+        Duration::new(
+            ticks / self.frequency,
+            u32::try_from(remainder).unwrap_or(0),
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::system_registers::Fake;
+
+    #[test]
+    fn ticks_round_up_and_durations_round_down() {
+        let clock = Clock::new(62_500_000).unwrap();
+        assert_eq!(clock.ticks(Duration::from_secs(3)), 187_500_000);
+        assert_eq!(clock.ticks(Duration::from_nanos(16)), 1);
+        assert_eq!(clock.ticks(Duration::from_nanos(17)), 2);
+        assert_eq!(clock.ticks(Duration::ZERO), 0);
+        assert_eq!(clock.duration(62_500_001), Duration::new(1, 16));
+        let odd = Clock::new(54_000_000).unwrap();
+        assert_eq!(odd.duration(1), Duration::from_nanos(18));
+    }
+
+    #[test]
+    fn the_longest_times_do_not_overflow() {
+        let fast = Clock::new(u64::MAX).unwrap();
+        assert_eq!(fast.ticks(Duration::MAX), u64::MAX);
+        assert_eq!(fast.duration(u64::MAX - 1).as_secs(), 0);
+        let slow = Clock::new(1).unwrap();
+        assert_eq!(slow.duration(u64::MAX), Duration::from_secs(u64::MAX));
+    }
+
+    #[test]
+    fn the_tree_overrides_the_firmware_and_zero_is_no_frequency() {
+        let registers = Fake::new();
+        let interrupt = crate::Interrupt {
+            id: crate::IntId::ppi(10).unwrap(),
+            trigger: crate::Trigger::Level,
+        };
+        let timer = |frequency| Timer {
+            secure_physical: None,
+            physical: interrupt,
+            virtual_timer: interrupt,
+            hypervisor: interrupt,
+            frequency,
+        };
+        assert_eq!(Clock::of_board(&timer(None)), None);
+        registers.set("CNTFRQ_EL0", 54_000_000);
+        assert_eq!(
+            Clock::of_board(&timer(None)).map(Clock::frequency),
+            Some(54_000_000)
+        );
+        assert_eq!(
+            Clock::of_board(&timer(Some(7))).map(Clock::frequency),
+            Some(7)
+        );
+    }
+
+    #[test]
+    fn the_timer_runs_from_a_deadline_until_disarmed() {
+        let registers = Fake::new();
+        let clock = Clock::new(1000).unwrap();
+        clock.set_deadline(1234);
+        assert_eq!(
+            (
+                registers.get("CNTHP_CVAL_EL2"),
+                registers.get("CNTHP_CTL_EL2")
+            ),
+            (1234, 1)
+        );
+        clock.disarm();
+        assert_eq!(registers.get("CNTHP_CTL_EL2"), 0);
+        registers.set("CNTPCT_EL0", 99);
+        assert_eq!(clock.now(), 99);
+    }
+}

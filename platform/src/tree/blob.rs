@@ -1,0 +1,323 @@
+//! The bytes of a flattened device tree (Devicetree Specification 0.4, chapter 5), checked once and then only read.
+//!
+//! Every structural error is found here, in one pass without recursion, so that everything above can rely on nodes
+//! that nest, names that end and values that lie within the blob. What values mean does not belong here.
+
+use super::error::BoardError;
+use super::{MAX_DEPTH, MAX_NODES, MAX_PROPERTIES};
+use crate::span::Span;
+use alloc::format;
+use alloc::vec::Vec;
+use arrayvec::ArrayVec;
+
+const MAGIC: u32 = 0xd00d_feed;
+const HEADER_SIZE: usize = 40;
+/// The version of the format that is read here; blobs say from which version on a reader understands them.
+const VERSION: u32 = 17;
+/// No tree for arm64 may be larger (Linux Documentation/arch/arm64/booting.rst).
+const MAX_SIZE: usize = 2 << 20;
+/// Longer names occur nowhere; the bound keeps the check linear in the size of the blob.
+const MAX_NAME: usize = 255;
+
+const BEGIN_NODE: u32 = 1;
+const END_NODE: u32 = 2;
+const PROPERTY: u32 = 3;
+const NOP: u32 = 4;
+const END: u32 = 9;
+
+const REMEDY: &str = "pass the blob as dtc or the firmware wrote it, whole and unchanged";
+
+/// Where a node begins.
+#[derive(Clone, Copy)]
+pub(super) struct NodeEntry {
+    /// Offset of its name in the structure block.
+    name: u32,
+    /// Offset of its first property in the structure block.
+    properties: u32,
+    /// Index of its parent; the root is its own.
+    pub(super) parent: u16,
+}
+
+/// A blob whose structure was checked.
+pub(super) struct Blob<'blob> {
+    structure: &'blob [u8],
+    strings: &'blob [u8],
+    reservations: &'blob [u8],
+}
+
+/// Reads the big-endian word at `offset`.
+pub(super) fn word(bytes: &[u8], offset: usize) -> Option<u32> {
+    let chunk = bytes.get(offset..)?.first_chunk::<4>()?;
+    Some(u32::from_be_bytes(*chunk))
+}
+
+/// Reads the big-endian 64-bit number at `offset`.
+fn double_word(bytes: &[u8], offset: usize) -> Option<u64> {
+    let chunk = bytes.get(offset..)?.first_chunk::<8>()?;
+    Some(u64::from_be_bytes(*chunk))
+}
+
+/// The text at `offset` up to its NUL, if it has one within [`MAX_NAME`] bytes and is printable ASCII.
+fn name_at(bytes: &[u8], offset: usize) -> Option<&str> {
+    let rest = bytes.get(offset..)?;
+    let rest = rest.get(..=MAX_NAME).unwrap_or(rest);
+    let length = rest.iter().position(|&byte| byte == 0)?;
+    let name = rest.get(..length)?;
+    if !name.iter().all(u8::is_ascii_graphic) {
+        return None;
+    }
+    core::str::from_utf8(name).ok()
+}
+
+fn wrong(problem: impl Into<alloc::borrow::Cow<'static, str>>) -> BoardError {
+    BoardError::new("", "", problem, REMEDY)
+}
+
+impl<'blob> Blob<'blob> {
+    /// Checks the header and the memory reservations, and cuts the blob into its parts. `bytes` may be longer than
+    /// the blob.
+    pub(super) fn new(bytes: &'blob [u8]) -> Result<Self, BoardError> {
+        let field = |index: usize| {
+            word(bytes, index * 4).ok_or_else(|| wrong("the blob is shorter than its header"))
+        };
+        if field(0)? != MAGIC {
+            return Err(wrong(format!(
+                "no device tree: it begins with {:#010x}, not {MAGIC:#010x}",
+                field(0)?
+            )));
+        }
+        let (version, last_compatible) = (field(5)?, field(6)?);
+        if version < VERSION || last_compatible > VERSION {
+            return Err(wrong(format!(
+                "its format version is {version}, only {VERSION} can be read"
+            )));
+        }
+        let size = field(1)? as usize;
+        if size > MAX_SIZE {
+            return Err(wrong(format!(
+                "its header says {size} bytes, more than the {MAX_SIZE} arm64 allows"
+            )));
+        }
+        let available = bytes.len();
+        let blob = bytes.get(..size).ok_or_else(|| {
+            wrong(format!(
+                "its header says {size} bytes, there are only {available}"
+            ))
+        })?;
+        let part = |what: &str, start: u32, length: u32| {
+            let start = start as usize;
+            let end = start
+                .checked_add(length as usize)
+                .filter(|_| start >= HEADER_SIZE);
+            end.and_then(|end| blob.get(start..end))
+                .ok_or_else(|| wrong(format!("its {what} block lies outside it")))
+        };
+        let reservations = blob
+            .get((field(4)? as usize).max(HEADER_SIZE)..)
+            .unwrap_or_default();
+        let parts = Self {
+            structure: part("structure", field(2)?, field(9)?)?,
+            strings: part("strings", field(3)?, field(8)?)?,
+            reservations,
+        };
+        parts.check_reservations()?;
+        Ok(parts)
+    }
+
+    /// The entries of the memory reservation block, up to its end mark.
+    fn reservation_entries(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
+        self.reservations
+            .chunks_exact(16)
+            .map_while(|entry| Some((double_word(entry, 0)?, double_word(entry, 8)?)))
+            .take_while(|entry| *entry != (0, 0))
+    }
+
+    fn check_reservations(&self) -> Result<(), BoardError> {
+        let entries = self.reservation_entries().count();
+        if entries == self.reservations.chunks_exact(16).count() {
+            return Err(wrong("its memory reservation block has no end"));
+        }
+        match self
+            .reservation_entries()
+            .find(|&(start, size)| Span::new(start, size).is_none())
+        {
+            Some((start, size)) => Err(wrong(format!(
+                "it reserves {size:#x} bytes at {start:#x}, beyond 52 bits"
+            ))),
+            None => Ok(()),
+        }
+    }
+
+    /// The spans of the memory reservation block (`/memreserve/` in the source).
+    pub(super) fn reservations(&self) -> impl Iterator<Item = Span> + '_ {
+        self.reservation_entries()
+            .filter_map(|(start, size)| Span::new(start, size))
+    }
+
+    /// Checks the structure block and lists the nodes in tree order: the root first, parents before children.
+    pub(super) fn nodes(&self) -> Result<Vec<NodeEntry>, BoardError> {
+        let mut pass = Pass {
+            blob: self,
+            offset: 0,
+            nodes: Vec::new(),
+            open: ArrayVec::new(),
+            properties_left: 0,
+        };
+        while pass.step()? {}
+        Ok(pass.nodes)
+    }
+
+    /// The name of a node, unit address included; empty for the root.
+    pub(super) fn name(&self, node: NodeEntry) -> &'blob str {
+        name_at(self.structure, node.name as usize).unwrap_or("")
+    }
+
+    /// The properties of a node.
+    pub(super) fn properties(
+        &self,
+        node: NodeEntry,
+    ) -> impl Iterator<Item = (&'blob str, &'blob [u8])> + use<'blob> {
+        let (structure, strings) = (self.structure, self.strings);
+        let mut offset = node.properties as usize;
+        core::iter::from_fn(move || {
+            while word(structure, offset)? == NOP {
+                offset += 4;
+            }
+            let (name, value, next) = property_at(structure, strings, offset)?;
+            offset = next;
+            Some((name, value))
+        })
+    }
+}
+
+/// The property whose token is at `offset`: name, value and the offset of the next token.
+fn property_at<'blob>(
+    structure: &'blob [u8],
+    strings: &'blob [u8],
+    offset: usize,
+) -> Option<(&'blob str, &'blob [u8], usize)> {
+    if word(structure, offset)? != PROPERTY {
+        return None;
+    }
+    let length = word(structure, offset.checked_add(4)?)? as usize;
+    let name = name_at(strings, word(structure, offset.checked_add(8)?)? as usize)?;
+    let start = offset.checked_add(12)?;
+    let end = start.checked_add(length)?;
+    Some((
+        name,
+        structure.get(start..end)?,
+        end.checked_next_multiple_of(4)?,
+    ))
+}
+
+/// The one pass over the structure block.
+struct Pass<'pass, 'blob> {
+    blob: &'pass Blob<'blob>,
+    offset: usize,
+    nodes: Vec<NodeEntry>,
+    /// The nodes that have begun and not ended.
+    open: ArrayVec<u16, MAX_DEPTH>,
+    /// How many properties the node that began last may still have: none once it has children or has ended.
+    properties_left: usize,
+}
+
+impl Pass<'_, '_> {
+    /// Takes one token; false after the last one.
+    fn step(&mut self) -> Result<bool, BoardError> {
+        let token = word(self.blob.structure, self.offset)
+            .ok_or_else(|| self.wrong("the structure block has no end"))?;
+        match token {
+            BEGIN_NODE => self.begin_node()?,
+            END_NODE => self.end_node()?,
+            PROPERTY => self.property()?,
+            NOP => self.offset += 4,
+            END if self.open.is_empty() && !self.nodes.is_empty() => return Ok(false),
+            END => return Err(self.wrong("the structure block ends within a node")),
+            _ => return Err(self.wrong(format!("{token:#x} is no token"))),
+        }
+        Ok(true)
+    }
+
+    fn begin_node(&mut self) -> Result<(), BoardError> {
+        let start = self.offset + 4;
+        let name = name_at(self.blob.structure, start)
+            .ok_or_else(|| self.wrong("a node's name is no printable text"))?;
+        if self.open.is_empty() && !self.nodes.is_empty() {
+            return Err(self.wrong("there is a second root node"));
+        }
+        if name.is_empty() != self.open.is_empty() || name.contains('/') {
+            return Err(self.wrong("a node's name is wrong"));
+        }
+        let properties = (start + name.len() + 1).next_multiple_of(4);
+        self.push(NodeEntry {
+            name: start as u32,
+            properties: properties as u32,
+            parent: self.open.last().copied().unwrap_or(0),
+        })?;
+        self.offset = properties;
+        self.properties_left = MAX_PROPERTIES;
+        Ok(())
+    }
+
+    /// Lists a node and opens it.
+    fn push(&mut self, node: NodeEntry) -> Result<(), BoardError> {
+        let index = self.nodes.len();
+        if index >= MAX_NODES {
+            return Err(self.wrong(format!("there are more than {MAX_NODES} nodes")));
+        }
+        if self.open.try_push(index as u16).is_err() {
+            return Err(self.wrong(format!("nodes are nested more than {MAX_DEPTH} deep")));
+        }
+        self.nodes
+            .try_reserve(1)
+            .map_err(|_| self.wrong("there is not enough heap for its nodes"))?;
+        self.nodes.push(node);
+        Ok(())
+    }
+
+    fn end_node(&mut self) -> Result<(), BoardError> {
+        if self.open.pop().is_none() {
+            return Err(self.wrong("a node ends that has not begun"));
+        }
+        self.offset += 4;
+        self.properties_left = 0;
+        Ok(())
+    }
+
+    fn property(&mut self) -> Result<(), BoardError> {
+        let Some((name, _, next)) =
+            property_at(self.blob.structure, self.blob.strings, self.offset)
+        else {
+            return Err(self.wrong("a property's name or value lies outside its block"));
+        };
+        self.properties_left = self.properties_left.checked_sub(1).filter(|_| !name.is_empty()).ok_or_else(|| {
+            self.wrong(format!("a property has no name, stands behind child nodes, or is one of over {MAX_PROPERTIES}"))
+        })?;
+        self.offset = next;
+        Ok(())
+    }
+
+    /// An error at the current offset, in the node that is open.
+    fn wrong(&self, problem: impl Into<alloc::borrow::Cow<'static, str>>) -> BoardError {
+        let mut path = alloc::string::String::new();
+        for node in self
+            .open
+            .iter()
+            .filter_map(|&index| self.nodes.get(usize::from(index)))
+            .skip(1)
+        {
+            path.push('/');
+            path.push_str(self.blob.name(*node));
+        }
+        BoardError::new(
+            path,
+            "",
+            format!(
+                "{} (offset {:#x} of the structure block)",
+                problem.into(),
+                self.offset
+            ),
+            REMEDY,
+        )
+    }
+}

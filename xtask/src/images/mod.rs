@@ -1,0 +1,64 @@
+//! The images that systems name with `tessera:`: what each is, and making those that are made.
+
+pub mod freertos;
+pub mod initramfs;
+pub mod kernel;
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail};
+
+use crate::build;
+use crate::setup;
+use crate::system::ImageProvider;
+
+/// The names of small guests: `guest/NAME`.
+const GUEST: &str = "guest/";
+
+/// The images of this repository, as built for a machine with this version of the GIC.
+#[derive(Clone, Copy, Debug)]
+pub struct Images {
+    /// 2 or 3.
+    pub gic: u32,
+}
+
+impl ImageProvider for Images {
+    fn names(&self) -> Vec<String> {
+        let fixed = ["linux", "initramfs", "freertos", "freertos-gicv2", "freertos-gicv3"];
+        let guests = build::guest_names().unwrap_or_default();
+        let guests = guests.into_iter().map(|name| format!("{GUEST}{name}"));
+        fixed.into_iter().map(str::to_owned).chain(guests).collect()
+    }
+
+    fn image(&self, name: &str) -> Result<PathBuf> {
+        let path = match name {
+            "linux" => setup::linux::kernel(),
+            "initramfs" => initramfs::path(),
+            "freertos" => freertos::path(self.gic),
+            "freertos-gicv2" => freertos::path(2),
+            "freertos-gicv3" => freertos::path(3),
+            _ => match name.strip_prefix(GUEST) {
+                Some(guest) => build::guest(guest)?,
+                None => bail!("nothing of this name is built here"),
+            },
+        };
+        path.is_file().then_some(path).context("it has not been built")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_cover_the_real_guests_and_the_small_ones() {
+        let names = Images { gic: 3 }.names();
+        assert!(names.contains(&"linux".to_owned()) && names.contains(&"guest/hello".to_owned()));
+    }
+
+    #[test]
+    fn what_is_unknown_is_refused() {
+        assert!(Images { gic: 3 }.image("windows").is_err());
+        assert!(Images { gic: 3 }.image("guest/../x").is_err());
+    }
+}

@@ -1,0 +1,185 @@
+//! The command line's options, as clap reads them.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Result;
+use clap::{ArgMatches, Args, Parser, Subcommand};
+
+use crate::build::Profile;
+use crate::console::Step;
+use crate::run::RunOptions;
+use crate::run::prepare::parse_memory;
+
+use crate::setup::toolchain::Choice;
+use crate::test::Part;
+
+/// Sets up, builds, runs, tests and checks Tessera.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+pub struct Options {
+    /// Show the output of the commands that are run.
+    #[arg(long, short, global = true)]
+    pub verbose: bool,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Bring the tools and the guests' images; the other commands do it by themselves.
+    Setup {
+        /// The Rust that compiles for the bare machine.
+        #[arg(long, value_enum, default_value = "auto")]
+        rust: Choice,
+    },
+    /// Build the hypervisor and the guests; prints the paths of the hypervisor's ELF and flat image.
+    Build {
+        /// With overflow checks and debug assertions in the hypervisor.
+        #[arg(long)]
+        debug: bool,
+    },
+    /// Run a system in QEMU: interactively on a terminal, or by a script of --expect and --send.
+    Run(RunArguments),
+    /// Run the checks, the crates' own tests and the guests' tests; the last line says how many passed and failed.
+    Test {
+        /// Only this part.
+        #[arg(long, value_enum)]
+        only: Option<Part>,
+        /// Only tests whose names contain this.
+        filter: Option<String>,
+        /// Name the tests instead of running them.
+        #[arg(long)]
+        list: bool,
+    },
+    /// Check format, lints and documentation, as CI does.
+    Check,
+}
+
+/// The options of `run`.
+#[derive(Args, Debug)]
+pub struct RunArguments {
+    /// A system of guests/systems, or a file of your own.
+    #[arg(long, value_name = "NAME|FILE.toml", default_value = "linux-freertos")]
+    system: String,
+    /// Cores of the machine [default: what the system needs].
+    #[arg(long, value_parser = clap::value_parser!(u8).range(1..=8))]
+    cpus: Option<u8>,
+    /// Memory of the machine, as 512M or 2G [default: what the system needs].
+    #[arg(long, value_parser = parse_memory)]
+    memory: Option<u64>,
+    /// The longest it may take [default: 60 with a script, no limit without].
+    #[arg(long, value_name = "SECONDS", value_parser = parse_seconds)]
+    timeout: Option<Duration>,
+    /// Wait until the guest has written this; `tessera` is the hypervisor itself.
+    #[arg(long, value_name = "VM:REGEX")]
+    expect: Vec<String>,
+    /// Send this to the guest; escapes: \\n \\r \\t \\e \\\\ \\xHH.
+    #[arg(long, value_name = "VM:TEXT")]
+    send: Vec<String>,
+    /// Start stopped and wait for gdb on port 1234.
+    #[arg(long)]
+    gdb: bool,
+    /// One more argument for QEMU; may be given several times.
+    #[arg(long, value_name = "ARGUMENT", allow_hyphen_values = true)]
+    qemu_arg: Vec<String>,
+    /// Keep the console's output in this file too.
+    #[arg(long, value_name = "FILE")]
+    log_file: Option<PathBuf>,
+    /// The version of the machine's interrupt controller.
+    #[arg(long, default_value = "3", value_parser = clap::value_parser!(u32).range(2..=3))]
+    gic: u32,
+    /// The machine.
+    #[arg(long, default_value = "virt", value_parser = ["virt"])]
+    machine: String,
+    /// With overflow checks and debug assertions in the hypervisor.
+    #[arg(long)]
+    debug: bool,
+}
+
+impl RunArguments {
+    /// The options, with the script's steps in the order in which `matches` (of `run` itself) has them.
+    pub fn into_options(self, matches: &ArgMatches) -> Result<RunOptions> {
+        let steps = steps(matches)?;
+        Ok(RunOptions {
+            system: self.system,
+            cpus: self.cpus.map(usize::from),
+            memory: self.memory,
+            gic: self.gic,
+            timeout: self.timeout,
+            steps,
+            gdb: self.gdb,
+            qemu: self.qemu_arg,
+            log_file: self.log_file,
+            profile: if self.debug { Profile::Debug } else { Profile::Release },
+        })
+    }
+}
+
+/// The script: clap keeps each option's values apart, but knows where on the command line each stood.
+fn steps(matches: &ArgMatches) -> Result<Vec<Step>> {
+    let all = |name: &str| {
+        let indices = matches.indices_of(name).into_iter().flatten();
+        let values = matches.get_many::<String>(name).into_iter().flatten().cloned();
+        indices.zip(values).collect::<Vec<_>>()
+    };
+    let mut steps = Vec::new();
+    for (index, argument) in all("expect") {
+        steps.push((index, Step::expect(&argument)?));
+    }
+    for (index, argument) in all("send") {
+        steps.push((index, Step::send(&argument)?));
+    }
+    steps.sort_by_key(|(index, _)| *index);
+    Ok(steps.into_iter().map(|(_, step)| step).collect())
+}
+
+/// Seconds, with a fraction if need be.
+fn parse_seconds(text: &str) -> Result<Duration> {
+    Ok(Duration::try_from_secs_f64(text.parse()?)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::{CommandFactory, FromArgMatches};
+
+    #[test]
+    fn the_options_are_consistent() {
+        Options::command().debug_assert();
+    }
+
+    fn run(arguments: &str) -> Result<RunOptions> {
+        let words = format!("xtask run {arguments}");
+        let matches = Options::command().try_get_matches_from(words.split(' '))?;
+        let options = Options::from_arg_matches(&matches)?;
+        let Command::Run(run) = options.command else { panic!("another command") };
+        run.into_options(matches.subcommand_matches("run").expect("run"))
+    }
+
+    #[test]
+    fn steps_keep_the_command_lines_order_across_both_kinds() {
+        let line = "--expect a:1 --send a:2 --send b:3 --cpus 4 --expect b:4 --expect a:5 --send a:6";
+        let options = run(line).expect("valid");
+        let steps: Vec<_> = options.steps.iter().map(ToString::to_string).collect();
+        let expected = ["expect a: 1", "send a: 2", "send b: 3", "expect b: 4", "expect a: 5", "send a: 6"];
+        assert_eq!(steps, expected);
+        assert_eq!(options.cpus, Some(4));
+    }
+
+    #[test]
+    fn wrong_values_are_refused() {
+        for line in
+            ["--expect noname", "--send a:\\q", "--memory much", "--timeout -1", "--cpus 0", "--gic 4", "--expect a:("]
+        {
+            assert!(run(line).is_err(), "{line}");
+        }
+    }
+
+    #[test]
+    fn qemus_arguments_may_begin_with_a_hyphen() {
+        assert_eq!(run("--qemu-arg -d --qemu-arg=int").expect("valid").qemu, ["-d", "int"]);
+    }
+}

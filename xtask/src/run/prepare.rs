@@ -1,0 +1,136 @@
+//! From a system's name to a machine that can be started: compiled, packed, with cores and memory enough.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail, ensure};
+
+use crate::build::Hypervisor;
+use crate::images::Images;
+use crate::paths;
+use crate::qemu::Machine;
+use crate::system;
+
+/// What is asked for; what is None comes from the system.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// The system's file.
+    pub system: PathBuf,
+    /// The name of the archive made from it: two runs at the same time need two.
+    pub name: String,
+    /// Cores.
+    pub cpus: Option<usize>,
+    /// RAM in bytes.
+    pub memory: Option<u64>,
+    /// The GIC's version, 2 or 3.
+    pub gic: u32,
+}
+
+/// A machine, and who lives on it.
+pub struct Prepared {
+    /// Ready to be started.
+    pub machine: Machine,
+    /// The guests' names, in the manifest's order.
+    pub guests: Vec<String>,
+}
+
+/// Compiles and packs the system.
+pub fn prepare(request: &Request, hypervisor: &Hypervisor) -> Result<Prepared> {
+    let system = system::compile(&request.system, &Images { gic: request.gic })?;
+    let initrd = store(&request.name, &system.archive)?;
+    let machine = Machine {
+        cpus: request.cpus.unwrap_or(system.machine.cpus),
+        memory: request.memory.unwrap_or(system.machine.memory),
+        gic: request.gic,
+        kernel: hypervisor.flat.clone(),
+        initrd,
+        colour: false,
+        gdb: false,
+        extra: Vec::new(),
+    };
+    Ok(Prepared { machine, guests: system.vms })
+}
+
+/// Writes an archive under target/systems; what bears the name is always whole.
+pub fn store(name: &str, archive: &[u8]) -> Result<PathBuf> {
+    let folder = paths::target().join("systems");
+    fs::create_dir_all(&folder)?;
+    let path = folder.join(name).with_extension("cpio");
+    let part = tempfile::NamedTempFile::new_in(&folder)?;
+    fs::write(part.path(), archive)?;
+    part.persist(&path).with_context(|| format!("cannot write {}", path.display()))?;
+    Ok(path)
+}
+
+/// The file of a system: a path to a TOML file, or the name of one of guests/systems.
+pub fn find_system(name: &str) -> Result<PathBuf> {
+    if name.ends_with(".toml") {
+        return Ok(PathBuf::from(name));
+    }
+    let folder = paths::guests().join("systems");
+    let path = folder.join(name).with_extension("toml");
+    if !path.is_file() {
+        bail!("there is no system `{name}`; there are: {}; or give a FILE.toml", systems(&folder).join(", "));
+    }
+    Ok(path)
+}
+
+/// The names of the systems in a folder.
+fn systems(folder: &Path) -> Vec<String> {
+    let files = fs::read_dir(folder).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path()));
+    let tomls = files.filter(|path| path.extension().is_some_and(|extension| extension == "toml"));
+    let mut names: Vec<_> = tomls.filter_map(|path| Some(path.file_stem()?.to_string_lossy().into_owned())).collect();
+    names.sort();
+    names
+}
+
+/// Bytes from `512M`, `2G`, `65536K`, or a bare number of MiB.
+pub fn parse_memory(text: &str) -> Result<u64> {
+    let (digits, shift) = match text
+        .trim_end_matches("iB")
+        .trim_end_matches('B')
+        .split_at_checked(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()))
+    {
+        Some((digits, "" | "M" | "m")) => (digits, 20),
+        Some((digits, "K" | "k")) => (digits, 10),
+        Some((digits, "G" | "g")) => (digits, 30),
+        _ => bail!("`{text}` is no size: write it as 512M or 2G"),
+    };
+    let count: u64 = digits.parse().with_context(|| format!("`{text}` is no size: write it as 512M or 2G"))?;
+    let bytes = count.checked_mul(1 << shift).filter(|bytes| *bytes <= 1 << 40);
+    let bytes = bytes.with_context(|| format!("`{text}` is too much"))?;
+    ensure!(bytes >= 1 << 20, "`{text}` is less than 1M");
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_read_with_their_units() {
+        for (text, bytes) in
+            [("512M", 512 << 20), ("2G", 2 << 30), ("2048K", 2 << 20), ("64", 64 << 20), ("1GiB", 1 << 30)]
+        {
+            assert_eq!(parse_memory(text).expect(text), bytes, "{text}");
+        }
+        for wrong in ["", "M", "-1", "1.5G", "12Q", "99999999999999999999", "99999999G", "0", "12K"] {
+            assert!(parse_memory(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_system_is_a_file_or_a_name_and_an_unknown_name_lists_the_known() {
+        assert_eq!(find_system("/x/mine.toml").expect("a path"), Path::new("/x/mine.toml"));
+        assert!(find_system("no-such-system").expect_err("unknown").to_string().contains("there are:"));
+    }
+
+    #[test]
+    fn an_archive_is_replaced_whole() {
+        let name = "unit-test-of-store";
+        let path = store(name, b"first, longer").expect("stored");
+        assert_eq!(store(name, b"second").expect("stored"), path);
+        assert_eq!(fs::read(&path).expect("there"), b"second");
+        fs::remove_file(path).expect("removed");
+    }
+}

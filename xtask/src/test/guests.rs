@@ -1,0 +1,194 @@
+//! Running the guests' cases: two at a time, each in a QEMU of its own, its console kept in target/test-logs.
+
+use std::collections::VecDeque;
+use std::fs;
+use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+
+use super::Tally;
+use super::cases::{Archive, Case, End, System};
+use crate::build::Hypervisor;
+use crate::console::{Script, Step};
+use crate::paths;
+use crate::run::engine::{Plan, Session, Verdict};
+use crate::run::prepare::{self, Request};
+use crate::run::recorder::Recorder;
+use crate::run::{Symbolizer, failure};
+
+/// How many cases run at the same time.
+const WORKERS: usize = 2;
+
+/// Runs the cases and prints a line for each, and the console's tail for those that fail.
+pub fn test(cases: Vec<Case>, hypervisor: &Hypervisor) -> Tally {
+    let queue = Mutex::new(VecDeque::from(cases));
+    let tally = Mutex::new(Tally::default());
+    // Cases that measure time take the machine for themselves.
+    let machine = RwLock::new(());
+    std::thread::scope(|scope| {
+        for _ in 0..WORKERS {
+            scope.spawn(|| {
+                while let Some(case) = next(&queue) {
+                    let passed = run_with_the_machine(&case, hypervisor, &machine);
+                    let mut tally = tally.lock().unwrap_or_else(PoisonError::into_inner);
+                    tally.count(&format!("guest: {}", case.name), passed);
+                }
+            });
+        }
+    });
+    tally.into_inner().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn next(queue: &Mutex<VecDeque<Case>>) -> Option<Case> {
+    queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
+}
+
+fn run_with_the_machine(case: &Case, hypervisor: &Hypervisor, machine: &RwLock<()>) -> bool {
+    if case.alone {
+        let _whole = machine.write().unwrap_or_else(PoisonError::into_inner);
+        run_and_show(case, hypervisor)
+    } else {
+        let _share = machine.read().unwrap_or_else(PoisonError::into_inner);
+        run_and_show(case, hypervisor)
+    }
+}
+
+fn run_and_show(case: &Case, hypervisor: &Hypervisor) -> bool {
+    let started = Instant::now();
+    let problem = match run(case, hypervisor) {
+        Ok(problem) => problem,
+        Err(error) => Some(format!("{error:#}")),
+    };
+    let seconds = started.elapsed().as_secs_f32();
+    match &problem {
+        None => println!("guest: {} ... ok ({seconds:.1} s)", case.name),
+        Some(problem) => println!("guest: {} ... FAILED ({seconds:.1} s)\n{problem}", case.name),
+    }
+    problem.is_none()
+}
+
+/// Runs one case; Some(why) if it failed.
+fn run(case: &Case, hypervisor: &Hypervisor) -> Result<Option<String>> {
+    let (mut machine, guests) = machine(case, hypervisor)?;
+    machine.extra.extend(case.qemu.iter().map(|argument| (*argument).to_owned()));
+    let steps = case.steps.iter().map(|step| parse_step(step)).collect::<Result<Vec<_>>>()?;
+    let plan = Plan {
+        script: Script::new(steps, &guests)?,
+        stop_after_script: case.end == End::Script,
+        limit: Some(Duration::from_secs(case.seconds)),
+    };
+    let logs = paths::target().join("test-logs");
+    fs::create_dir_all(&logs)?;
+    let log = logs.join(format!("{}.log", case.file_name()));
+    let symbolizer = Symbolizer::new(&hypervisor.elf).ok();
+    let mut recorder = Recorder::new(symbolizer, false, Some(&log))?;
+    let mut session = Session::start(&mut machine.command(), &guests)?;
+    let verdict = session.run(plan, &mut |bytes| recorder.take(bytes));
+    session.stop();
+    recorder.note(session.errors().as_bytes());
+    let problem = judge(&verdict?, case.end);
+    Ok(problem.map(|problem| format!("{}\n  {problem}; all of it in {}", recorder.tail(), log.display())))
+}
+
+/// The machine with the case's system, spoilt as the case wants.
+fn machine(case: &Case, hypervisor: &Hypervisor) -> Result<(crate::qemu::Machine, Vec<String>)> {
+    let name = format!("test-{}", case.file_name());
+    let request = Request {
+        system: system_file(case, &name)?,
+        name: name.clone(),
+        cpus: case.cpus,
+        memory: case.memory_mib.map(|mib| mib << 20),
+        gic: case.gic,
+    };
+    let mut prepared = prepare::prepare(&request, hypervisor)?;
+    if case.archive != Archive::AsItIs {
+        let bytes = fs::read(&prepared.machine.initrd)?;
+        prepared.machine.initrd = prepare::store(&name, &spoil(bytes, &case.archive)?)?;
+    }
+    Ok((prepared.machine, prepared.guests))
+}
+
+fn system_file(case: &Case, name: &str) -> Result<PathBuf> {
+    match &case.system {
+        System::Named(system) => prepare::find_system(system),
+        System::Inline(text) => {
+            let folder = paths::target().join("systems");
+            fs::create_dir_all(&folder)?;
+            let path = folder.join(format!("{name}.toml"));
+            fs::write(&path, text)?;
+            Ok(path)
+        }
+    }
+}
+
+/// The archive as a loader or a bad disk might deliver it.
+fn spoil(mut archive: Vec<u8>, how: &Archive) -> Result<Vec<u8>> {
+    match how {
+        Archive::AsItIs => {}
+        Archive::CutTo(length) => archive.truncate(*length),
+        Archive::Text(text) => archive = text.as_bytes().to_vec(),
+        Archive::Replaced(from, to) => {
+            let place = archive.windows(from.len()).position(|window| window == from.as_bytes());
+            let start = place.with_context(|| format!("`{from}` is not in the archive"))?;
+            let range = start..start.saturating_add(to.len());
+            let room = archive.get_mut(range).context("beyond the archive")?;
+            room.copy_from_slice(to.as_bytes());
+        }
+    }
+    Ok(archive)
+}
+
+/// `expect VM:REGEX` or `send VM:TEXT`, as on the command line of `run`.
+fn parse_step(step: &str) -> Result<Step> {
+    let (kind, argument) = step.split_once(' ').context("a step needs a kind")?;
+    match kind {
+        "expect" => Ok(Step::expect(argument)?),
+        "send" => Ok(Step::send(argument)?),
+        _ => anyhow::bail!("a step is `expect` or `send`, not `{kind}`"),
+    }
+}
+
+/// Why the end is not the one the case wants; None if it is.
+fn judge(verdict: &Verdict, wanted: End) -> Option<String> {
+    match (verdict, wanted) {
+        (Verdict::ScriptDone, End::Script) => None,
+        (Verdict::Ended(code), End::Exit(wanted)) if *code == Some(wanted) => None,
+        (Verdict::Ended(code), End::Exit(wanted)) => Some(format!("the exit status is {code:?}, not {wanted}")),
+        (Verdict::TimedOut(None), End::Exit(_)) => Some("the machine does not end".to_owned()),
+        (verdict, _) => failure(verdict).or_else(|| Some(format!("{verdict:?}"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_wanted_end_is_good() {
+        assert_eq!(judge(&Verdict::ScriptDone, End::Script), None);
+        assert_eq!(judge(&Verdict::Ended(Some(1)), End::Exit(1)), None);
+        for (verdict, wanted) in [
+            (Verdict::Ended(Some(0)), End::Exit(1)),
+            (Verdict::Ended(None), End::Exit(0)),
+            (Verdict::Ended(Some(0)), End::Script),
+            (Verdict::ScriptDone, End::Exit(0)),
+            (Verdict::EndedEarly(Some(0), "step".into()), End::Exit(0)),
+            (Verdict::TimedOut(None), End::Exit(0)),
+            (Verdict::TimedOut(Some("step".into())), End::Script),
+        ] {
+            assert!(judge(&verdict, wanted).is_some(), "{verdict:?} {wanted:?}");
+        }
+    }
+
+    #[test]
+    fn archives_are_spoilt_as_asked() {
+        let bytes = || b"0123456789".to_vec();
+        assert_eq!(spoil(bytes(), &Archive::AsItIs).expect("same"), b"0123456789");
+        assert_eq!(spoil(bytes(), &Archive::CutTo(3)).expect("cut"), b"012");
+        assert_eq!(spoil(bytes(), &Archive::Text("x")).expect("other"), b"x");
+        assert_eq!(spoil(bytes(), &Archive::Replaced("34", "ab")).expect("there"), b"012ab56789");
+        assert!(spoil(bytes(), &Archive::Replaced("zz", "ab")).is_err());
+    }
+}
