@@ -65,7 +65,9 @@ pub fn store(name: &str, archive: &[u8]) -> Result<PathBuf> {
 /// The file of a system: a path to a TOML file, or the name of one of guests/systems.
 pub fn find_system(name: &str) -> Result<PathBuf> {
     if name.ends_with(".toml") {
-        return Ok(PathBuf::from(name));
+        let path = PathBuf::from(name);
+        ensure!(path.is_file(), "there is no file {name}");
+        return Ok(path);
     }
     let folder = paths::guests().join("systems");
     let path = folder.join(name).with_extension("toml");
@@ -121,7 +123,10 @@ mod tests {
 
     #[test]
     fn a_system_is_a_file_or_a_name_and_an_unknown_name_lists_the_known() {
-        assert_eq!(find_system("/x/mine.toml").expect("a path"), Path::new("/x/mine.toml"));
+        let own = paths::guests().join("systems/hello.toml");
+        assert_eq!(find_system("hello").expect("known"), own);
+        assert_eq!(find_system(&own.display().to_string()).expect("a path"), own);
+        assert!(find_system("/x/mine.toml").is_err());
         assert!(find_system("no-such-system").expect_err("unknown").to_string().contains("there are:"));
     }
 
