@@ -13,7 +13,7 @@ use core::fmt;
 /// Alignment of file data within the archive, in bytes, so that a file's pages can be mapped in place.
 pub const FILE_ALIGNMENT: usize = 4096;
 /// Most files in an archive.
-pub const MAX_FILES: usize = 1024;
+pub const MAX_FILES: usize = 256;
 
 const MAGIC: &[u8] = b"070701";
 const HEADER_BYTES: usize = 110;
@@ -241,7 +241,7 @@ impl fmt::Display for Problem {
             Self::DuplicateName => {
                 "an earlier file has the same name: pack the archive with `cargo xtask`"
             }
-            Self::TooManyFiles => "more than 1024 files: leave some out",
+            Self::TooManyFiles => "more than 256 files: leave some out",
             Self::NoTrailer => "no entry follows, nor the trailer: the archive is cut short",
         })
     }

@@ -17,6 +17,7 @@
 //! The UART itself, the guests' emulated UARTs and locks do not belong here.
 
 mod channel;
+mod commands;
 mod filter;
 mod input;
 mod queue;
@@ -77,6 +78,8 @@ pub struct Console {
     raw_line_unfinished: bool,
     /// The latest time heard of, in ticks.
     now: u64,
+    /// When the unfinished line was begun or continued, in ticks.
+    owner_since: u64,
     /// Who is asked first when several wait.
     turn: usize,
 }
@@ -96,12 +99,13 @@ impl Console {
             raw_channel: 1,
             raw_line_unfinished: false,
             now: 0,
+            owner_since: 0,
             turn: 0,
         }
     }
 
     /// Takes one byte of a guest's output at time `now`. False when there is no room: the caller keeps the byte, and
-    /// tries again after output was taken. A channel that does not exist swallows everything.
+    /// tries again after output was taken. EL2's channel and those that do not exist swallow everything.
     pub fn write(&mut self, channel: usize, byte: u8, now: u64) -> bool {
         self.advance(now);
         if channel == EL2_CHANNEL || channel >= self.channels.len() {
@@ -182,13 +186,28 @@ impl Console {
         Input::Nothing
     }
 
-    /// For a panic: all that must be printed before the next byte starts a fresh line. Afterwards the caller may print
-    /// by itself, or go on with [`log_line`](Self::log_line) and [`next_output`](Self::next_output).
-    pub fn emergency(&mut self) -> impl Iterator<Item = u8> + '_ {
+    /// Shows all that waits, whatever line it breaks, and ends raw mode: for the moments before the machine goes off.
+    /// The caller then takes the output.
+    pub fn flush(&mut self) {
         if self.mode == Mode::Raw {
             self.mode = Mode::Leaving;
         }
-        self.terminal.drain()
+        for channel in &mut self.channels {
+            channel.urgent = channel.holds();
+        }
+        self.pump();
+    }
+
+    /// For a panic: all that must be printed before the next byte starts a fresh line. Afterwards the caller may print
+    /// by itself, or go on with [`log_line`](Self::log_line) and [`next_output`](Self::next_output).
+    pub fn emergency(&mut self) -> impl Iterator<Item = u8> + '_ {
+        self.flush();
+        core::iter::from_fn(|| {
+            self.next_output().or_else(|| {
+                self.terminal.break_line();
+                self.terminal.next_output()
+            })
+        })
     }
 
     fn advance(&mut self, now: u64) {
@@ -255,20 +274,26 @@ impl Console {
 
     /// Whose held byte is to be shown next.
     fn next_channel(&self) -> Option<usize> {
-        let first = if self.mode == Mode::Raw {
-            Some(self.raw_channel)
-        } else {
-            self.terminal.owner()
-        };
-        if let Some(channel) = first.filter(|channel| self.holds(*channel)) {
-            return Some(channel);
-        }
         if self.mode == Mode::Raw {
-            return None;
+            return Some(self.raw_channel).filter(|channel| self.holds(*channel));
+        }
+        let owner = self.terminal.owner().filter(|owner| self.holds(*owner));
+        if owner.is_some_and(|owner| self.keeps_line(owner)) {
+            return owner;
         }
         let count = self.channels.len();
         let mut order = (self.turn..count).chain(0..self.turn.min(count));
-        order.find(|channel| self.holds(*channel) && self.due(*channel) <= self.now)
+        let other = order.find(|channel| {
+            owner != Some(*channel) && self.holds(*channel) && self.due(*channel) <= self.now
+        });
+        other.or(owner)
+    }
+
+    /// Whether the line's owner, which has more to show, goes on before others: to the end of its line, but not for
+    /// ever. Without this, two that write much would break each other's line at every byte.
+    fn keeps_line(&self, owner: usize) -> bool {
+        let until = self.owner_since.saturating_add(self.patience.longest);
+        self.now < until || self.channels.get(owner).is_some_and(Channel::holds_line)
     }
 
     /// Shows what waits and may be shown, as far as there is room.
@@ -339,6 +364,9 @@ impl Console {
             return;
         };
         source.touch(*now);
+        if terminal.owner() != Some(channel) {
+            self.owner_since = *now;
+        }
         if self.mode == Mode::Raw {
             self.raw_line_unfinished = byte != b'\n';
             terminal.put_raw(byte);
@@ -351,7 +379,11 @@ impl Console {
         }
     }
 
+    /// Says what is missing, where a new line of `channel` begins.
     fn report_dropped(&mut self, channel: usize) {
+        if self.terminal.is_line_begun(channel) {
+            return;
+        }
         let Some(held) = self.channels.get_mut(channel) else {
             return;
         };
@@ -359,65 +391,6 @@ impl Console {
         if dropped != 0 {
             self.terminal.notice_dropped(channel, dropped);
         }
-    }
-}
-
-/// The user's commands.
-impl Console {
-    fn set_focus(&mut self, guest: usize) {
-        if guest >= self.channels.len() {
-            return self.answer(format_args!("there is no guest {guest}; Ctrl-] h helps"));
-        }
-        self.leave_raw();
-        self.focus = guest;
-        let name = self.terminal.name(guest);
-        self.answer(format_args!("focus: {name}"));
-    }
-
-    fn toggle_raw(&mut self) {
-        let name = self.terminal.name(self.focus);
-        match self.mode {
-            Mode::Tagged if self.focus < self.channels.len() => {
-                self.mode = Mode::Entering;
-                self.raw_channel = self.focus;
-                self.answer(format_args!(
-                    "{name} has the terminal for itself; Ctrl-] r ends that"
-                ));
-            }
-            Mode::Entering | Mode::Raw => self.leave_raw(),
-            Mode::Tagged | Mode::Leaving => {}
-        }
-    }
-
-    fn leave_raw(&mut self) {
-        match self.mode {
-            Mode::Entering => self.mode = Mode::Tagged,
-            Mode::Raw => self.mode = Mode::Leaving,
-            Mode::Tagged | Mode::Leaving => return,
-        }
-        self.answer(format_args!("the terminal is shared again"));
-    }
-
-    fn help(&mut self) {
-        self.answer(format_args!(
-            "Ctrl-] and then: (h) this help (r) terminal for one guest, on or off"
-        ));
-        self.answer(format_args!(
-            "  (q) switch off (Ctrl-]) send Ctrl-] (digit) give the keyboard to:"
-        ));
-        for guest in 1..self.channels.len().min(11) {
-            let (name, key) = (self.terminal.name(guest), guest % 10);
-            let mark = if guest == self.focus { " (has it)" } else { "" };
-            self.answer(format_args!("  {key} {name}{mark}"));
-        }
-    }
-
-    /// A line that the user waits for: it may break any other.
-    fn answer(&mut self, text: fmt::Arguments) {
-        if let Some(channel) = self.channels.get_mut(EL2_CHANNEL) {
-            channel.urgent = true;
-        }
-        self.log_line(text, self.now);
     }
 }
 

@@ -317,7 +317,8 @@ impl Core {
 /// Tells the virtual GIC the state of a vCPU's physical timer.
 fn update_physical_timer(vcpu: &Vcpu, now: u64) {
     let high = vcpu.physical_timer.line(now);
-    vcpu.vm.vgic.set_line(vcpu.index, interrupt::GUEST_PHYSICAL_TIMER, high);
+    // Who has to look is this vCPU alone, on this core: it does before it enters, or is picked to.
+    let _ = vcpu.vm.vgic.set_line(vcpu.index, interrupt::GUEST_PHYSICAL_TIMER, high);
 }
 
 /// When the virtual timer of a vCPU that is not loaded would fire, in ticks of the physical counter.

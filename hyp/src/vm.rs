@@ -280,6 +280,14 @@ impl Vm {
         }
     }
 
+    #[inline(always)]
+    fn with_kick(&self, (value, told): (u64, VcpuSet), own: usize) -> u64 {
+        if !told.is_empty() {
+            self.kick(told, own);
+        }
+        value
+    }
+
     /// Makes a core look for what is asked of it.
     pub fn kick_core(&self, core: usize) {
         if let Some(system) = System::get() {
@@ -292,9 +300,13 @@ impl Vm {
     pub fn device_read(&self, core: &Core, vcpu: usize, device: DeviceSlot, offset: u64, bytes: u64) -> u64 {
         let size = bytes as usize;
         match device {
-            DeviceSlot::Distributor => self.vgic.read_distributor(vcpu, &mut core.system.list_registers(), offset, size),
+            DeviceSlot::Distributor => {
+                let registers = &mut core.system.list_registers();
+                self.with_kick(self.vgic.read_distributor(vcpu, registers, offset, size), vcpu)
+            }
             DeviceSlot::Redistributors => {
-                self.vgic.read_redistributor(vcpu, &mut core.system.list_registers(), offset, size)
+                let registers = &mut core.system.list_registers();
+                self.with_kick(self.vgic.read_redistributor(vcpu, registers, offset, size), vcpu)
             }
             DeviceSlot::Uart(index) => self.uarts.get(usize::from(index)).map_or(0, |uart| uart.read(self, offset, size)),
             DeviceSlot::Clock => self.clock.lock().read(offset, size as u8, core.system.clock.now() / core.system.clock.frequency()),

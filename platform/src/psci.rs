@@ -203,12 +203,112 @@ mod conduit {
     }
 }
 
-/// On the host there is no firmware: it supports nothing.
+/// On the host there is no firmware, which supports nothing; in tests one that notes what it was called with.
 #[cfg(not(target_arch = "aarch64"))]
 mod conduit {
     use super::Conduit;
 
+    #[cfg(not(test))]
     pub(super) fn call(_: Conduit, _: u32, _: [u64; 3]) -> u64 {
         u64::from(u32::MAX)
+    }
+
+    #[cfg(test)]
+    thread_local! {
+        pub(super) static CALLS: std::cell::RefCell<Vec<(Conduit, u32, [u64; 3])>> = const { std::cell::RefCell::new(Vec::new()) };
+        pub(super) static ANSWER: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
+    }
+
+    #[cfg(test)]
+    pub(super) fn call(conduit: Conduit, number: u32, arguments: [u64; 3]) -> u64 {
+        CALLS.with_borrow_mut(|calls| calls.push((conduit, number, arguments)));
+        ANSWER.get()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::conduit::{ANSWER, CALLS};
+    use super::*;
+
+    fn firmware(version: PsciVersion) -> Firmware {
+        Firmware::new(Psci {
+            conduit: Conduit::Smc,
+            version,
+        })
+    }
+
+    /// What the firmware was called with since the last time this was asked.
+    fn calls() -> Vec<(u32, [u64; 3])> {
+        CALLS
+            .take()
+            .into_iter()
+            .map(|(conduit, number, arguments)| {
+                assert_eq!(conduit, Conduit::Smc);
+                (number, arguments)
+            })
+            .collect()
+    }
+
+    #[test]
+    fn functions_have_the_numbers_of_the_specification() {
+        let firmware = firmware(PsciVersion::V1_0);
+        let core = Affinity::from_mpidr(0x1_0002);
+        ANSWER.set(0x1_0001);
+        assert_eq!(firmware.version(), (1, 1));
+        ANSWER.set(0);
+        assert_eq!(firmware.cpu_on(core, 0x4020_0000, 7), Ok(()));
+        assert!(firmware.has_feature(0x8400_0008));
+        assert_eq!(firmware.is_on(core), Ok(true));
+        firmware.cpu_off();
+        firmware.system_off();
+        firmware.system_reset();
+        assert_eq!(
+            calls(),
+            [
+                (0x8400_0000, [0; 3]),
+                (0xc400_0003, [0x1_0002, 0x4020_0000, 7]),
+                (0x8400_000a, [0x8400_0008, 0, 0]),
+                (0xc400_0004, [0x1_0002, 0, 0]),
+                (0x8400_0002, [0; 3]),
+                (0x8400_0008, [0; 3]),
+                (0x8400_0009, [0; 3]),
+            ]
+        );
+    }
+
+    #[test]
+    fn firmware_of_0_1_is_called_only_as_the_tree_says() {
+        let old = firmware(PsciVersion::V0_1 {
+            cpu_on: Some(0x95c1_ba60),
+            cpu_off: None,
+        });
+        let core = Affinity::from_mpidr(3);
+        assert_eq!(old.version(), (0, 1));
+        assert_eq!(old.cpu_on(core, 1, 2), Ok(()));
+        assert_eq!(old.cpu_off(), PsciError::NotSupported);
+        assert_eq!(old.system_off(), PsciError::NotSupported);
+        assert_eq!(old.is_on(core), Err(PsciError::NotSupported));
+        assert!(!old.has_feature(0));
+        assert!(!firmware(PsciVersion::V0_2).has_feature(0x8400_0008));
+        assert_eq!(calls(), [(0x95c1_ba60, [3, 1, 2])]);
+    }
+
+    #[test]
+    fn negative_answers_are_errors_whatever_the_upper_half() {
+        let firmware = firmware(PsciVersion::V0_2);
+        for (answer, error) in [
+            (-1_i64 as u64, PsciError::NotSupported),
+            (0xffff_fffe, PsciError::InvalidParameters),
+            (0xffff_fffc, PsciError::AlreadyOn),
+            (-9_i64 as u64, PsciError::InvalidAddress),
+            (0xffff_ff00, PsciError::Other(-256)),
+        ] {
+            ANSWER.set(answer);
+            assert_eq!(firmware.cpu_on(Affinity::from_mpidr(1), 0, 0), Err(error));
+            assert_eq!(firmware.system_off(), error);
+        }
+        ANSWER.set(1);
+        assert_eq!(firmware.is_on(Affinity::from_mpidr(1)), Ok(false));
     }
 }

@@ -1,6 +1,6 @@
 //! System registers that the GIC's and the timer's drivers use, each by name.
 //!
-//! On the host each is a variable of its own, so that what uses them can be tested.
+//! On the host there are none: they read as zero. Only in this crate's own tests each is a variable of its own.
 
 /// Declares system registers of 64 bits.
 macro_rules! system_registers {
@@ -11,17 +11,11 @@ macro_rules! system_registers {
 
         #[allow(dead_code, reason = "most registers are used in one direction only")]
         impl $name {
-            #[cfg(not(target_arch = "aarch64"))]
-            fn variable() -> &'static core::sync::atomic::AtomicU64 {
-                static VARIABLE: core::sync::atomic::AtomicU64 = core::sync::atomic::AtomicU64::new(0);
-                &VARIABLE
-            }
-
             /// Reads the register.
             #[inline(always)]
             pub fn read(self) -> u64 {
                 #[cfg(not(target_arch = "aarch64"))]
-                return Self::variable().load(core::sync::atomic::Ordering::Relaxed);
+                return $crate::system_registers::host::read($assembly);
                 #[cfg(target_arch = "aarch64")]
                 {
                     let value: u64;
@@ -41,7 +35,7 @@ macro_rules! system_registers {
             #[inline(always)]
             pub fn write(self, value: u64) {
                 #[cfg(not(target_arch = "aarch64"))]
-                Self::variable().store(value, core::sync::atomic::Ordering::Relaxed);
+                $crate::system_registers::host::write($assembly, value);
                 // SAFETY: the registers declared here govern interrupts and timers, not memory.
                 #[cfg(target_arch = "aarch64")]
                 unsafe {
@@ -70,4 +64,55 @@ pub fn wait_for_accesses() {
 pub fn synchronize_context() {
     #[cfg(target_arch = "aarch64")]
     aarch64_cpu::asm::barrier::isb(aarch64_cpu::asm::barrier::SY);
+}
+
+/// What stands for the registers on the host.
+#[cfg(all(not(target_arch = "aarch64"), not(test)))]
+pub(crate) mod host {
+    pub(crate) fn read(_: &'static str) -> u64 {
+        0
+    }
+
+    pub(crate) fn write(_: &'static str, _: u64) {}
+}
+
+/// What stands for the registers in tests: variables of the thread, so that tests do not meet.
+#[cfg(all(not(target_arch = "aarch64"), test))]
+pub(crate) mod host {
+    use std::cell::RefCell;
+    use std::collections::HashMap;
+
+    thread_local!(static VALUES: RefCell<HashMap<String, u64>> = RefCell::default());
+
+    pub(crate) fn read(name: &str) -> u64 {
+        VALUES.with_borrow(|values| values.get(name).copied().unwrap_or(0))
+    }
+
+    pub(crate) fn clear() {
+        VALUES.with_borrow_mut(HashMap::clear);
+    }
+
+    pub(crate) fn write(name: &str, value: u64) {
+        VALUES.with_borrow_mut(|values| values.insert(name.into(), value));
+    }
+}
+
+/// The test's hand on the system registers: all zero when it is made.
+#[cfg(all(not(target_arch = "aarch64"), test))]
+pub(crate) struct Fake;
+
+#[cfg(all(not(target_arch = "aarch64"), test))]
+impl Fake {
+    pub(crate) fn new() -> Self {
+        host::clear();
+        Self
+    }
+
+    pub(crate) fn get(&self, name: &str) -> u64 {
+        host::read(name)
+    }
+
+    pub(crate) fn set(&self, name: &str, value: u64) {
+        host::write(name, value);
+    }
 }

@@ -95,3 +95,74 @@ impl Clock {
         )
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::system_registers::Fake;
+
+    #[test]
+    fn ticks_round_up_and_durations_round_down() {
+        let clock = Clock::new(62_500_000).unwrap();
+        assert_eq!(clock.ticks(Duration::from_secs(3)), 187_500_000);
+        assert_eq!(clock.ticks(Duration::from_nanos(16)), 1);
+        assert_eq!(clock.ticks(Duration::from_nanos(17)), 2);
+        assert_eq!(clock.ticks(Duration::ZERO), 0);
+        assert_eq!(clock.duration(62_500_001), Duration::new(1, 16));
+        let odd = Clock::new(54_000_000).unwrap();
+        assert_eq!(odd.duration(1), Duration::from_nanos(18));
+    }
+
+    #[test]
+    fn the_longest_times_do_not_overflow() {
+        let fast = Clock::new(u64::MAX).unwrap();
+        assert_eq!(fast.ticks(Duration::MAX), u64::MAX);
+        assert_eq!(fast.duration(u64::MAX - 1).as_secs(), 0);
+        let slow = Clock::new(1).unwrap();
+        assert_eq!(slow.duration(u64::MAX), Duration::from_secs(u64::MAX));
+    }
+
+    #[test]
+    fn the_tree_overrides_the_firmware_and_zero_is_no_frequency() {
+        let registers = Fake::new();
+        let interrupt = crate::Interrupt {
+            id: crate::IntId::ppi(10).unwrap(),
+            trigger: crate::Trigger::Level,
+        };
+        let timer = |frequency| Timer {
+            secure_physical: None,
+            physical: interrupt,
+            virtual_timer: interrupt,
+            hypervisor: interrupt,
+            frequency,
+        };
+        assert_eq!(Clock::of_board(&timer(None)), None);
+        registers.set("CNTFRQ_EL0", 54_000_000);
+        assert_eq!(
+            Clock::of_board(&timer(None)).map(Clock::frequency),
+            Some(54_000_000)
+        );
+        assert_eq!(
+            Clock::of_board(&timer(Some(7))).map(Clock::frequency),
+            Some(7)
+        );
+    }
+
+    #[test]
+    fn the_timer_runs_from_a_deadline_until_disarmed() {
+        let registers = Fake::new();
+        let clock = Clock::new(1000).unwrap();
+        clock.set_deadline(1234);
+        assert_eq!(
+            (
+                registers.get("CNTHP_CVAL_EL2"),
+                registers.get("CNTHP_CTL_EL2")
+            ),
+            (1234, 1)
+        );
+        clock.disarm();
+        assert_eq!(registers.get("CNTHP_CTL_EL2"), 0);
+        registers.set("CNTPCT_EL0", 99);
+        assert_eq!(clock.now(), 99);
+    }
+}

@@ -20,6 +20,8 @@ pub struct Fault {
     pub address: u64,
     /// ELR_EL1: the instruction that faulted, or for an SError about where the code was.
     pub return_address: u64,
+    /// x0 at the fault.
+    pub x0: u64,
 }
 
 /// Exception class: unknown reason, as for undefined instructions and registers.

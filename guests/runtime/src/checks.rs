@@ -55,7 +55,7 @@ struct Tally {
 /// Lists functions as checks under their own names.
 #[macro_export]
 macro_rules! list {
-    ($($check:ident),* $(,)?) => {
+    ($($check:path),* $(,)?) => {
         &[$($crate::checks::Check { name: stringify!($check), run: $check }),*]
     };
 }

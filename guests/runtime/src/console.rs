@@ -1,6 +1,7 @@
 //! The guest's console: a PL011 used by polling. Its interrupts are the business of guests that test them.
 
 use core::fmt::{self, Write};
+use core::hint;
 
 use spin::Mutex;
 
@@ -67,6 +68,27 @@ pub fn read_byte() -> Option<u8> {
         return None;
     }
     Some(mmio::read32(DR) as u8)
+}
+
+/// Shows `prompt` and reads a line into `line`, echoing it; returns it without its line end. What does not fit, and what
+/// is not printable ASCII, is dropped.
+pub fn read_line<'line>(prompt: &str, line: &'line mut [u8]) -> &'line str {
+    crate::print!("{prompt}");
+    let mut length = 0;
+    loop {
+        match read_byte() {
+            Some(b'\r' | b'\n') => break,
+            Some(byte @ b' '..=b'~') if length < line.len() => {
+                crate::print!("{}", byte as char);
+                line[length] = byte;
+                length += 1;
+            }
+            Some(_) => {}
+            None => hint::spin_loop(),
+        }
+    }
+    crate::println!();
+    str::from_utf8(&line[..length]).unwrap_or_default()
 }
 
 /// Prints without a line end.

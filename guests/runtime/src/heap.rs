@@ -8,7 +8,7 @@ use buddy_system_allocator::Heap;
 use spin::Mutex;
 
 /// Bytes of heap.
-const SIZE: usize = 1 << 20;
+const SIZE: usize = 256 * 1024;
 
 #[repr(C, align(4096))]
 struct Memory(UnsafeCell<[u8; SIZE]>);

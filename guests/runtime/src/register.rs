@@ -62,11 +62,6 @@ pub fn wait_for_interrupt() {
     unsafe { core::arch::asm!("dsb sy", "wfi", options(nostack)) };
 }
 
-/// Lets somebody else have the core for a while (YIELD): for polling loops.
-pub fn yield_core() {
-    core::hint::spin_loop();
-}
-
 /// The encoding of a system register as MRS and MSR have it in bits 19 to 5: op0, op1, CRn, CRm, op2.
 #[must_use]
 pub const fn encode(op0: u32, op1: u32, crn: u32, crm: u32, op2: u32) -> u32 {

@@ -9,7 +9,7 @@ use core::cell::UnsafeCell;
 use crate::{MAX_CORES, Machine, heap, machine, mmu, psci, smp, vectors};
 
 /// Bytes of stack for each core.
-const STACK_SIZE: usize = 64 * 1024;
+const STACK_SIZE: usize = 32 * 1024;
 
 /// Where QEMU leaves the device tree when it loads an ELF file: at the start of RAM.
 const TREE_AT_START_OF_MEMORY: usize = 0x4000_0000;

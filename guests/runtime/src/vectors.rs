@@ -129,6 +129,7 @@ extern "C" fn handle(kind: Kind, frame: &mut Frame) {
         syndrome: read_register!("esr_el1"),
         address: read_register!("far_el1"),
         return_address: frame.return_address,
+        x0: frame.x[0],
     };
     if !catch::divert(frame, fault) {
         die(&fault, frame);

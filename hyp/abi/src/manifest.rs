@@ -61,8 +61,14 @@ pub const MAX_SEGMENTS: usize = 64;
 pub const MAX_DEVICES: usize = 64;
 /// Most bytes of a command line: arm64 Linux's `COMMAND_LINE_SIZE` less the final NUL.
 pub const MAX_COMMAND_LINE: usize = 2047;
-/// Most bytes of a manifest.
-pub const MAX_BYTES: usize = 256 * 1024;
+/// Most interrupts of a device.
+pub const MAX_INTERRUPTS: usize = 64;
+/// Most strings in a list.
+pub const MAX_STRINGS: usize = 16;
+/// Most further properties of a device.
+pub const MAX_DEVICE_PROPERTIES: usize = 32;
+/// Most bytes of a manifest: EL2 reads it with a small heap.
+pub const MAX_BYTES: usize = 64 * 1024;
 
 /// Bytes of a GIC distributor's frame (GICv3: IHI 0069H, 12.8; a GICv2's 4 KiB fit into it).
 pub const GIC_DISTRIBUTOR_BYTES: u64 = 0x1_0000;

@@ -44,6 +44,11 @@ impl Channel {
         !self.held.is_empty()
     }
 
+    /// Whether what waits contains the end of a line.
+    pub fn holds_line(&self) -> bool {
+        self.held_lines != 0
+    }
+
     /// Whether another byte can wait.
     pub fn can_hold(&self) -> bool {
         self.held.room() != 0

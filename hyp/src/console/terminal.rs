@@ -167,12 +167,6 @@ impl Terminal {
         self.set_continued(channel, line_unfinished);
     }
 
-    /// Empties the output; the last bytes bring the cursor to the start of a line. For a panic.
-    pub fn drain(&mut self) -> impl Iterator<Item = u8> + '_ {
-        self.break_line();
-        core::iter::from_fn(|| self.output.pop())
-    }
-
     fn begin(&mut self, channel: usize) {
         if self.owner != Some(channel) {
             self.break_line();

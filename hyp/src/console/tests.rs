@@ -198,6 +198,17 @@ fn a_guest_cannot_reach_what_is_not_its_own() {
 }
 
 #[test]
+fn control_characters_beyond_ascii_are_hidden_and_letters_are_not() {
+    for letter in '\u{80}'..='\u{bf}' {
+        let mut bench = Bench::new();
+        bench.write(LINUX, &format!("{letter}"));
+        let shown = bench.output().ends_with(letter);
+        assert_eq!(shown, letter >= '\u{a0}', "{letter:?}");
+    }
+    Bench::check("\u{e4}\u{20ac}", "[linux] \u{e4}\u{20ac}");
+}
+
+#[test]
 fn a_line_can_be_edited() {
     let harmless = "abc\x08\x08x\x1b[K\x1b[2D\x1b[C\x1b[P\x1b[J";
     Bench::check(harmless, &format!("[linux] {harmless}"));
@@ -426,14 +437,74 @@ fn a_panic_gets_a_fresh_line_and_loses_nothing() {
 }
 
 #[test]
+fn a_panic_shows_what_still_waits() {
+    let mut bench = Bench::new();
+    bench.write(LINUX, "# ");
+    bench.write(RTOS, "> ");
+    bench.log("last words");
+    let bytes: Vec<u8> = bench.console.emergency().collect();
+    let output = String::from_utf8(bytes).expect("text");
+    for line in [
+        "[linux] # \x7f\r\n",
+        "[rtos] > \x7f\r\n",
+        "[tessera] last words\r\n",
+    ] {
+        assert!(output.contains(line), "{output:?}");
+    }
+}
+
+/// Two that never end their line, on a wire of 12 bytes a millisecond.
+#[test]
+fn floods_share_the_wire_without_tearing_it_up() {
+    let mut bench = Bench::new();
+    let mut wire = String::new();
+    for _ in 0..10_000 {
+        for (channel, byte) in [(LINUX, b'l'), (RTOS, b'r')] {
+            while bench.console.write(channel, byte, bench.now) {}
+        }
+        bench.pass(1);
+        wire.extend((0..12).filter_map(|_| bench.console.next_output().map(char::from)));
+    }
+    let count = |letter: char| wire.chars().filter(|byte| *byte == letter).count();
+    assert!(
+        count('l') > 40_000 && count('r') > 40_000,
+        "{} {}",
+        count('l'),
+        count('r')
+    );
+    assert!(
+        count('\x7f') < 200,
+        "{} breaks in 10 seconds",
+        count('\x7f')
+    );
+}
+
+/// Neither is EL2 kept out by a guest that never ends its line, nor is its line broken.
+#[test]
+fn a_flood_does_not_keep_the_log_out() {
+    let mut bench = Bench::new();
+    let mut wire = String::new();
+    for time in 0..3000 {
+        while bench.console.write(LINUX, b'l', bench.now) {}
+        if time == 1000 {
+            bench.log("hello");
+        }
+        bench.pass(1);
+        wire.extend((0..12).filter_map(|_| bench.console.next_output().map(char::from)));
+    }
+    assert!(wire.contains("\x7f\r\n[tessera] hello\r\n[linux>] l"));
+}
+
+#[test]
 fn a_panic_ends_raw_mode() {
     let mut bench = Bench::new();
     bench.press("\x1dr");
     bench.output();
     bench.write(LINUX, "vi");
-    bench.console.emergency().for_each(drop);
+    let bytes: Vec<u8> = bench.console.emergency().collect();
+    assert!(bytes.starts_with(b"vi\x1b[0m") && bytes.ends_with(b"\r\n"));
     bench.log("panic");
-    assert!(bench.output().ends_with("\r\n[tessera] panic\r\n"));
+    assert_eq!(bench.output(), "[tessera] panic\r\n");
 }
 
 #[test]

@@ -161,6 +161,7 @@ mod tests {
         let overlapping = [
             (0x900_0000, 0x1000),
             (0x900_0fff, 1),
+            (0x7ff_ffff, 2),
             (0x900_0800, 0x10),
             (0x8ff_0000, 0x1_0001),
             (0x8ff_ffff, 0x2000),

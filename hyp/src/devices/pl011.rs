@@ -244,8 +244,9 @@ impl Pl011 {
         if self.control & control::LOOPBACK != 0 {
             return self.loop_back(byte);
         }
+        self.drain(&mut sink);
         if self.transmit.is_empty() && self.transmits() && sink(byte) {
-            // The FIFO and with it the flags are as before.
+            // The FIFO is empty as before, and the flags say so.
             self.raw_interrupts |= interrupt::TRANSMIT;
             return;
         }

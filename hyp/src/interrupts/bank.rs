@@ -120,6 +120,12 @@ impl Bank {
         };
     }
 
+    /// Makes interrupt `intid` stand for `physical`.
+    pub fn map(&mut self, intid: u32, physical: u32) {
+        self.hardware |= (1 << (intid & 31)) & self.exists;
+        self.physical[intid as usize & 31] = physical as u16;
+    }
+
     /// Pending, as far as it is not in a list register.
     #[inline]
     pub fn pending(&self) -> u32 {

@@ -173,20 +173,17 @@ impl<'a, R: ListRegisters> Loaded<'a, R> {
     /// Reads a register of SPIs that list registers know better. Those that others hold are as last seen; they shall look.
     pub fn read_shared_exactly(&mut self, register: BitRegister, word: usize) -> (u64, VcpuSet) {
         self.refresh();
-        let vgic = self.vgic;
+        let (vgic, me) = (self.vgic, self.index);
         let distributor = self.distributor();
         let Some(shared) = distributor.banks.get(word) else {
             return (0, VcpuSet::EMPTY);
         };
         let value = u64::from(shared.bank.read(register));
-        let told = distributor.announce(
-            word,
-            Change {
-                place: 0,
-                recall: shared.bank.listed,
-            },
-            &vgic.vcpus,
-        );
+        let change = Change {
+            place: 0,
+            recall: shared.bank.listed,
+        };
+        let told = distributor.announce(word, change, me, &vgic.vcpus);
         (value, told.union(self.told))
     }
 
@@ -217,6 +214,7 @@ impl<'a, R: ListRegisters> Loaded<'a, R> {
                 0
             };
         }
+        let me = self.index;
         let distributor = self.distributor();
         let online = distributor.online;
         let Some((shared, index)) = distributor.bank(intid) else {
@@ -225,8 +223,8 @@ impl<'a, R: ListRegisters> Loaded<'a, R> {
         if shared.bank.work() & bit == 0 {
             return 0;
         }
-        match shared.wanted_by(index, online) {
-            Some(vcpu) if vcpu == self.index => SHARED,
+        match shared.wanted_by(index, online, me) {
+            Some(vcpu) if vcpu == me => SHARED,
             Some(vcpu) => self.tell(vcpu),
             None => 0,
         }
@@ -341,7 +339,7 @@ impl<'a, R: ListRegisters> Loaded<'a, R> {
             if shared.bank.work() == 0 {
                 continue;
             }
-            let orphans = shared.held_by(shared.bank.orphans(), me);
+            let orphans = shared.bank.orphans();
             release(&mut shared.bank, orphans, self.registers);
             let groups = vgic.enabled_groups(shared.bank.group);
             let pending = shared.routed_to(shared.bank.deliverable(groups), me, online);
@@ -357,15 +355,18 @@ impl<'a, R: ListRegisters> Loaded<'a, R> {
             return;
         };
         let (vgic, me) = (self.vgic, self.index);
-        let bank = if intid < 32 {
-            &mut self.private.bank
+        let (bank, combine) = if intid < 32 {
+            (&mut self.private.bank, combine)
         } else {
             let distributor = self.shared.get_or_insert_with(|| vgic.distributor.lock());
+            let online = distributor.online;
             let Some((shared, index)) = distributor.bank(intid) else {
                 return;
             };
             shared.holder[index] = me as u8;
-            &mut shared.bank
+            // Active here, the next one may be for another.
+            let ours = shared.destination(index, online) == Some(me);
+            (&mut shared.bank, combine && ours)
         };
         let ready = vgic.enabled_groups(bank.group);
         let entry = bank.describe(intid, ready, combine, vgic.hardware_deactivation);

@@ -56,10 +56,13 @@ impl SharedBank {
         }
     }
 
-    /// The virtual CPU whose list registers have use for the unlisted interrupt `index`.
+    /// The virtual CPU that has to do something about the unlisted interrupt `index`. A physical interrupt that nothing
+    /// stands for any more anybody can let go: `by`, who made it so, shall.
     #[inline]
-    pub fn wanted_by(&self, index: usize, online: VcpuSet) -> Option<usize> {
-        if (self.bank.active | self.bank.orphans()) >> index & 1 != 0 {
+    pub fn wanted_by(&self, index: usize, online: VcpuSet, by: usize) -> Option<usize> {
+        if self.bank.orphans() >> index & 1 != 0 {
+            Some(by)
+        } else if self.bank.active >> index & 1 != 0 {
             Some(usize::from(self.holder[index & 31]))
         } else {
             self.destination(index, online)
@@ -98,14 +101,14 @@ impl Distributor {
         Some((self.banks.get_mut(word)?, intid as usize % 32))
     }
 
-    /// Tells whom a change of bank `word` concerns. Returns them.
-    pub fn announce(&self, word: usize, change: Change, vcpus: &[Vcpu]) -> VcpuSet {
+    /// Tells whom a change of bank `word`, made by virtual CPU `by`, concerns. Returns them.
+    pub fn announce(&self, word: usize, change: Change, by: usize, vcpus: &[Vcpu]) -> VcpuSet {
         let mut told = VcpuSet::EMPTY;
         let Some(shared) = self.banks.get(word) else {
             return told;
         };
         for index in Bits(change.place & shared.bank.work()) {
-            if let Some(vcpu) = shared.wanted_by(index, self.online) {
+            if let Some(vcpu) = shared.wanted_by(index, self.online, by) {
                 attend(vcpus, vcpu, SHARED, &mut told);
             }
         }
@@ -121,14 +124,21 @@ impl Distributor {
     }
 
     /// Sets where interrupt `index` of bank `word` is routed, as [`SharedBank::target`] tells it.
-    pub fn set_target(&mut self, word: usize, index: usize, target: u8, vcpus: &[Vcpu]) -> VcpuSet {
+    pub fn set_target(
+        &mut self,
+        word: usize,
+        index: usize,
+        target: u8,
+        by: usize,
+        vcpus: &[Vcpu],
+    ) -> VcpuSet {
         let Some(shared) = self.banks.get_mut(word) else {
             return VcpuSet::EMPTY;
         };
         let bit = 1 << (index & 31);
         shared.target[index & 31] = target;
         let recall = shared.bank.listed & bit;
-        self.announce(word, Change { place: bit, recall }, vcpus)
+        self.announce(word, Change { place: bit, recall }, by, vcpus)
     }
 }
 

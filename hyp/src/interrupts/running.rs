@@ -168,7 +168,12 @@ impl<R: ListRegisters> Loaded<'_, R> {
         if let Some((shared, index)) = distributor.bank(intid).filter(|_| idle) {
             shared.holder[index] = me;
         }
-        let told = distributor.announce(intid as usize / 32 - 1, change, &vgic.vcpus);
+        let told = distributor.announce(
+            intid as usize / 32 - 1,
+            change,
+            usize::from(me),
+            &vgic.vcpus,
+        );
         self.told = self.told.union(told);
     }
 

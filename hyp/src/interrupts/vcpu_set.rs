@@ -5,6 +5,7 @@ pub const MAXIMUM_VCPUS: usize = 64;
 
 /// A set of virtual CPU indices below [`MAXIMUM_VCPUS`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[must_use = "these virtual CPUs have to be kicked or woken"]
 pub struct VcpuSet(u64);
 
 impl VcpuSet {

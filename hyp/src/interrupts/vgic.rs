@@ -163,26 +163,23 @@ impl Vgic {
         Ok(vgic)
     }
 
-    /// Makes virtual interrupt `intid` (of every virtual CPU, if it is a PPI) stand for `physical`. Before the guest runs.
+    /// Makes virtual interrupt `intid` stand for the physical interrupt `physical`: an SPI for an SPI, or a PPI, that of
+    /// every virtual CPU, for a PPI. Before the guest runs.
     ///
     /// # Errors
     /// If there is no such interrupt, or it is an SGI.
     pub fn map_hardware(&self, intid: u32, physical: u32) -> Result<(), ConfigError> {
-        let physical = u16::try_from(physical).map_err(|_| ConfigError::Interrupt)?;
-        let map = |bank: &mut Bank, index: usize| {
-            bank.hardware |= 1 << index;
-            bank.physical[index] = physical;
-        };
-        if let Some((shared, index)) = self.distributor.lock().bank(intid) {
-            map(&mut shared.bank, index);
-            return Ok(());
-        }
-        if !(16..32).contains(&intid) {
+        if !(16..1020).contains(&physical) || intid < 16 || (intid < 32) != (physical < 32) {
             return Err(ConfigError::Interrupt);
         }
-        self.vcpus
-            .iter()
-            .for_each(|vcpu| map(&mut vcpu.private.lock().bank, intid as usize));
+        if intid < 32 {
+            let map = |vcpu: &Vcpu| vcpu.private.lock().bank.map(intid, physical);
+            self.vcpus.iter().for_each(map);
+            return Ok(());
+        }
+        let mut distributor = self.distributor.lock();
+        let (shared, _) = distributor.bank(intid).ok_or(ConfigError::Interrupt)?;
+        shared.bank.map(intid, physical);
         Ok(())
     }
 
@@ -242,7 +239,7 @@ impl Vgic {
         {
             return VcpuSet::EMPTY;
         }
-        distributor.announce(intid as usize / 32 - 1, change, &self.vcpus)
+        distributor.announce(intid as usize / 32 - 1, change, vcpu, &self.vcpus)
     }
 
     /// Changes the private interrupts of `target`, which is number `vcpu`. Returns it if it has to look.
@@ -262,10 +259,11 @@ impl Vgic {
         told
     }
 
-    /// Changes bank `word` of the SPIs. Returns who has to look.
+    /// Virtual CPU `by` changes bank `word` of the SPIs. Returns who has to look.
     #[inline]
     pub(super) fn change_shared(
         &self,
+        by: usize,
         word: usize,
         change: impl FnOnce(&mut Bank) -> Change,
     ) -> VcpuSet {
@@ -274,18 +272,18 @@ impl Vgic {
             return VcpuSet::EMPTY;
         };
         let change = change(&mut shared.bank);
-        distributor.announce(word, change, &self.vcpus)
+        distributor.announce(word, change, by, &self.vcpus)
     }
 
     /// Makes SPIs of bank `word` active. Returns who has to look.
-    pub(super) fn activate_shared(&self, word: usize, mask: u32) -> VcpuSet {
+    pub(super) fn activate_shared(&self, by: usize, word: usize, mask: u32) -> VcpuSet {
         let mut distributor = self.distributor.lock();
         let online = distributor.online;
         let Some(shared) = distributor.banks.get_mut(word) else {
             return VcpuSet::EMPTY;
         };
         let change = shared.set_active(mask, online);
-        distributor.announce(word, change, &self.vcpus)
+        distributor.announce(word, change, by, &self.vcpus)
     }
 
     /// The groups that are enabled (bit 0: Group 0, bit 1: Group 1).

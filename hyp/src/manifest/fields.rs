@@ -6,11 +6,15 @@ use alloc::vec::Vec;
 
 use dtoolkit::fdt::{FdtNode, FdtProperty};
 use dtoolkit::{Node, Property};
-use tessera_abi::manifest::node;
+use tessera_abi::manifest::{self as abi, node};
 
 use super::{ManifestError, Span};
 
 type Result<T> = core::result::Result<T, ManifestError>;
+
+/// Most numbers in any list: pairs for each of a device's interrupts.
+const MAX_CELLS: usize = 2 * abi::MAX_INTERRUPTS;
+const _: () = assert!(MAX_CELLS >= abi::MAX_VCPUS);
 
 /// A node of the manifest, and the VM it belongs to.
 #[derive(Clone, Copy)]
@@ -53,16 +57,11 @@ impl<'a> Fields<'a> {
 
     /// The children called `kind`, at most `limit`.
     pub(super) fn children_called(&self, kind: &str, limit: usize) -> Result<Vec<Fields<'a>>> {
-        let found: Vec<_> = self
-            .children()
-            .filter(|child| child.kind() == kind)
-            .collect();
+        // No more than one too many is kept: EL2's heap is small, and the blob may hold thousands.
+        let all = self.children().filter(|child| child.kind() == kind);
+        let found: Vec<_> = all.take(limit.saturating_add(1)).collect();
         if found.len() > limit {
-            let problem = format!(
-                "{} nodes `{kind}`, at most {limit} are allowed",
-                found.len()
-            );
-            return Err(self.error_here(problem));
+            return Err(self.error_here(format!("more than {limit} nodes `{kind}`")));
         }
         Ok(found)
     }
@@ -135,9 +134,12 @@ impl<'a> Fields<'a> {
         if !rest.is_empty() {
             return Err(self.error_at(property, "must be a list of 32-bit numbers"));
         }
-        Ok(Some(
-            cells.iter().map(|cell| u32::from_be_bytes(*cell)).collect(),
-        ))
+        if cells.len() > MAX_CELLS {
+            let problem = format!("more than {MAX_CELLS} numbers: shorten the list");
+            return Err(self.error_at(property, problem));
+        }
+        let cells = cells.iter().map(|cell| u32::from_be_bytes(*cell));
+        Ok(Some(cells.collect()))
     }
 
     /// One u32, if there.
@@ -194,6 +196,10 @@ impl<'a> Fields<'a> {
         };
         let text = core::str::from_utf8(value)
             .map_err(|_| self.error_at(property, "must be text in UTF-8"))?;
+        if text.split('\0').count() > abi::MAX_STRINGS {
+            let problem = format!("more than {} strings: shorten the list", abi::MAX_STRINGS);
+            return Err(self.error_at(property, problem));
+        }
         Ok(text.split('\0').map(str::to_string).collect())
     }
 
@@ -216,9 +222,13 @@ impl<'a> Fields<'a> {
     }
 
     /// All properties, as they are.
-    pub(super) fn raw(&self) -> Vec<(String, Vec<u8>)> {
+    pub(super) fn raw(&self) -> Result<Vec<(String, Vec<u8>)>> {
         let raw =
             |property: FdtProperty<'a>| (property.name().to_string(), property.value().to_vec());
-        self.node.properties().map(raw).collect()
+        let limit = abi::MAX_DEVICE_PROPERTIES;
+        if self.node.properties().nth(limit).is_some() {
+            return Err(self.error_here(format!("more than {limit} properties: remove some")));
+        }
+        Ok(self.node.properties().map(raw).collect())
     }
 }

@@ -34,6 +34,19 @@ pub struct Manifest {
 }
 
 impl Manifest {
+    /// Finds the manifest in `archive` and reads it: see [`Self::parse`].
+    ///
+    /// # Errors
+    ///
+    /// There is none, or the first thing found wrong with it.
+    pub fn read(archive: &Archive<'_>) -> Result<Self, ManifestError> {
+        let file = archive.file(abi::FILE_NAME).ok_or_else(|| {
+            let problem = alloc::format!("there is no file `{}` in the archive", abi::FILE_NAME);
+            ManifestError::in_system(abi::FILE_NAME, problem)
+        })?;
+        Self::parse(file.data, archive)
+    }
+
     /// Reads the manifest in `blob`, whose files are in `archive`, and checks each VM by itself: names, sizes,
     /// alignment, overlaps within the guest's physical layout, files that are missing.
     ///

@@ -245,7 +245,7 @@ fn device(fields: &Fields<'_>) -> Result<Device> {
         bytes: span.bytes,
         interrupts: interrupts(fields)?,
         compatible: fields.strings(key::COMPATIBLE)?,
-        properties: properties.first().map(Fields::raw).unwrap_or_default(),
+        properties: properties.first().map_or(Ok(Vec::new()), Fields::raw)?,
     })
 }
 

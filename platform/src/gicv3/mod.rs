@@ -6,6 +6,8 @@
 mod cpu_interface;
 mod distributor;
 mod redistributor;
+#[cfg(test)]
+mod tests;
 pub mod virtual_interface;
 
 pub use distributor::DistributorRegisters;

@@ -152,3 +152,104 @@ impl BcmMiniUart {
         self.registers.ier.modify(InterruptEnable::TRANSMIT::CLEAR);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::uart::Uart;
+
+    /// Memory laid out as the AUX block.
+    struct Fake([u32; 27]);
+
+    impl Fake {
+        fn uart(&mut self) -> Uart {
+            let node = (&raw mut self.0).expose_provenance() + 0x40;
+            // SAFETY: the array outlives the driver in these tests.
+            Uart::BcmMini(unsafe { BcmMiniUart::new(node) }.unwrap())
+        }
+
+        fn get(&self, offset: usize) -> u32 {
+            // SAFETY: it is an element of the array.
+            unsafe { (&raw const self.0[offset / 4]).read_volatile() }
+        }
+
+        fn set(&mut self, offset: usize, value: u32) {
+            self.0[offset / 4] = value;
+        }
+    }
+
+    #[test]
+    fn registers_are_where_the_manual_has_them() {
+        macro_rules! offsets {
+            ($($field:ident: $offset:literal),*) => { [$((core::mem::offset_of!(AuxRegisters, $field), $offset)),*] };
+        }
+        for (found, manual) in offsets![
+            enables: 0x4, io: 0x40, ier: 0x44, iir: 0x48, lcr: 0x4c, mcr: 0x50, lsr: 0x54, cntl: 0x60, baud: 0x68
+        ] {
+            assert_eq!(found, manual);
+        }
+    }
+
+    #[test]
+    fn divisors_are_those_of_the_manual() {
+        // A 500 MHz clock and 115200 baud: 500e6 / (8 * 115200) - 1 = 541.5; 250 MHz: 270.3.
+        assert_eq!(divisor(500_000_000, 115_200), Some(542));
+        assert_eq!(divisor(250_000_000, 115_200), Some(270));
+        assert_eq!(divisor(1, 115_200), None);
+        assert_eq!(divisor(u32::MAX, 1), None);
+    }
+
+    #[test]
+    fn one_that_is_off_is_turned_on_and_set() {
+        let mut fake = Fake([0; 27]);
+        fake.set(0x4, 0b110);
+        fake.set(0x44, 0b111);
+        fake.uart().initialize(Some(250_000_000), Some(115_200));
+        assert_eq!(fake.get(0x4), 0b111, "the SPI controllers stay as they are");
+        assert_eq!(
+            (
+                fake.get(0x44),
+                fake.get(0x4c),
+                fake.get(0x60),
+                fake.get(0x68)
+            ),
+            (0, 3, 3, 270)
+        );
+    }
+
+    #[test]
+    fn one_that_is_on_keeps_its_baud_rate() {
+        let mut fake = Fake([0; 27]);
+        fake.set(0x4, 1);
+        fake.set(0x68, 541);
+        fake.uart().initialize(Some(250_000_000), Some(115_200));
+        assert_eq!((fake.get(0x68), fake.get(0x48)), (541, 0));
+    }
+
+    #[test]
+    fn bytes_come_and_go_as_the_line_status_says() {
+        let mut fake = Fake([0; 27]);
+        let mut uart = fake.uart();
+        assert!(!uart.put(b'x') && !uart.put_waiting(b'x') && uart.get().is_none());
+        fake.set(0x54, 1 << 5);
+        assert!(uart.put(b'x') && !uart.transmit_idle());
+        assert_eq!(fake.get(0x40), u32::from(b'x'));
+        fake.set(0x54, 1 | 1 << 6);
+        assert!(uart.transmit_idle());
+        assert_eq!(uart.get(), Some(b'x'));
+    }
+
+    #[test]
+    fn interrupts_are_switched_one_by_one() {
+        let mut fake = Fake([0; 27]);
+        let mut uart = fake.uart();
+        uart.enable_receive_interrupt();
+        assert_eq!(fake.get(0x44), 0b101);
+        uart.enable_transmit_interrupt();
+        assert_eq!(fake.get(0x44), 0b111);
+        uart.disable_receive_interrupt();
+        assert_eq!(fake.get(0x44), 0b010);
+        uart.disable_transmit_interrupt();
+        assert_eq!(fake.get(0x44), 0);
+    }
+}

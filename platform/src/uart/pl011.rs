@@ -191,3 +191,131 @@ impl Pl011 {
         self.registers.icr.write(Interrupts::ALL.val(0x7ff));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::uart::Uart;
+
+    /// Memory laid out as a PL011.
+    struct Fake([u32; 18]);
+
+    impl Fake {
+        fn uart(&mut self, variant: Variant) -> Uart {
+            // SAFETY: the array outlives the driver in these tests.
+            Uart::Pl011(unsafe { Pl011::new((&raw mut self.0).expose_provenance(), variant) })
+        }
+
+        fn get(&self, offset: usize) -> u32 {
+            // SAFETY: it is an element of the array.
+            unsafe { (&raw const self.0[offset / 4]).read_volatile() }
+        }
+
+        fn set(&mut self, offset: usize, value: u32) {
+            self.0[offset / 4] = value;
+        }
+    }
+
+    #[test]
+    fn registers_are_where_the_manual_has_them() {
+        macro_rules! offsets {
+            ($($field:ident: $offset:literal),*) => { [$((core::mem::offset_of!(Pl011Registers, $field), $offset)),*] };
+        }
+        for (found, manual) in offsets![
+            dr: 0x0, fr: 0x18, ibrd: 0x24, fbrd: 0x28, lcr_h: 0x2c, cr: 0x30, ifls: 0x34, imsc: 0x38, icr: 0x44
+        ] {
+            assert_eq!(found, manual);
+        }
+    }
+
+    #[test]
+    fn divisors_are_those_of_the_manual() {
+        // TRM 3.3.6, example: 4 MHz and 230400 baud are 1 and 5/64.
+        assert_eq!(divisors(4_000_000, 230_400), Some((1, 5)));
+        assert_eq!(divisors(24_000_000, 115_200), Some((13, 1)));
+        assert_eq!(divisors(48_000_000, 115_200), Some((26, 3)));
+        assert_eq!(divisors(100, 115_200), None);
+        assert_eq!(divisors(u32::MAX, 1), None);
+        assert_eq!(divisors(1, 0), None);
+    }
+
+    #[test]
+    fn one_that_is_off_is_set_to_the_baud_rate() {
+        let mut fake = Fake([0; 18]);
+        fake.uart(Variant::Full)
+            .initialize(Some(24_000_000), Some(115_200));
+        assert_eq!((fake.get(0x24), fake.get(0x28)), (13, 1));
+        assert_eq!((fake.get(0x2c), fake.get(0x30)), (0x70, 0xf01));
+        assert_eq!((fake.get(0x38), fake.get(0x44)), (0, 0x7ff));
+        let mut fake = Fake([9; 18]);
+        fake.set(0x30, 0);
+        fake.uart(Variant::Full).initialize(None, Some(115_200));
+        assert_eq!(
+            (fake.get(0x24), fake.get(0x28), fake.get(0x30)),
+            (9, 9, 0xf01)
+        );
+    }
+
+    #[test]
+    fn one_that_is_on_keeps_its_baud_rate() {
+        let mut fake = Fake([0; 18]);
+        fake.set(0x24, 26);
+        fake.set(0x28, 3);
+        fake.set(0x30, 0x301);
+        fake.uart(Variant::Full)
+            .initialize(Some(24_000_000), Some(115_200));
+        assert_eq!((fake.get(0x24), fake.get(0x28)), (26, 3));
+        assert_eq!((fake.get(0x2c), fake.get(0x30)), (0x70, 0xf01));
+    }
+
+    #[test]
+    fn an_sbsa_uart_is_left_as_the_firmware_set_it() {
+        let mut fake = Fake([0; 18]);
+        fake.set(0x38, 0x50);
+        fake.uart(Variant::Sbsa)
+            .initialize(Some(24_000_000), Some(115_200));
+        assert_eq!((fake.get(0x24), fake.get(0x2c), fake.get(0x30)), (0, 0, 0));
+        assert_eq!(fake.get(0x38), 0);
+    }
+
+    #[test]
+    fn bytes_are_sent_while_there_is_room() {
+        let mut fake = Fake([0; 18]);
+        let mut uart = fake.uart(Variant::Full);
+        assert!(uart.put(b'x'));
+        assert_eq!(fake.get(0), u32::from(b'x'));
+        fake.set(0x18, 1 << 5);
+        assert!(uart.transmit_full() && !uart.put(b'y') && !uart.put_waiting(b'z'));
+        assert_eq!(fake.get(0), u32::from(b'x'));
+        fake.set(0x18, 1 << 7);
+        assert!(uart.transmit_idle() && uart.put_waiting(b'z'));
+        fake.set(0x18, 1 << 7 | 1 << 3);
+        assert!(!uart.transmit_idle());
+    }
+
+    #[test]
+    fn bytes_are_received_without_their_error_bits() {
+        let mut fake = Fake([0; 18]);
+        fake.set(0x18, 1 << 4);
+        fake.set(0, 0xf41);
+        let mut uart = fake.uart(Variant::Full);
+        assert_eq!(uart.get(), None);
+        fake.set(0x18, 0);
+        assert_eq!(uart.get(), Some(0x41));
+    }
+
+    #[test]
+    fn interrupts_are_switched_one_by_one() {
+        let mut fake = Fake([0; 18]);
+        let mut uart = fake.uart(Variant::Full);
+        uart.enable_receive_interrupt();
+        assert_eq!(fake.get(0x38), 0x50);
+        uart.enable_transmit_interrupt();
+        assert_eq!(fake.get(0x38), 0x70);
+        uart.disable_receive_interrupt();
+        assert_eq!(fake.get(0x38), 0x20);
+        uart.disable_transmit_interrupt();
+        uart.clear_interrupts();
+        assert_eq!((fake.get(0x38), fake.get(0x44)), (0, 0x7ff));
+    }
+}

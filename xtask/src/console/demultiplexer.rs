@@ -55,8 +55,6 @@ pub struct Demultiplexer {
     source: usize,
     /// Bytes whose meaning is not known yet: a tag's beginning, or a [`RESET`]'s.
     kept: Vec<u8>,
-    /// The line holds an escape sequence of the guest's, so the console ends it with [`RESET`].
-    escaped: bool,
     /// The first half of a hidden byte.
     half: Option<u8>,
 }
@@ -79,7 +77,6 @@ impl Demultiplexer {
             state: State::Start,
             source: 0,
             kept: Vec::new(),
-            escaped: false,
             half: None,
         }
     }
@@ -134,7 +131,6 @@ impl Demultiplexer {
             Tag::Of(source) => {
                 self.source = source;
                 self.state = State::Text;
-                self.escaped = false;
                 self.half = None;
                 self.kept.clear();
             }
@@ -161,9 +157,10 @@ impl Demultiplexer {
 
     fn take_text(&mut self, byte: u8, events: &mut Vec<Event>) {
         let ends = matches!(byte, b'\r' | BREAK);
-        if self.escaped && !ends && self.keeps(byte) {
+        if !ends && self.keeps(byte) {
             return;
         }
+        // Where the guest wrote an escape sequence, the console put one RESET before the line's end.
         let kept = std::mem::take(&mut self.kept);
         if !(ends && kept == RESET) {
             self.add(&kept, events);
@@ -172,7 +169,6 @@ impl Demultiplexer {
             b'\r' => self.state = State::Returned,
             BREAK => self.state = State::Broken,
             ESCAPE => {
-                self.escaped = true;
                 self.kept.push(ESCAPE);
             }
             _ => self.take_visible_or_hidden(byte, events),

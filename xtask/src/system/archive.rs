@@ -4,7 +4,7 @@
 //! at the first NUL. So names are padded with NULs. Everything else is constant, so that the same system gives the same
 //! bytes.
 
-use tessera_abi::manifest::{FILE_NAME, PAGE_BYTES};
+use tessera_abi::manifest::{FILE_NAME, MAX_BYTES, PAGE_BYTES};
 
 use super::files::Files;
 
@@ -15,6 +15,12 @@ const MODE: usize = 0o100_644;
 
 /// Packs the manifest and the files. The error says which file is too large for the format.
 pub(super) fn pack(manifest: &[u8], files: &Files) -> Result<Vec<u8>, String> {
+    if manifest.len() > MAX_BYTES {
+        return Err(format!(
+            "too much for a manifest: {} bytes, at most {MAX_BYTES}",
+            manifest.len()
+        ));
+    }
     let mut archive = Vec::new();
     entry(&mut archive, FILE_NAME, MODE, manifest)?;
     for file in files.iter() {

@@ -1,4 +1,4 @@
-//! The manifest blob: what was decided, in the names of `tessera_abi::manifest`.
+//! The manifest: what was decided, in the names of `tessera_abi::manifest`.
 
 use dtoolkit::ToPropertyValue;
 use dtoolkit::model::{DeviceTree, DeviceTreeNode, DeviceTreeProperty};
@@ -8,8 +8,8 @@ use super::description::{Cpus, Device, DeviceKind, Layout, System, Vm};
 use super::files::Files;
 use super::place::{Plan, Region, Segment};
 
-/// The blob for the VMs of `system`, placed as `plans` say.
-pub(super) fn blob(system: &System, plans: &[Plan], files: &Files) -> Vec<u8> {
+/// The manifest for the VMs of `system`, placed as `plans` say.
+pub(super) fn tree(system: &System, plans: &[Plan], files: &Files) -> DeviceTree {
     let mut root = Writer::new(String::new());
     root.set(key::COMPATIBLE, abi::COMPATIBLE)
         .set(key::FORMAT_VERSION, abi::FORMAT_VERSION);
@@ -21,7 +21,7 @@ pub(super) fn blob(system: &System, plans: &[Plan], files: &Files) -> Vec<u8> {
     }
     let mut tree = DeviceTree::new();
     tree.root = root.0;
-    tree.to_dtb()
+    tree
 }
 
 /// A node in the making; its names come from [`tessera_abi::manifest`].

@@ -7,6 +7,7 @@
 //! see [`ImageProvider`].
 
 mod archive;
+pub mod broken;
 mod conflicts;
 mod description;
 mod files;
@@ -22,6 +23,7 @@ mod tests;
 
 use std::path::{Path, PathBuf};
 
+use dtoolkit::model::DeviceTree;
 use files::Files;
 pub use problem::SystemError;
 use problem::{At, Problem, Result};
@@ -73,10 +75,19 @@ pub fn compile(
     path: &Path,
     images: &dyn ImageProvider,
 ) -> core::result::Result<CompiledSystem, SystemError> {
+    compile_changed(path, images, |_| ())
+}
+
+/// Compiles the system file at `path`, with a manifest that `change` has changed when all checks were done.
+fn compile_changed(
+    path: &Path,
+    images: &dyn ImageProvider,
+    change: impl FnOnce(&mut DeviceTree),
+) -> core::result::Result<CompiledSystem, SystemError> {
     let source =
         std::fs::read_to_string(path).map_err(|error| SystemError::unreadable(path, &error))?;
     let directory = path.parent().unwrap_or(Path::new("."));
-    compile_source(&source, Sources { directory, images })
+    compile_source(&source, Sources { directory, images }, change)
         .map_err(|problem| SystemError::new(path, source.clone(), problem))
 }
 
@@ -87,7 +98,11 @@ struct Sources<'a> {
     images: &'a dyn ImageProvider,
 }
 
-fn compile_source(source: &str, sources: Sources<'_>) -> Result<CompiledSystem> {
+fn compile_source(
+    source: &str,
+    sources: Sources<'_>,
+    change: impl FnOnce(&mut DeviceTree),
+) -> Result<CompiledSystem> {
     let system = read::system(source)?;
     conflicts::check(&system)?;
     let mut files = Files::default();
@@ -96,8 +111,9 @@ fn compile_source(source: &str, sources: Sources<'_>) -> Result<CompiledSystem> 
         .iter()
         .map(|vm| place::vm(vm, sources, &mut files))
         .collect::<Result<Vec<_>>>()?;
-    let blob = manifest::blob(&system, &plans, &files);
-    let archive = archive::pack(&blob, &files)
+    let mut tree = manifest::tree(&system, &plans, &files);
+    change(&mut tree);
+    let archive = archive::pack(&tree.to_dtb(), &files)
         .map_err(|message| Problem::new(system.span.clone(), message))?;
     let machine = conflicts::machine(&system, &plans, archive.len() as u64)?;
     Ok(CompiledSystem {

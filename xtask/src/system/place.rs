@@ -7,12 +7,14 @@
 use tessera_abi::manifest as abi;
 
 use super::Sources;
-use super::description::{Blob, DeviceKind, Vm};
+use super::description::{Blob, Memory, Vm};
 use super::files::{FileId, Files};
-use super::image::{self, Loadable, Part};
+use super::image::Part;
 use super::layout::{AddressSpace, Claim};
 use super::problem::{At, Problem, Result, size};
 
+mod claims;
+mod images;
 mod tree;
 
 /// Where everything of a VM is.
@@ -47,8 +49,6 @@ pub(super) struct Segment {
 
 /// Linux and what it is given lie in 2 MiB blocks.
 const BLOCK: u64 = 2 << 20;
-/// Where QEMU puts a raw image, behind the start of RAM (hw/arm/boot.c, `KERNEL64_LOAD_ADDR`).
-const RAW_OFFSET: u64 = 0x8_0000;
 /// Initrds end within so many bytes of the start of RAM: Linux wants one within 1 GiB of itself (booting.rst).
 const LOW_RAM: u64 = 1 << 30;
 
@@ -82,12 +82,12 @@ impl<'a> Placing<'a> {
     /// Claims RAM and devices.
     fn new(vm: &'a Vm) -> Result<Self> {
         let mut physical = AddressSpace::default();
-        let ram: Vec<Claim> = vm.memory.iter().map(ram_claim).collect();
-        let devices = device_claims(vm);
+        let ram: Vec<Claim> = vm.memory.iter().map(claims::ram).collect();
+        let devices = claims::devices(vm);
         for claim in ram.iter().chain(&devices) {
             physical.claim(claim.clone())?;
         }
-        let region = |memory: &At<super::description::Memory>| Region {
+        let region = |memory: &At<Memory>| Region {
             base: memory.value.base,
             bytes: memory.value.bytes,
             machine: memory.value.machine,
@@ -111,100 +111,6 @@ impl<'a> Placing<'a> {
     /// The region of RAM that things go to by themselves: the first.
     fn main_ram(&self) -> &Claim {
         &self.ram[0]
-    }
-
-    fn image(&mut self, sources: Sources<'_>, files: &mut Files) -> Result<()> {
-        let image = &self.vm.image;
-        let (parts, entry) = self.image_parts(image::read(image, sources.load(&image.path)?)?)?;
-        for part in parts {
-            self.content(part, &image.path, "the image", true, files)?;
-        }
-        self.plan.entry = image.entry.as_ref().map_or(entry, |entry| entry.value);
-        Ok(())
-    }
-
-    /// The image's parts and its entry, with the addresses that the image leaves open.
-    fn image_parts(&self, image: Loadable) -> Result<(Vec<Part>, u64)> {
-        let load = self.vm.image.load.as_ref();
-        match image {
-            Loadable::Elf { parts, entry } => match load {
-                Some(load) => {
-                    let problem = load.problem("an ELF file says itself where it is loaded");
-                    Err(problem
-                        .help("remove `load`, or make a raw image of it: `objcopy -O binary`"))
-                }
-                None => Ok((parts, entry)),
-            },
-            Loadable::Raw(data) => {
-                let default = self.main_ram().start.saturating_add(RAW_OFFSET);
-                let address = load.map_or(default, |load| load.value);
-                let bytes = data.len() as u64;
-                Ok((
-                    vec![Part {
-                        address,
-                        data,
-                        bytes,
-                    }],
-                    address,
-                ))
-            }
-            Loadable::Linux {
-                data,
-                text_offset,
-                bytes,
-            } => {
-                let address = self.linux_address(text_offset)?;
-                self.check_linux_fits(address, bytes)?;
-                Ok((
-                    vec![Part {
-                        address,
-                        data,
-                        bytes,
-                    }],
-                    address,
-                ))
-            }
-        }
-    }
-
-    /// 2 MiB behind the start of RAM, which leaves room for the device tree there.
-    fn linux_address(&self, text_offset: u64) -> Result<u64> {
-        let Some(load) = &self.vm.image.load else {
-            let block = self
-                .main_ram()
-                .start
-                .saturating_add(BLOCK)
-                .next_multiple_of(BLOCK);
-            return Ok(block.saturating_add(text_offset));
-        };
-        if load.value % BLOCK != text_offset % BLOCK {
-            let message = format!(
-                "this Linux Image must be {text_offset:#x} bytes behind a multiple of 2 MiB"
-            );
-            return Err(load.problem(message).help("change `load`, or remove it"));
-        }
-        Ok(load.value)
-    }
-
-    /// For Linux the size is known, so say what memory it takes.
-    fn check_linux_fits(&self, address: u64, bytes: u64) -> Result<()> {
-        let end = address.saturating_add(bytes);
-        let fits = |ram: &Claim| ram.start <= address && end <= ram.end();
-        if self.ram.iter().any(fits) {
-            return Ok(());
-        }
-        let ram = self.main_ram();
-        let message = format!(
-            "the Linux Image occupies {address:#x} to {end:#x}, but the VM's memory is {:#x} to {:#x}",
-            ram.start,
-            ram.end()
-        );
-        let needed = end.saturating_sub(ram.start).next_multiple_of(BLOCK);
-        Err(ram.problem(message).help(format!(
-            "give it more than {} at {:#x}",
-            size(needed),
-            ram.start
-        )))
     }
 
     fn further_files(&mut self, sources: Sources<'_>, files: &mut Files) -> Result<()> {
@@ -419,62 +325,4 @@ impl<'a> Placing<'a> {
             None => Ok(()),
         }
     }
-}
-
-fn ram_claim(memory: &At<super::description::Memory>) -> Claim {
-    Claim {
-        start: memory.value.base,
-        bytes: memory.value.bytes,
-        what: "the VM's memory".into(),
-        span: memory.span.clone(),
-    }
-}
-
-/// Devices and the interrupt controller: both versions of it as long as the board decides.
-fn device_claims(vm: &Vm) -> Vec<Claim> {
-    let layout = &vm.layout;
-    let vcpus = match &vm.cpus.value {
-        super::description::Cpus::Count(count) => *count,
-        super::description::Cpus::Cores(cores) => cores.len() as u64,
-    };
-    let fixed = |what: &str, start, bytes| Claim {
-        start,
-        bytes,
-        what: what.into(),
-        span: layout.span.clone(),
-    };
-    let version = vm.gic_version.as_ref().map(|version| version.value);
-    let mut claims = vec![fixed(
-        "the GIC's distributor",
-        layout.gic_distributor,
-        abi::GIC_DISTRIBUTOR_BYTES,
-    )];
-    if version != Some(3) {
-        claims.push(fixed(
-            "the GIC's CPU interface",
-            layout.gic_cpu_interface,
-            abi::GIC_CPU_INTERFACE_BYTES,
-        ));
-    }
-    if version != Some(2) {
-        let bytes = abi::GIC_REDISTRIBUTOR_BYTES * vcpus;
-        claims.push(fixed(
-            "the GIC's redistributors",
-            layout.gic_redistributors,
-            bytes,
-        ));
-    }
-    if vm.console {
-        claims.push(fixed("the console's UART", layout.uart, abi::PAGE_BYTES));
-    }
-    claims.extend(vm.devices.iter().map(|device| Claim {
-        start: device.value.address,
-        bytes: device.value.bytes,
-        what: match device.value.kind {
-            DeviceKind::Passthrough { .. } => format!("the device `{}`", device.value.name),
-            DeviceKind::Pl011 | DeviceKind::Pl031 => format!("the emulated {}", device.value.name),
-        },
-        span: device.span.clone(),
-    }));
-    claims
 }

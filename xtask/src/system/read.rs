@@ -345,7 +345,13 @@ fn layout(table: &Table<'_>, name: &At<String>) -> Result<Layout> {
     }
     let table = Table::from(value, "`layout`", &LAYOUT_KEYS)?;
     let default = Layout::qemu_virt(table.head());
-    let address = |key, default| Ok(table.integer(key)?.map_or(default, |given| given.value));
+    let address = |key, default| match table.integer(key)? {
+        Some(given) if !given.value.is_multiple_of(abi::PAGE_BYTES) => {
+            let problem = given.problem(format!("`{key}` must be at a page"));
+            Err(problem.help("make it a multiple of 4096 (0x1000)"))
+        }
+        given => Ok(given.map_or(default, |given| given.value)),
+    };
     Ok(Layout {
         ram: address("ram", default.ram)?,
         gic_distributor: address("gic-distributor", default.gic_distributor)?,

@@ -2,6 +2,7 @@
 
 mod compiled;
 mod errors;
+mod fuzz;
 mod images;
 mod placed;
 mod support;

@@ -73,6 +73,14 @@ impl Counts {
     }
 }
 
+#[cfg(test)]
+impl Counts {
+    /// For how many regions there are counts.
+    pub(super) fn regions(&self) -> usize {
+        self.regions.len()
+    }
+}
+
 impl Region {
     fn new() -> Result<Self, Error> {
         let mut counts = Vec::new();

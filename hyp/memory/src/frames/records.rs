@@ -119,4 +119,10 @@ impl Records {
                 count: record.count,
             })
     }
+
+    /// How many records there are.
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.by_first.len()
+    }
 }

@@ -9,10 +9,16 @@
 //! written from the Arm ARM a second time.
 #![allow(dead_code)]
 
+pub mod checks;
 pub mod model;
+pub mod operations;
+pub mod sharing;
+mod walker;
+pub mod world;
 
 use std::collections::{HashMap, HashSet};
 use tessera_memory::{Context, Ipa, Pa, PhysicalMemory, Span, TlbMaintenance};
+use walker::{Cached, End, at_page, contradict};
 
 /// What a page looks like to a guest.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -64,35 +70,11 @@ enum View {
     NewestOnly,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Cached {
-    /// A leaf of Stage 2: first page, pages, and what the first page is.
-    Leaf { page: u64, pages: u64, seen: Seen },
-    /// The same as part of an entry of both stages.
-    Combined { page: u64, pages: u64, seen: Seen },
-    /// A table: what it translates, and where it is.
-    Table { page: u64, pages: u64, base: u64, level: u32 },
-}
-
-impl Cached {
-    fn covers(&self, wanted: u64) -> bool {
-        let (Self::Leaf { page, pages, .. } | Self::Combined { page, pages, .. } | Self::Table { page, pages, .. }) =
-            *self;
-        wanted >= page && wanted - page < pages
-    }
-}
-
 #[derive(Clone, Copy, Debug)]
 enum Maintenance {
     Ipa(u16, u64),
     Stage1(u16),
     All(u16),
-}
-
-/// How a walk ended.
-enum End {
-    Fault { address: u64 },
-    Leaf(Cached),
 }
 
 #[derive(Default)]
@@ -166,103 +148,23 @@ impl Simulated {
     }
 
     pub fn is_zero(&self, frame: u64) -> bool {
-        self.frames.get(&frame).is_some_and(|words| words.iter().all(|word| *word == 0))
+        self.frames
+            .get(&frame)
+            .is_some_and(|words| words.iter().all(|word| *word == 0))
     }
 
     fn seen_by(&self, view: View, address: u64) -> u64 {
         match view {
-            View::All => self.unpublished.get(&address).copied().unwrap_or_else(|| self.word(address)),
+            View::All => self
+                .unpublished
+                .get(&address)
+                .copied()
+                .unwrap_or_else(|| self.word(address)),
             View::None => self.word(address),
             View::NewestOnly => match self.newest {
                 Some((newest, value)) if newest == address => value,
                 _ => self.word(address),
             },
-        }
-    }
-
-    /// The hardware walker from `level`, whose table is at `base`. Puts every table pointer it follows into `tables`.
-    fn walk(&self, view: View, start: (u32, u64), root: bool, page: u64, tables: &mut Vec<Cached>) -> End {
-        let (mut level, mut base) = start;
-        let ipa = page << 12;
-        let mut concatenated = root;
-        loop {
-            let shift = match level {
-                0 => 39,
-                1 => 30,
-                2 => 21,
-                _ => 12,
-            };
-            let index = if concatenated { ipa >> shift } else { (ipa >> shift) % 512 };
-            concatenated = false;
-            let address = base + index * 8;
-            let descriptor = self.seen_by(view, address);
-            let pages = 1u64 << (shift - 12);
-            let first = page / pages * pages;
-            let output = descriptor & 0xffff_ffff_f000;
-            match (level, descriptor % 4) {
-                (_, 0 | 2) | (0 | 3, 1) => return End::Fault { address },
-                (0..=2, 3) => {
-                    tables.push(Cached::Table { page: first, pages, base: output, level });
-                    level += 1;
-                    base = output;
-                }
-                _ => {
-                    let seen = decode(descriptor, output, shift);
-                    return End::Leaf(Cached::Leaf { page: first, pages, seen });
-                }
-            }
-        }
-    }
-
-    fn walk_root(&self, view: View, regime: Regime, page: u64, tables: &mut Vec<Cached>) -> End {
-        let bits = 64 - (regime.vtcr % 64);
-        assert!(page >> (bits - 12) == 0, "the test walks outside the IPA space");
-        let level = match regime.vtcr / 64 % 4 {
-            2 => 0,
-            1 => 1,
-            _ => 2,
-        };
-        self.walk(view, (level, regime.vttbr & 0xffff_ffff_fffe), true, page, tables)
-    }
-
-    /// What a guest sees at a page, if everything is published.
-    pub fn look(&self, regime: Regime, page: u64) -> Option<Seen> {
-        match self.walk_root(View::All, regime, page, &mut Vec::new()) {
-            End::Fault { .. } => None,
-            End::Leaf(leaf) => Some(at_page(leaf, page)),
-        }
-    }
-
-    /// How many pages the descriptor for a page covers.
-    pub fn descriptor_pages(&self, regime: Regime, page: u64) -> Option<u64> {
-        match self.walk_root(View::All, regime, page, &mut Vec::new()) {
-            End::Leaf(Cached::Leaf { pages, .. }) => Some(pages),
-            _ => None,
-        }
-    }
-
-    /// All frames of tables that hang below a root, the root's own included.
-    pub fn table_frames(&self, regime: Regime) -> HashSet<u64> {
-        let bits = 64 - (regime.vtcr % 64);
-        let level = 2 - (regime.vtcr / 64 % 4) as u32;
-        let shift = [39, 30, 21][level as usize];
-        let entries = 1u64 << (bits - shift);
-        let root = regime.vttbr & 0xffff_ffff_fffe;
-        let mut found = HashSet::new();
-        self.sweep(root, entries, level, &mut found);
-        found
-    }
-
-    fn sweep(&self, base: u64, entries: u64, level: u32, found: &mut HashSet<u64>) {
-        for index in 0..entries {
-            let address = base + index * 8;
-            if index % 512 == 0 {
-                assert!(found.insert(address >> 12), "a table is linked twice");
-            }
-            let descriptor = self.word(address);
-            if level < 3 && descriptor % 4 == 3 {
-                self.sweep(descriptor & 0xffff_ffff_f000, 512, level + 1, found);
-            }
         }
     }
 
@@ -277,8 +179,16 @@ impl Simulated {
     /// The operation says that it is complete: what any core may still have cached must be as `expected` says, under every
     /// VMID that there is.
     pub fn end(&mut self, regimes: &[Regime], mut expected: impl FnMut(u16, u64) -> Option<Seen>) {
-        assert!(self.unpublished.is_empty(), "writes are not published: {:x?}", self.unpublished);
-        assert!(self.begun.is_empty(), "TLB maintenance is not complete: {:?}", self.begun);
+        assert!(
+            self.unpublished.is_empty(),
+            "writes are not published: {:x?}",
+            self.unpublished
+        );
+        assert!(
+            self.begun.is_empty(),
+            "TLB maintenance is not complete: {:?}",
+            self.begun
+        );
         assert!(!self.needs_isb, "no ISB after TLB maintenance");
         for watch in &mut self.watches {
             watch.before = watch.after;
@@ -289,18 +199,27 @@ impl Simulated {
         for (vmid, entries) in &self.tlb {
             let regime = regimes.iter().find(|regime| regime.vmid() == *vmid);
             for entry in entries {
-                let regime = regime.unwrap_or_else(|| panic!("{entry:x?} is left of VMID {vmid}, which is gone"));
+                let regime = regime
+                    .unwrap_or_else(|| panic!("{entry:x?} is left of VMID {vmid}, which is gone"));
                 self.check_cached(*regime, entry, &mut expected);
             }
         }
     }
 
-    fn check_cached(&self, regime: Regime, entry: &Cached, expected: &mut impl FnMut(u16, u64) -> Option<Seen>) {
+    fn check_cached(
+        &self,
+        regime: Regime,
+        entry: &Cached,
+        expected: &mut impl FnMut(u16, u64) -> Option<Seen>,
+    ) {
         match *entry {
             Cached::Leaf { page, pages, .. } | Cached::Combined { page, pages, .. } => {
                 for page in [page, page + pages / 2, page + pages - 1] {
                     let right = expected(regime.vmid(), page);
-                    assert!(at_page(*entry, page).fits(right), "stale: {entry:x?}, {page:x} should be {right:x?}");
+                    assert!(
+                        at_page(*entry, page).fits(right),
+                        "stale: {entry:x?}, {page:x} should be {right:x?}"
+                    );
                 }
             }
             Cached::Table { page, .. } => {
@@ -334,7 +253,9 @@ impl Simulated {
                     let end = self.walk(view, (level + 1, base), false, watch.page, &mut tables);
                     self.met(watch, end, &tables);
                 }
-                Cached::Leaf { page, pages, seen } => self.cache(vmid, Cached::Combined { page, pages, seen }),
+                Cached::Leaf { page, pages, seen } => {
+                    self.cache(vmid, Cached::Combined { page, pages, seen })
+                }
                 Cached::Combined { .. } => {}
             }
         }
@@ -352,13 +273,21 @@ impl Simulated {
         match end {
             End::Fault { address } => {
                 self.visited.insert(address >> 12);
-                let allowed = watch.before.is_none() || watch.after.is_none() || self.broken.contains(&address);
-                assert!(allowed, "a fault at {address:x}, not broken, for a page mapped before and after: {watch:x?}");
+                let allowed = watch.before.is_none()
+                    || watch.after.is_none()
+                    || self.broken.contains(&address);
+                assert!(
+                    allowed,
+                    "a fault at {address:x}, not broken, for a page mapped before and after: {watch:x?}"
+                );
             }
             End::Leaf(leaf) => {
                 let seen = at_page(leaf, watch.page);
                 let right = seen.fits(watch.before) || seen.fits(watch.after);
-                assert!(right, "another core saw {seen:x?}, neither before nor after: {watch:x?}");
+                assert!(
+                    right,
+                    "another core saw {seen:x?}, neither before nor after: {watch:x?}"
+                );
                 self.cache(vmid, leaf);
             }
         }
@@ -371,7 +300,10 @@ impl Simulated {
             return;
         }
         for old in entries.iter() {
-            assert!(!contradict(old, &new), "TLB conflict, no break before make: {old:x?} and {new:x?}");
+            assert!(
+                !contradict(old, &new),
+                "TLB conflict, no break before make: {old:x?} and {new:x?}"
+            );
         }
         entries.push(new);
     }
@@ -379,11 +311,16 @@ impl Simulated {
     fn carry_out(&mut self, maintenance: Maintenance) {
         match maintenance {
             Maintenance::Ipa(vmid, page) => {
-                let keeps = |entry: &Cached| matches!(entry, Cached::Combined { .. }) || !entry.covers(page);
+                let keeps = |entry: &Cached| {
+                    matches!(entry, Cached::Combined { .. }) || !entry.covers(page)
+                };
                 self.tlb.entry(vmid).or_default().retain(keeps);
             }
             Maintenance::Stage1(vmid) => {
-                self.tlb.entry(vmid).or_default().retain(|entry| !matches!(entry, Cached::Combined { .. }));
+                self.tlb
+                    .entry(vmid)
+                    .or_default()
+                    .retain(|entry| !matches!(entry, Cached::Combined { .. }));
             }
             Maintenance::All(vmid) => {
                 self.tlb.remove(&vmid);
@@ -398,46 +335,10 @@ impl Simulated {
         // Only S2AP, XN and software bits may change while an entry is valid.
         let may_change = 0b11 << 6 | 0b11 << 53 | 0b1111 << 55;
         let changed = (old ^ new) & !may_change;
-        assert!(changed == 0, "descriptor at {address:x} goes from {old:x} to {new:x} without a break");
-    }
-}
-
-/// What a leaf descriptor says about the first page it covers.
-fn decode(descriptor: u64, output: u64, shift: u64) -> Seen {
-    assert!(output % (1 << shift) == 0, "block {descriptor:x} is not aligned");
-    assert!(descriptor >> 10 & 1 == 1, "access flag clear in {descriptor:x}");
-    assert!(descriptor >> 48 & 0b1_1111 == 0, "reserved or contiguous bits in {descriptor:x}");
-    let memory = (descriptor >> 2 & 0b1111) as u8;
-    assert!(memory < 4 || descriptor >> 8 & 0b11 == 0b11, "normal memory must be inner-shareable");
-    let execute = u8::from(descriptor >> 54 & 1 == 0);
-    Seen { frame: Some(output >> 12), rwx: (descriptor >> 6 & 0b11) as u8 | execute << 2, memory }
-}
-
-fn at_page(entry: Cached, wanted: u64) -> Seen {
-    match entry {
-        Cached::Leaf { page, seen, .. } | Cached::Combined { page, seen, .. } => {
-            Seen { frame: seen.frame.map(|frame| frame + (wanted - page)), ..seen }
-        }
-        Cached::Table { .. } => unreachable!(),
-    }
-}
-
-/// Whether a core that has both in its TLB is lost. Different permissions are no contradiction.
-fn contradict(old: &Cached, new: &Cached) -> bool {
-    match (*old, *new) {
-        (Cached::Leaf { page, pages, seen }, Cached::Leaf { page: page2, pages: pages2, seen: seen2 }) => {
-            let apart = page + pages <= page2 || page2 + pages2 <= page;
-            let same = (page, pages, seen.frame, seen.memory) == (page2, pages2, seen2.frame, seen2.memory);
-            !apart && !same
-        }
-        (Cached::Table { page, base, level, .. }, Cached::Table { page: page2, base: base2, level: level2, .. }) => {
-            (page, level) == (page2, level2) && base != base2
-        }
-        (Cached::Leaf { page, pages, .. }, Cached::Table { page: page2, pages: pages2, .. })
-        | (Cached::Table { page: page2, pages: pages2, .. }, Cached::Leaf { page, pages, .. }) => {
-            (page, pages) == (page2, pages2) && pages > 1
-        }
-        _ => false,
+        assert!(
+            changed == 0,
+            "descriptor at {address:x} goes from {old:x} to {new:x} without a break"
+        );
     }
 }
 
@@ -491,19 +392,24 @@ impl PhysicalMemory for Simulated {
 impl TlbMaintenance for Simulated {
     fn invalidate_ipa(&mut self, context: Context, ipa: Ipa) {
         self.uses.by_ipa += 1;
-        self.begun.push(Maintenance::Ipa((context.vttbr() >> 48) as u16, ipa.get() >> 12));
+        self.begun.push(Maintenance::Ipa(
+            (context.vttbr() >> 48) as u16,
+            ipa.get() >> 12,
+        ));
         self.other_cores();
     }
 
     fn invalidate_stage_1(&mut self, context: Context) {
         self.uses.stage_1 += 1;
-        self.begun.push(Maintenance::Stage1((context.vttbr() >> 48) as u16));
+        self.begun
+            .push(Maintenance::Stage1((context.vttbr() >> 48) as u16));
         self.other_cores();
     }
 
     fn invalidate_all(&mut self, context: Context) {
         self.uses.all += 1;
-        self.begun.push(Maintenance::All((context.vttbr() >> 48) as u16));
+        self.begun
+            .push(Maintenance::All((context.vttbr() >> 48) as u16));
         self.other_cores();
     }
 
@@ -512,8 +418,9 @@ impl TlbMaintenance for Simulated {
     fn complete(&mut self) {
         let begun = std::mem::take(&mut self.begun);
         self.needs_isb |= !begun.is_empty();
-        let (stage_1, others): (Vec<_>, Vec<_>) =
-            begun.into_iter().partition(|maintenance| matches!(maintenance, Maintenance::Stage1(_)));
+        let (stage_1, others): (Vec<_>, Vec<_>) = begun
+            .into_iter()
+            .partition(|maintenance| matches!(maintenance, Maintenance::Stage1(_)));
         for maintenance in stage_1 {
             self.carry_out(maintenance);
         }

@@ -221,6 +221,25 @@ fn a_full_sink_fills_the_fifo_then_the_flag() {
 }
 
 #[test]
+fn bytes_never_overtake_those_in_the_fifo() {
+    let mut bench = Bench::linux(0);
+    bench.write(DATA, 1);
+    bench.write(DATA, 2);
+    bench.room = 2;
+    bench.write(DATA, 3);
+    assert_eq!(bench.sent, [1, 2]);
+    bench.room = 9;
+    bench.write(DATA, 4);
+    assert_eq!(bench.sent, [1, 2, 3, 4]);
+    assert_eq!(bench.read(FLAGS), 0x90);
+    // Also while the transmitter is off.
+    bench.write(CONTROL, control::ENABLE);
+    bench.write(DATA, 5);
+    bench.write(CONTROL, 0x301);
+    assert_eq!(bench.sent, [1, 2, 3, 4, 5]);
+}
+
+#[test]
 fn the_transmit_interrupt_follows_the_trigger() {
     let mut bench = Bench::linux(0);
     bench.write(INTERRUPT_MASK, interrupt::TRANSMIT);

@@ -1,14 +1,13 @@
 //! A model of one core's virtual CPU interface and of the guest's side of it, after IHI 0069 chapter 6 and 12.4. It works on
 //! raw register values and shares nothing with the code under test but the trait.
 
-use std::cell::RefCell;
 use std::collections::BTreeSet;
-use std::rc::Rc;
+use std::sync::{Arc, Mutex};
 
 use crate::interrupts::{ListRegister, ListRegisters, Maintenance};
 
 /// The physical interrupts that are active: (core, number), with core 0 for SPIs.
-pub type Physical = Rc<RefCell<BTreeSet<(usize, u32)>>>;
+pub type Physical = Arc<Mutex<BTreeSet<(usize, u32)>>>;
 
 const PENDING: u64 = 1;
 const ACTIVE: u64 = 2;
@@ -79,7 +78,8 @@ impl Core {
 
     pub fn is_active(&self, physical: u32) -> bool {
         self.physical
-            .borrow()
+            .lock()
+            .expect("not poisoned")
             .contains(&self.physical_key(physical))
     }
 
@@ -87,7 +87,8 @@ impl Core {
     pub fn fire(&mut self, physical: u32) {
         assert!(
             self.physical
-                .borrow_mut()
+                .lock()
+                .expect("not poisoned")
                 .insert(self.physical_key(physical)),
             "{physical} fired while active"
         );
@@ -96,7 +97,8 @@ impl Core {
     fn let_go(&mut self, physical: u32) {
         let was = self
             .physical
-            .borrow_mut()
+            .lock()
+            .expect("not poisoned")
             .remove(&self.physical_key(physical));
         assert!(
             was,

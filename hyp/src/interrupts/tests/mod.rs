@@ -14,6 +14,14 @@ const GROUPS: u64 = 3;
 
 /// A virtual GIC with `vcpus` virtual CPUs of affinity 0.0.0.n, all on, and 96 SPIs; and their cores.
 fn machine(vcpus: usize, list_registers: usize) -> (Vgic, Vec<Core>) {
+    machine_with(vcpus, list_registers, true)
+}
+
+fn machine_with(
+    vcpus: usize,
+    list_registers: usize,
+    hardware_deactivation: bool,
+) -> (Vgic, Vec<Core>) {
     let affinities: Vec<_> = (0..vcpus)
         .map(|index| Affinity::new(0, 0, 0, index as u8))
         .collect();
@@ -21,15 +29,13 @@ fn machine(vcpus: usize, list_registers: usize) -> (Vgic, Vec<Core>) {
         affinities: &affinities,
         spis: 96,
         list_registers,
-        hardware_deactivation: true,
+        hardware_deactivation,
     };
     let vgic = Vgic::new(&config).expect("a valid configuration");
     (0..vcpus).for_each(|vcpu| assert!(vgic.set_online(vcpu).is_empty()));
     let physical = Physical::default();
-    let cores = (0..vcpus)
-        .map(|number| Core::new(number, list_registers, physical.clone()))
-        .collect();
-    (vgic, cores)
+    let core = |number| Core::new(number, list_registers, physical.clone());
+    (vgic, (0..vcpus).map(core).collect())
 }
 
 /// The same with one virtual CPU, groups enabled, and everything in Group 1.

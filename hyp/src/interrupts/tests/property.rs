@@ -63,7 +63,10 @@ impl World {
     fn new(seed: u64) -> Self {
         let mut random = Random(seed);
         let vcpus = 1 + random.below(3);
-        let (vgic, mut cores) = machine(vcpus, random.pick(&[1, 2, 3, 4, 4, 16]));
+        let (vgic, mut cores) = {
+            let list_registers = random.pick(&[1, 2, 3, 4, 4, 16]);
+            machine_with(vcpus, list_registers, random.below(4) != 0)
+        };
         let split = random.flip();
         cores.iter_mut().for_each(|core| core.split = split);
         let mut model = Model::new(vcpus, SPIS);
@@ -96,7 +99,7 @@ impl World {
         for vcpu in 0..self.cores.len() {
             for intid in NUMBERS {
                 if self.random.below(4) != 0 {
-                    self.write_group(vcpu, intid, 1);
+                    let _ = self.write_group(vcpu, intid, 1);
                 }
                 if self.random.below(4) != 0 {
                     let _ = write_bit(&self.vgic, vcpu, ISENABLER, intid);

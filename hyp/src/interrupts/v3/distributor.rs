@@ -65,18 +65,20 @@ impl Vgic {
         let told = match decode(offset, size) {
             Register::Bits(_, 0) => VcpuSet::EMPTY,
             Register::Bits(BitRegister::SetActive, word) => {
-                self.activate_shared(word - 1, value as u32)
+                self.activate_shared(vcpu, word - 1, value as u32)
             }
             Register::Bits(register, word) => {
-                self.change_shared(word - 1, |bank| bank.write(register, value as u32))
+                self.change_shared(vcpu, word - 1, |bank| bank.write(register, value as u32))
             }
-            Register::Priority(first) => self.write_shared(first, |bank| {
+            Register::Priority(first) => self.write_shared(vcpu, first, |bank| {
                 write_priorities(bank, first & 31, size, value)
             }),
             Register::Trigger(first) => {
-                self.write_shared(first, |bank| write_triggers(bank, first & 31, value))
+                self.write_shared(vcpu, first, |bank| write_triggers(bank, first & 31, value))
             }
-            Register::Other if IROUTER.contains(&offset) => self.write_route(offset, size, value),
+            Register::Other if IROUTER.contains(&offset) => {
+                self.write_route(vcpu, offset, size, value)
+            }
             Register::Other if offset == CTLR && size == 4 => self.set_control(value as u32),
             Register::Other => VcpuSet::EMPTY,
         };
@@ -143,12 +145,13 @@ impl Vgic {
     #[inline]
     fn write_shared(
         &self,
+        by: usize,
         intid: usize,
         write: impl FnOnce(&mut super::Bank) -> super::Change,
     ) -> VcpuSet {
         (intid / 32)
             .checked_sub(1)
-            .map_or(VcpuSet::EMPTY, |word| self.change_shared(word, write))
+            .map_or(VcpuSet::EMPTY, |word| self.change_shared(by, word, write))
     }
 
     /// Reads `GICD_IROUTER<n>`, or half of it.
@@ -167,7 +170,7 @@ impl Vgic {
     }
 
     /// Writes `GICD_IROUTER<n>`, or half of it.
-    fn write_route(&self, offset: u64, size: usize, value: u64) -> VcpuSet {
+    fn write_route(&self, by: usize, offset: u64, size: usize, value: u64) -> VcpuSet {
         let intid = (offset as usize & 0x1fff) / 8;
         let mut distributor = self.distributor.lock();
         let Some((shared, index)) = distributor.bank(intid as u32) else {
@@ -190,7 +193,7 @@ impl Vgic {
         } else {
             resolve(affinity, &self.vcpus)
         };
-        distributor.set_target(intid / 32 - 1, index, target, &self.vcpus)
+        distributor.set_target(intid / 32 - 1, index, target, by, &self.vcpus)
     }
 }
 

@@ -109,11 +109,18 @@ fn whole_pages(device: At<Device>) -> Result<At<Device>> {
 }
 
 fn interrupts(table: &Table<'_>) -> Result<Vec<At<Interrupt>>> {
-    table
-        .array("interrupts")?
-        .into_iter()
-        .map(interrupt)
-        .collect()
+    let list = table.array("interrupts")?;
+    at_most(table, "interrupts", list.len(), abi::MAX_INTERRUPTS)?;
+    list.into_iter().map(interrupt).collect()
+}
+
+/// EL2 refuses longer lists.
+fn at_most(table: &Table<'_>, key: &str, count: usize, limit: usize) -> Result<()> {
+    if count > limit {
+        let message = format!("{count} {key}, at most {limit} are possible");
+        return Err(Problem::new(table.head(), message).help("shorten the list"));
+    }
+    Ok(())
 }
 
 /// A number, which is level triggered, or a table that says how it is triggered.
@@ -186,7 +193,14 @@ fn properties(table: &Table<'_>) -> Result<Vec<(String, Vec<u8>)>> {
         return Ok(Vec::new());
     };
     let mut properties = Vec::new();
-    for (key, value) in Table::free_entries(value, "properties")? {
+    let entries = Table::free_entries(value, "properties")?;
+    at_most(
+        table,
+        "properties",
+        entries.len(),
+        abi::MAX_DEVICE_PROPERTIES,
+    )?;
+    for (key, value) in entries {
         let name = key.get_ref();
         let problem = |message| Err(Problem::new(key.span(), message));
         if ["reg", "compatible", "interrupts"].contains(&&**name) {

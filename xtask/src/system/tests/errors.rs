@@ -610,3 +610,32 @@ fn a_machine_with_too_little_memory_is_refused() {
         "give the machine more",
     );
 }
+
+#[test]
+fn what_el2_would_refuse_is_refused_here() {
+    let with = |line: &str| guest_vm(&format!("image = \"raw.bin\"\n{line}"));
+    let toml = with("layout = { uart = 0x09000010 }");
+    expect(
+        &toml,
+        "0x09000010",
+        "`uart` must be at a page",
+        "multiple of 4096",
+    );
+    let interrupts = vec!["5"; 65].join(", ");
+    let toml = with(&format!(
+        "devices = [{{ address = 0, interrupts = [{interrupts}] }}]"
+    ));
+    expect(
+        &toml,
+        "{ address",
+        "65 interrupts, at most 64 are possible",
+        "shorten",
+    );
+    let many = vec!["{ base = 0x40000000, size = \"1M\" }"; 17].join(", ");
+    let toml = with("").replace("\"16M\"", &format!("[{many}]"));
+    expect(&toml, "[{", "a VM has 1 to 16 regions of memory", "");
+    let vms: String = (0..33)
+        .map(|n| with("").replace("\"guest\"", &format!("\"g{n}\"")))
+        .collect();
+    expect(&vms, "\"g32\"", "more than 32 VMs", "");
+}

@@ -1,0 +1,29 @@
+//! Crashes as thoroughly as a guest can: its vectors lead nowhere, and then so does its program counter. Every fault
+//! is followed by another one. What runs it must stop it, and nothing else.
+#![no_std]
+#![no_main]
+
+use core::arch::asm;
+
+use guest_runtime::{Machine, entry, println};
+
+entry!(main);
+
+/// Physical addresses where nothing is.
+const NOWHERE: u64 = 0x0b00_0000;
+const NOWHERE_ELSE: u64 = 0x0b10_0000;
+
+fn main(_: &Machine) {
+    println!("crash: now");
+    // SAFETY: there is none; this guest ends here.
+    unsafe {
+        asm!(
+            "msr vbar_el1, {vectors}",
+            "isb",
+            "br {target}",
+            vectors = in(reg) NOWHERE,
+            target = in(reg) NOWHERE_ELSE,
+            options(noreturn)
+        );
+    }
+}

@@ -1,0 +1,119 @@
+//! GICv3 and the timers as the architecture wants them (Arm IHI 0069H): what a guest's interrupt code relies on.
+//!
+//! Most checks keep interrupts masked and take them by reading ICC_IAR1_EL1, so that each says exactly what was
+//! delivered, and when. `delivery` has what needs the exception itself.
+#![no_std]
+#![no_main]
+
+mod delivery;
+mod priority;
+mod registers;
+mod sgi;
+mod shared;
+mod state;
+mod timers;
+
+use guest_runtime::checks::{self, Outcome};
+use guest_runtime::gic::{self, v3};
+use guest_runtime::machine::GicVersion;
+use guest_runtime::{Machine, delay, ensure_equal, entry, list, println};
+
+entry!(main);
+
+/// How long an interrupt may take to arrive, in microseconds: long, since others may have the machine.
+const ARRIVAL_LIMIT: u64 = 2_000_000;
+/// How long to wait to be reasonably sure that an interrupt does not arrive, in microseconds.
+const ABSENCE: u64 = 2_000;
+/// The first of the shared interrupts that the checks raise by software; no device of `virt` has them.
+const FREE_SHARED: u32 = 40;
+
+fn main(machine: &Machine) {
+    if machine.gic != GicVersion::V3 {
+        println!("FAIL: this guest is for GICv3");
+        return;
+    }
+    gic::start(machine);
+    checks::run(
+        machine,
+        list![
+            registers::identification,
+            registers::redistributors,
+            registers::read_back,
+            registers::private_registers_are_per_core,
+            sgi::to_self,
+            sgi::to_each_other_core,
+            sgi::to_all_others,
+            sgi::while_pending_is_one,
+            timers::fire_on_time,
+            timers::are_level_sensitive,
+            timers::masked_or_moved_are_not_delivered,
+            timers::disabled_stay_pending,
+            timers::rewriting_the_compare_value_is_enough,
+            timers::fire_on_every_core,
+            state::pending_set_and_clear,
+            state::active_set_and_clear,
+            state::disabled_while_active,
+            state::timer_disabled_while_active,
+            state::separate_deactivation,
+            state::spurious_when_nothing_is_pending,
+            priority::most_urgent_first,
+            priority::mask,
+            priority::running_priority_holds_back,
+            priority::more_than_list_registers,
+            priority::equal_ones_all_arrive,
+            shared::routed_to_each_core,
+            shared::rerouted_while_pending,
+            shared::pending_again_while_active,
+            delivery::exception_is_taken,
+            delivery::preemption,
+            delivery::wait_wakes_for_timer,
+            delivery::wait_wakes_for_other_core,
+            registers::every_register_can_be_read,
+            registers::beyond_the_last_interrupt,
+            registers::odd_sizes_do_not_crash,
+            registers::still_working_after_all_that,
+        ],
+    );
+}
+
+/// Takes the next interrupt, waiting for it a while; `None` if nothing comes.
+fn take() -> Option<u32> {
+    let mut taken = v3::SPURIOUS;
+    delay::until(ARRIVAL_LIMIT, || {
+        taken = v3::acknowledge();
+        taken < 1020
+    });
+    (taken < 1020).then_some(taken)
+}
+
+/// Takes and ends `interrupt`, which must be the next.
+fn expect(interrupt: u32) -> Outcome {
+    ensure_equal!(take(), Some(interrupt), "the next interrupt");
+    v3::end(interrupt);
+    Ok(())
+}
+
+/// Makes sure that nothing is delivered for a while.
+fn expect_none() -> Outcome {
+    let mut taken = v3::SPURIOUS;
+    delay::until(ABSENCE, || {
+        taken = v3::acknowledge();
+        taken < 1020
+    });
+    ensure_equal!(taken, v3::SPURIOUS, "an interrupt that should not come");
+    Ok(())
+}
+
+/// Readies a shared interrupt for raising it by software: edge-triggered, to this core, enabled.
+fn ready(interrupt: u32) {
+    v3::set_edge(interrupt, true);
+    v3::set_priority(interrupt, v3::DEFAULT_PRIORITY);
+    v3::route(interrupt, guest_runtime::register::affinity());
+    v3::enable(interrupt);
+}
+
+/// Puts everything back as [`gic::start`] left it, whatever a check did.
+fn reset(machine: &Machine) {
+    gic::start(machine);
+    while v3::acknowledge() < 1020 {}
+}

@@ -1,0 +1,140 @@
+//! Priorities: the order of delivery, the mask, preemption, and more interrupts than there are list registers.
+
+use guest_runtime::checks::Outcome;
+use guest_runtime::gic::v3;
+use guest_runtime::{Machine, delay, ensure, ensure_equal, read_register, write_register};
+
+use crate::{ARRIVAL_LIMIT, FREE_SHARED, expect, expect_none, ready, reset, take};
+
+/// More than any implementation has list registers (16).
+const MANY: u32 = 20;
+
+/// Readies and raises a shared interrupt at a priority.
+fn raise(interrupt: u32, priority: u8) {
+    ready(interrupt);
+    v3::set_priority(interrupt, priority);
+    v3::set_pending(interrupt);
+}
+
+/// Of two pending interrupts, the one with the lower number as priority comes first.
+pub fn most_urgent_first(machine: &Machine) -> Outcome {
+    for (first, second) in [
+        (FREE_SHARED, FREE_SHARED + 1),
+        (FREE_SHARED + 1, FREE_SHARED),
+    ] {
+        reset(machine);
+        raise(second, 0x80);
+        raise(first, 0x40);
+        let shown = || read_register!("icc_hppir1_el1") == u64::from(first);
+        ensure!(
+            delay::until(ARRIVAL_LIMIT, shown),
+            "ICC_HPPIR1_EL1 is {}",
+            read_register!("icc_hppir1_el1")
+        );
+        expect(first)?;
+        expect(second)?;
+        expect_none()?;
+    }
+    Ok(())
+}
+
+/// ICC_PMR_EL1 lets only more urgent interrupts through.
+pub fn mask(machine: &Machine) -> Outcome {
+    reset(machine);
+    write_register!("icc_pmr_el1", 0x80);
+    raise(FREE_SHARED, 0x80);
+    expect_none()?;
+    raise(FREE_SHARED + 1, 0x78);
+    expect(FREE_SHARED + 1)?;
+    expect_none()?;
+    write_register!("icc_pmr_el1", 0x88);
+    expect(FREE_SHARED)?;
+    write_register!("icc_pmr_el1", 0);
+    raise(FREE_SHARED, 0);
+    expect_none()?;
+    write_register!("icc_pmr_el1", 0xff);
+    expect(FREE_SHARED)
+}
+
+/// While one is active, only a more urgent one is delivered, and the running priority goes up and down with them.
+pub fn running_priority_holds_back(machine: &Machine) -> Outcome {
+    let running = || read_register!("icc_rpr_el1") & 0xff;
+    reset(machine);
+    raise(FREE_SHARED, 0x60);
+    ensure_equal!(take(), Some(FREE_SHARED), "the first");
+    ensure_equal!(running(), 0x60, "running priority of the first");
+    raise(FREE_SHARED + 1, 0x60);
+    raise(FREE_SHARED + 2, 0x90);
+    expect_none()?;
+    raise(FREE_SHARED + 3, 0x20);
+    ensure_equal!(take(), Some(FREE_SHARED + 3), "the more urgent one");
+    ensure_equal!(running(), 0x20, "running priority of the more urgent one");
+    v3::end(FREE_SHARED + 3);
+    ensure_equal!(running(), 0x60, "running priority after its end");
+    expect_none()?;
+    v3::end(FREE_SHARED);
+    expect(FREE_SHARED + 1)?;
+    expect(FREE_SHARED + 2)?;
+    ensure_equal!(running(), 0xff, "running priority at the end");
+    expect_none()
+}
+
+/// The priority of the `index`th of many: all different, in no order, of the upper five bits.
+fn scrambled(index: u32) -> u8 {
+    ((index * 7 + 3) % MANY * 8 + 8) as u8
+}
+
+/// Many pending interrupts come in the order of their priorities, each once.
+pub fn more_than_list_registers(machine: &Machine) -> Outcome {
+    reset(machine);
+    // Raised while nothing is let through, so that all of them are pending when the first is delivered.
+    write_register!("icc_pmr_el1", 0);
+    for index in 0..MANY {
+        raise(FREE_SHARED + index, scrambled(index));
+    }
+    write_register!("icc_pmr_el1", 0xff);
+    for rank in 0..MANY {
+        let index = (0..MANY)
+            .find(|&index| u32::from(scrambled(index)) == rank * 8 + 8)
+            .unwrap_or(0);
+        expect(FREE_SHARED + index)?;
+    }
+    expect_none()
+}
+
+/// Many interrupts of one priority all arrive, each once, also when they are ended late.
+pub fn equal_ones_all_arrive(machine: &Machine) -> Outcome {
+    reset(machine);
+    write_register!("icc_ctlr_el1", 1 << 1);
+    for index in 0..MANY {
+        raise(FREE_SHARED + index, 0x80);
+    }
+    let mut seen = 0u32;
+    for _ in 0..MANY {
+        let taken = take().unwrap_or(v3::SPURIOUS);
+        ensure!(
+            (FREE_SHARED..FREE_SHARED + MANY).contains(&taken),
+            "took {taken}"
+        );
+        v3::end(taken);
+        seen |= 1 << (taken - FREE_SHARED);
+    }
+    ensure_equal!(seen, (1 << MANY) - 1, "those that arrived");
+    expect_none()?;
+    // All twenty are active now. They come again only after their deactivation.
+    (0..MANY).for_each(|index| v3::set_pending(FREE_SHARED + index));
+    expect_none()?;
+    (0..MANY).for_each(|index| v3::deactivate(FREE_SHARED + index));
+    for _ in 0..MANY {
+        let taken = take().unwrap_or(v3::SPURIOUS);
+        v3::end(taken);
+        v3::deactivate(taken);
+        seen &= !(1u32
+            .checked_shl(taken.wrapping_sub(FREE_SHARED))
+            .unwrap_or(0));
+    }
+    ensure_equal!(seen, 0, "those that did not come again");
+    expect_none()?;
+    reset(machine);
+    Ok(())
+}

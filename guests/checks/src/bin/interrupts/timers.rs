@@ -1,0 +1,185 @@
+//! Both timers of EL1: on time, level-sensitive, and as FreeRTOS and Linux use them.
+
+use core::sync::atomic::{AtomicUsize, Ordering};
+
+use guest_runtime::checks::Outcome;
+use guest_runtime::gic::v3::{self, distributor};
+use guest_runtime::timer::{self, Timer};
+use guest_runtime::{Machine, delay, ensure, ensure_equal, println, smp, write_register};
+
+use crate::{ABSENCE, expect, expect_none, reset, take};
+
+const BOTH: [Timer; 2] = [Timer::Virtual, Timer::Physical];
+/// How late an interrupt may be, in microseconds; the machine is shared, so this finds only what is badly wrong.
+const LATENESS: u64 = 500_000;
+
+fn begin(machine: &Machine) {
+    BOTH.iter().for_each(|timer| timer.stop());
+    reset(machine);
+}
+
+/// Not before the time, and soon after it.
+pub fn fire_on_time(machine: &Machine) -> Outcome {
+    for timer in BOTH {
+        begin(machine);
+        v3::enable(timer.interrupt());
+        for wait in [0, 100, 1_000, 20_000] {
+            let deadline = timer.start(wait);
+            ensure_equal!(
+                take(),
+                Some(timer.interrupt()),
+                "{timer:?} timer after {wait} us"
+            );
+            let now = timer.counter();
+            ensure!(
+                now >= deadline,
+                "{timer:?} timer is {} ticks early",
+                deadline - now
+            );
+            let late = timer::microseconds(now - deadline);
+            ensure!(late < LATENESS, "{timer:?} timer is {late} us late");
+            timer.stop();
+            v3::end(timer.interrupt());
+            expect_none()?;
+        }
+        println!("{timer:?} timer: on time");
+    }
+    Ok(())
+}
+
+/// As long as the condition holds, ending the interrupt brings it again; when it ends, the interrupt does.
+pub fn are_level_sensitive(machine: &Machine) -> Outcome {
+    for timer in BOTH {
+        begin(machine);
+        v3::enable(timer.interrupt());
+        timer.start(0);
+        for _ in 0..5 {
+            expect(timer.interrupt())?;
+        }
+        ensure_equal!(take(), Some(timer.interrupt()), "{timer:?} timer, still on");
+        timer.stop();
+        v3::end(timer.interrupt());
+        expect_none()?;
+        ensure!(
+            !v3::bit(distributor::ISPENDR, timer.interrupt()),
+            "{timer:?} timer is pending after it stopped"
+        );
+    }
+    Ok(())
+}
+
+/// A timer that fired and then is masked, or moved into the future, before anybody took its interrupt: it stops being
+/// pending, and once the register says so, nothing comes.
+pub fn masked_or_moved_are_not_delivered(machine: &Machine) -> Outcome {
+    for timer in BOTH {
+        begin(machine);
+        v3::enable(timer.interrupt());
+        fire_behind_mask(timer)?;
+        timer.set_control(timer::ENABLE | timer::MASK);
+        expect_withdrawn(timer)?;
+        timer.stop();
+        fire_behind_mask(timer)?;
+        timer.set_compare(timer.counter() + timer::ticks(60_000_000));
+        expect_withdrawn(timer)?;
+        timer.stop();
+    }
+    Ok(())
+}
+
+/// Lets the timer fire while the priority mask lets nothing through.
+fn fire_behind_mask(timer: Timer) -> Outcome {
+    write_register!("icc_pmr_el1", 0);
+    timer.start(0);
+    let pending = || v3::bit(distributor::ISPENDR, timer.interrupt());
+    ensure!(
+        delay::until(LATENESS, pending),
+        "{timer:?} timer does not get pending"
+    );
+    Ok(())
+}
+
+fn expect_withdrawn(timer: Timer) -> Outcome {
+    let withdrawn = || !v3::bit(distributor::ISPENDR, timer.interrupt());
+    ensure!(
+        delay::until(LATENESS, withdrawn),
+        "{timer:?} timer stays pending"
+    );
+    write_register!("icc_pmr_el1", 0xff);
+    expect_none()
+}
+
+/// Disabled at the distributor, a timer's interrupt is pending but not delivered; enabled, it comes.
+pub fn disabled_stay_pending(machine: &Machine) -> Outcome {
+    for timer in BOTH {
+        begin(machine);
+        timer.start(0);
+        let pending = || v3::bit(distributor::ISPENDR, timer.interrupt());
+        ensure!(
+            delay::until(LATENESS, pending),
+            "{timer:?} timer does not get pending"
+        );
+        expect_none()?;
+        v3::enable(timer.interrupt());
+        ensure_equal!(take(), Some(timer.interrupt()), "{timer:?} timer, enabled");
+        timer.stop();
+        v3::end(timer.interrupt());
+    }
+    Ok(())
+}
+
+/// A tick that never touches CTL: each interrupt only moves CVAL on, as FreeRTOS does.
+pub fn rewriting_the_compare_value_is_enough(machine: &Machine) -> Outcome {
+    for timer in BOTH {
+        begin(machine);
+        v3::enable(timer.interrupt());
+        let mut deadline = timer.start(500);
+        for tick in 0..100 {
+            ensure_equal!(
+                take(),
+                Some(timer.interrupt()),
+                "{timer:?} timer's tick {tick}"
+            );
+            ensure!(
+                timer.counter() >= deadline,
+                "{timer:?} timer's tick {tick} is early"
+            );
+            deadline += timer::ticks(500);
+            timer.set_compare(deadline);
+            v3::end(timer.interrupt());
+        }
+        timer.stop();
+    }
+    Ok(())
+}
+
+static FAILED: AtomicUsize = AtomicUsize::new(0);
+
+fn tick_here(core: usize) {
+    v3::init_core();
+    for timer in BOTH {
+        timer.stop();
+        v3::enable(timer.interrupt());
+        for _ in 0..20 {
+            let deadline = timer.start(300);
+            let taken = take();
+            if taken != Some(timer.interrupt()) || timer.counter() < deadline {
+                println!("core {core}: {timer:?} timer: {taken:?}");
+                FAILED.fetch_add(1, Ordering::SeqCst);
+            }
+            timer.stop();
+            v3::end(timer.interrupt());
+        }
+    }
+    delay::microseconds(ABSENCE);
+}
+
+/// The timers are each core's own.
+pub fn fire_on_every_core(machine: &Machine) -> Outcome {
+    begin(machine);
+    ensure!(
+        smp::run_on_others(machine.cores, tick_here),
+        "not every core came to an end"
+    );
+    ensure_equal!(FAILED.load(Ordering::SeqCst), 0, "failures on other cores");
+    expect_none()
+}

@@ -1,0 +1,90 @@
+//! Registers: what the ID registers promise is there and nothing else, and nothing is lost over exits to EL2, WFI and
+//! the other cores' doings.
+#![no_std]
+#![no_main]
+
+mod identification;
+mod patterns;
+mod time;
+mod vectors;
+
+use core::sync::atomic::{AtomicUsize, Ordering};
+
+use guest_runtime::catch::Fault;
+use guest_runtime::checks::{self, Failure, Outcome};
+use guest_runtime::register::read_encoded;
+use guest_runtime::timer::Timer;
+use guest_runtime::{Machine, delay, ensure, ensure_equal, entry, gic, list, println, psci, smp};
+
+entry!(main);
+
+/// A register of the distributor that is only ever read: GICD_TYPER.
+const HARMLESS_DEVICE: usize = 0x0800_0004;
+/// How often each kind of exit is made while registers hold patterns.
+const EXITS: usize = 200;
+
+fn main(machine: &Machine) {
+    gic::start(machine);
+    gic::enable(machine, Timer::Virtual.interrupt());
+    checks::run(
+        machine,
+        list![
+            identification::id_registers_are_readable,
+            identification::id_registers_are_the_same_on_all_cores,
+            identification::levels_are_sane,
+            identification::absent_features_are_undefined,
+            identification::registers_of_higher_levels_are_undefined,
+            identification::affinity_of_each_core,
+            patterns::patterns_survive,
+            patterns::patterns_survive_on_all_cores,
+            patterns::par_survives_device_accesses,
+            vectors::vector_registers_survive,
+            vectors::vector_registers_survive_on_all_cores,
+            vectors::condition_flags_survive,
+            time::counter_never_goes_back,
+            time::counter_is_the_same_on_all_cores,
+            time::timer_registers_read_back,
+        ],
+    );
+}
+
+fn failed_read(encoding: u32, fault: Fault) -> Failure {
+    Failure::failed(format_args!("register {encoding:#x}: {fault}"))
+}
+
+/// Reads a register that must be there.
+fn read(encoding: u32) -> Result<u64, Failure> {
+    read_encoded(encoding).map_err(|fault| failed_read(encoding, fault))
+}
+
+static FAILURES: AtomicUsize = AtomicUsize::new(0);
+static RUNNING: AtomicUsize = AtomicUsize::new(0);
+
+/// Runs `check` on all cores at once and fails if it fails on any.
+fn on_all_cores(machine: &Machine, job: smp::Job) -> Outcome {
+    FAILURES.store(0, Ordering::SeqCst);
+    RUNNING.store(machine.cores, Ordering::SeqCst);
+    let started = (1..machine.cores)
+        .filter(|&core| smp::start(core, job) == psci::SUCCESS)
+        .count();
+    ensure_equal!(started + 1, machine.cores, "cores that started");
+    job(0);
+    let all = (1..machine.cores).all(smp::wait_until_off);
+    ensure!(all, "not every core came to an end");
+    ensure_equal!(FAILURES.load(Ordering::SeqCst), 0, "cores that failed");
+    Ok(())
+}
+
+/// Waits until all cores are here, so that they disturb each other as much as they can.
+fn meet() {
+    RUNNING.fetch_sub(1, Ordering::SeqCst);
+    delay::until(5_000_000, || RUNNING.load(Ordering::SeqCst) == 0);
+}
+
+/// Counts a failure and says what it is.
+fn report(core: usize, outcome: &Outcome) {
+    if let Err(failure) = outcome {
+        println!("core {core}: {failure:?}");
+        FAILURES.fetch_add(1, Ordering::SeqCst);
+    }
+}
