@@ -9,7 +9,7 @@ use crate::build::Hypervisor;
 use crate::images::Images;
 use crate::paths;
 use crate::qemu::Machine;
-use crate::system;
+use crate::system::{self, CompiledSystem, ImageProvider, SystemError};
 
 /// What is asked for; what is None comes from the system.
 #[derive(Clone, Debug)]
@@ -36,14 +36,23 @@ pub struct Prepared {
 
 /// Compiles and packs the system.
 pub fn prepare(request: &Request, hypervisor: &Hypervisor) -> Result<Prepared> {
-    let system = system::compile(&request.system, &Images { gic: request.gic })?;
+    prepare_with(request, hypervisor, |path, images| system::compile(path, images))
+}
+
+/// As [`prepare`], with another way to compile.
+pub fn prepare_with(
+    request: &Request,
+    hypervisor: &Hypervisor,
+    compile: impl FnOnce(&Path, &dyn ImageProvider) -> Result<CompiledSystem, SystemError>,
+) -> Result<Prepared> {
+    let system = compile(&request.system, &Images { gic: request.gic })?;
     let initrd = store(&request.name, &system.archive)?;
     let machine = Machine {
         cpus: request.cpus.unwrap_or(system.machine.cpus),
         memory: request.memory.unwrap_or(system.machine.memory),
         gic: request.gic,
         kernel: hypervisor.flat.clone(),
-        initrd,
+        initrd: Some(initrd),
         colour: false,
         gdb: false,
         extra: Vec::new(),
