@@ -1,12 +1,13 @@
 //! A simulated machine that is as nasty as the architecture allows.
 //!
-//! Its memory starts out full of junk that looks like descriptors. A descriptor write may be seen by other cores at once,
-//! late, or before an earlier one, until it is published. Its TLB keeps every translation and every table pointer that any
-//! core ever met, for ever, unless the right TLBI under the right VMID has been completed. While an operation runs, the
-//! other cores walk the watched pages after every single step, and must see the state before or the state after.
+//! Its memory starts out full of junk that looks like descriptors. A descriptor write may be seen by other cores at
+//! once, late, or before an earlier one, until it is published. Its TLB keeps every translation and every table
+//! pointer that any core ever met, for ever, unless the right TLBI under the right VMID has been completed. While
+//! an operation runs, the other cores walk the watched pages after every single step, and must see the state before
+//! or the state after.
 //!
-//! Nothing here uses a constant or a helper of the code under test: addresses come in as bare numbers, and the walker is
-//! written from the Arm ARM a second time.
+//! Nothing here uses a constant or a helper of the code under test: addresses come in as bare numbers, and the
+//! walker is written from the Arm ARM a second time.
 #![allow(dead_code)]
 
 pub mod checks;
@@ -176,8 +177,8 @@ impl Simulated {
         self.other_cores();
     }
 
-    /// The operation says that it is complete: what any core may still have cached must be as `expected` says, under every
-    /// VMID that there is.
+    /// The operation says that it is complete: what any core may still have cached must be as `expected` says,
+    /// under every VMID that there is.
     pub fn end(&mut self, regimes: &[Regime], mut expected: impl FnMut(u16, u64) -> Option<Seen>) {
         assert!(
             self.unpublished.is_empty(),
@@ -329,7 +330,7 @@ impl Simulated {
     }
 
     fn check_bits(&self, address: u64, old: u64, new: u64) {
-        if old % 2 == 0 || new % 2 == 0 {
+        if old.is_multiple_of(2) || new.is_multiple_of(2) {
             return;
         }
         // Only S2AP, XN and software bits may change while an entry is valid.
@@ -344,19 +345,19 @@ impl Simulated {
 
 impl PhysicalMemory for Simulated {
     fn read(&self, address: Pa) -> u64 {
-        assert!(address.get() % 8 == 0);
+        assert!(address.get().is_multiple_of(8));
         self.seen_by(View::All, address.get())
     }
 
     fn write(&mut self, address: Pa, value: u64) {
         let address = address.get();
-        assert!(address % 8 == 0);
+        assert!(address.is_multiple_of(8));
         let old = self.seen_by(View::All, address);
         let visited = self.visited.contains(&(address >> 12));
         if visited {
             self.check_bits(address, old, value);
         }
-        if old % 2 == 1 && value % 2 == 0 {
+        if old % 2 == 1 && value.is_multiple_of(2) {
             self.broken.insert(address);
         }
         self.uses.writes += 1;
@@ -413,8 +414,8 @@ impl TlbMaintenance for Simulated {
         self.other_cores();
     }
 
-    /// Until here the operations begun may have happened in any order: the worst is that combined entries went first, and were
-    /// made again from what was still there of Stage 2.
+    /// Until here the operations begun may have happened in any order: the worst is that combined entries went
+    /// first, and were made again from what was still there of Stage 2.
     fn complete(&mut self) {
         let begun = std::mem::take(&mut self.begun);
         self.needs_isb |= !begun.is_empty();

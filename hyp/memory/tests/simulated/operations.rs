@@ -1,13 +1,10 @@
 //! The operations on maps, each with what it should do.
 #![allow(clippy::unwrap_used)]
 
-use super::Seen;
 use super::model::{Model, Page};
 use super::world::*;
 use tessera_memory::frames::{GuestSpan, Released};
-use tessera_memory::{
-    Access, Attributes, Error, Ipa, Level, MemoryType, Owner, Pa, SoftwareState, Span,
-};
+use tessera_memory::{Access, Attributes, Error, Ipa, Level, MemoryType, Owner, Pa, SoftwareState};
 
 impl World {
     /// Maps, and expects success exactly if nothing was mapped there.
@@ -67,7 +64,7 @@ impl World {
             state: IS_BORROWED,
         };
         // What is far from alignment would need a table for each 2 MiB of a gigabyte.
-        let count = if (page.frame ^ first) % 512 == 0 {
+        let count = if (page.frame ^ first).is_multiple_of(512) {
             count
         } else {
             count.min(1024)

@@ -159,7 +159,7 @@ impl Simulated {
 /// What a leaf descriptor says about the first page it covers.
 pub(super) fn decode(descriptor: u64, output: u64, shift: u64) -> Seen {
     assert!(
-        output % (1 << shift) == 0,
+        output.is_multiple_of(1 << shift),
         "block {descriptor:x} is not aligned"
     );
     assert!(
