@@ -168,7 +168,7 @@ impl Frames {
         self.records.check_owner(run, owner)?;
         self.counts.check_unshared(run)?;
         self.check_from_pool(run)?;
-        self.records.remove(run, owner)?;
+        self.records.remove(run, owner);
         self.pool.free(run);
         Ok(())
     }

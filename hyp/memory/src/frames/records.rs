@@ -64,15 +64,13 @@ impl Records {
         Ok(())
     }
 
-    /// Forgets `run`.
-    pub(super) fn remove(&mut self, run: FrameRun, owner: Owner) -> Result<(), Error> {
-        self.check_owner(run, owner)?;
+    /// Forgets `run`, of which the caller has checked that it is `owner`'s.
+    pub(super) fn remove(&mut self, run: FrameRun, owner: Owner) {
         let mut next = run.first;
         while let Some((record, _)) = self.record_with(next).filter(|_| next < run.end()) {
             self.cut(record, run, owner);
             next = record.end();
         }
-        Ok(())
     }
 
     /// Takes what `run` has in common with `record` out of it.

@@ -152,7 +152,7 @@ impl Frames {
 
     fn take_over(&mut self, vm: VmId, run: FrameRun, owner: Owner) -> Result<(), Error> {
         if owner != Owner::Vm(vm) {
-            self.records.remove(run, owner)?;
+            self.records.remove(run, owner);
             self.records.insert(run, Owner::Vm(vm))?;
         }
         self.counts.set(run.first, 0)

@@ -17,7 +17,9 @@ pub mod sharing;
 mod walker;
 pub mod world;
 
+use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
+use std::rc::Rc;
 use tessera_memory::{Context, Ipa, Pa, PhysicalMemory, Span, TlbMaintenance};
 use walker::{Cached, End, at_page, contradict};
 
@@ -78,12 +80,37 @@ enum Maintenance {
     All(u16),
 }
 
+/// What all cores have cached, by VMID. Shared, so that a test can look while an operation runs.
+#[derive(Clone, Default)]
+pub struct Tlb(Rc<RefCell<HashMap<u16, Vec<Cached>>>>);
+
+impl Tlb {
+    /// Whether anything is cached that leads from these pages to memory.
+    pub fn knows(&self, regime: Regime, first: u64, count: u64) -> bool {
+        let leads = |entry: &Cached| match *entry {
+            Cached::Leaf { page, pages, .. } | Cached::Combined { page, pages, .. } => {
+                page < first + count && first < page + pages
+            }
+            Cached::Table { .. } => false,
+        };
+        self.of(regime.vmid()).iter().any(leads)
+    }
+
+    fn of(&self, vmid: u16) -> Vec<Cached> {
+        self.0.borrow().get(&vmid).cloned().unwrap_or_default()
+    }
+
+    fn retain(&self, vmid: u16, keeps: impl Fn(&Cached) -> bool) {
+        self.0.borrow_mut().entry(vmid).or_default().retain(keeps);
+    }
+}
+
 #[derive(Default)]
 pub struct Simulated {
     frames: HashMap<u64, Box<[u64; 512]>>,
     unpublished: HashMap<u64, u64>,
     newest: Option<(u64, u64)>,
-    tlb: HashMap<u16, Vec<Cached>>,
+    tlb: Tlb,
     begun: Vec<Maintenance>,
     needs_isb: bool,
     watches: Vec<Watch>,
@@ -129,6 +156,11 @@ impl Simulated {
             Some(words) => words[(address as usize & 0xfff) / 8],
             None => junk(address & !7),
         }
+    }
+
+    /// The TLBs, to look into during an operation.
+    pub fn tlb(&self) -> Tlb {
+        self.tlb.clone()
     }
 
     /// Guest data, for the tests themselves: the first word of a frame.
@@ -197,7 +229,7 @@ impl Simulated {
         self.broken.clear();
         self.other_cores();
         self.watches.clear();
-        for (vmid, entries) in &self.tlb {
+        for (vmid, entries) in self.tlb.0.borrow().iter() {
             let regime = regimes.iter().find(|regime| regime.vmid() == *vmid);
             for entry in entries {
                 let regime = regime
@@ -246,7 +278,7 @@ impl Simulated {
         let end = self.walk_root(view, watch.regime, watch.page, &mut tables);
         self.met(watch, end, &tables);
         // A core may also go on from any table pointer that it has cached.
-        let cached = self.tlb.get(&vmid).cloned().unwrap_or_default();
+        let cached = self.tlb.of(vmid);
         for entry in cached.iter().filter(|entry| entry.covers(watch.page)) {
             match *entry {
                 Cached::Table { base, level, .. } => {
@@ -296,7 +328,8 @@ impl Simulated {
 
     /// Caches an entry; two entries that contradict each other are what break-before-make is there to prevent.
     fn cache(&mut self, vmid: u16, new: Cached) {
-        let entries = self.tlb.entry(vmid).or_default();
+        let mut tlb = self.tlb.0.borrow_mut();
+        let entries = tlb.entry(vmid).or_default();
         if entries.contains(&new) {
             return;
         }
@@ -315,16 +348,14 @@ impl Simulated {
                 let keeps = |entry: &Cached| {
                     matches!(entry, Cached::Combined { .. }) || !entry.covers(page)
                 };
-                self.tlb.entry(vmid).or_default().retain(keeps);
+                self.tlb.retain(vmid, keeps);
             }
             Maintenance::Stage1(vmid) => {
                 self.tlb
-                    .entry(vmid)
-                    .or_default()
-                    .retain(|entry| !matches!(entry, Cached::Combined { .. }));
+                    .retain(vmid, |entry| !matches!(entry, Cached::Combined { .. }));
             }
             Maintenance::All(vmid) => {
-                self.tlb.remove(&vmid);
+                self.tlb.0.borrow_mut().remove(&vmid);
             }
         }
     }

@@ -176,14 +176,21 @@ impl World {
 
     pub fn unmap_span(&mut self, index: usize, first: u64, count: u64) {
         self.begin(index, first, count, &|_| None);
+        let regime = self.regime(index);
         let map = self.guests[index].map.as_mut().unwrap();
         let mut removed = 0;
+        let tlb = self.machine.tlb();
         let result = map.unmap(
             ipa_span(first, count),
             &mut self.frames.tables(vm(index)),
             &mut self.machine,
             |tables, mapping| {
-                removed += mapping.ipa.bytes() >> 12;
+                let (page, pages) = (mapping.ipa.start().get() >> 12, mapping.ipa.page_count());
+                assert!(
+                    !tlb.knows(regime, page, pages),
+                    "given back while a TLB knows it"
+                );
+                removed += pages;
                 tables.release(&mapping)
             },
         );

@@ -4,7 +4,7 @@ use super::{Regime, Seen, Simulated, View};
 use std::collections::HashSet;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Cached {
+pub enum Cached {
     /// A leaf of Stage 2: first page, pages, and what the first page is.
     Leaf { page: u64, pages: u64, seen: Seen },
     /// The same as part of an entry of both stages.
