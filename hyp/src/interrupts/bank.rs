@@ -23,10 +23,7 @@ pub(super) enum BitRegister {
 impl BitRegister {
     /// Whether the hardware changes what it holds.
     pub fn is_volatile(self) -> bool {
-        matches!(
-            self,
-            Self::SetPending | Self::ClearPending | Self::SetActive | Self::ClearActive
-        )
+        matches!(self, Self::SetPending | Self::ClearPending | Self::SetActive | Self::ClearActive)
     }
 }
 
@@ -43,10 +40,7 @@ pub(super) struct Change {
 impl Change {
     /// This change and then another.
     pub fn and(self, other: Self) -> Self {
-        Self {
-            place: self.place | other.place,
-            recall: self.recall | other.recall,
-        }
+        Self { place: self.place | other.place, recall: self.recall | other.recall }
     }
 }
 
@@ -112,12 +106,7 @@ impl Bank {
     /// Back to reset; mappings to physical interrupts and input lines stay, they belong to the machine.
     pub fn reset(&mut self, edge: u32) {
         let (hardware, physical, line) = (self.hardware, self.physical, self.line);
-        *self = Self {
-            hardware,
-            physical,
-            line,
-            ..Self::new(edge, self.exists)
-        };
+        *self = Self { hardware, physical, line, ..Self::new(edge, self.exists) };
     }
 
     /// Makes interrupt `intid` stand for `physical`.
@@ -160,17 +149,11 @@ impl Bank {
             self.line |= mask;
             self.latch |= rising & self.edge;
             // A listed level-sensitive one is sampled again at its end.
-            Change {
-                place: rising,
-                recall: rising & self.edge & self.listed,
-            }
+            Change { place: rising, recall: rising & self.edge & self.listed }
         } else {
             let falling = mask & self.line & !self.edge;
             self.line &= !mask;
-            Change {
-                place: 0,
-                recall: falling & self.listed,
-            }
+            Change { place: 0, recall: falling & self.listed }
         }
     }
 
@@ -179,10 +162,7 @@ impl Bank {
     pub fn pulse(&mut self, mask: u32) -> Change {
         let mask = mask & self.exists;
         self.latch |= mask;
-        Change {
-            place: mask,
-            recall: mask & self.listed,
-        }
+        Change { place: mask, recall: mask & self.listed }
     }
 
     /// Reads a register. Of listed interrupts it gives what was last seen.
@@ -214,10 +194,7 @@ impl Bank {
             BitRegister::ClearEnable => {
                 let changed = value & self.enabled;
                 self.enabled &= !value;
-                Change {
-                    place: 0,
-                    recall: changed & self.listed,
-                }
+                Change { place: 0, recall: changed & self.listed }
             }
             BitRegister::SetPending => self.pulse(value),
             BitRegister::ClearPending => {
@@ -245,10 +222,7 @@ impl Bank {
     }
 
     fn reconsider(&self, changed: u32) -> Change {
-        Change {
-            place: changed,
-            recall: changed & self.listed,
-        }
+        Change { place: changed, recall: changed & self.listed }
     }
 
     /// Sets the priority of one interrupt.
@@ -282,31 +256,24 @@ impl Bank {
         let origin = if owed && hardware && !(active && latched) {
             Origin::Hardware(u32::from(self.physical[index]))
         } else {
-            Origin::Software {
-                notify_end: !edge || owed || (latched && !pending),
-                source: 0,
-            }
+            Origin::Software { notify_end: !edge || owed || (latched && !pending), source: 0 }
         };
         let group_one = self.group & bit != 0;
-        ListRegister {
-            intid,
-            pending,
-            active,
-            priority: self.priority[index],
-            group_one,
-            origin,
-        }
+        ListRegister { intid, pending, active, priority: self.priority[index], group_one, origin }
+    }
+
+    /// What a list register shall hold for an interrupt that is pending and no more.
+    #[inline]
+    pub fn describe_pending(&self, intid: u32, origin: Origin) -> ListRegister {
+        let index = intid as usize & 31;
+        let group_one = self.group >> index & 1 != 0;
+        ListRegister { intid, pending: true, active: false, priority: self.priority[index], group_one, origin }
     }
 
     /// Whether an interrupt seen active can stay in its list register as it is.
-    pub fn is_content(&self, index: u32, seen: ListRegister) -> bool {
-        let bit = 1 << (index & 31);
-        let sampled = self.edge & bit != 0
-            || seen.origin
-                != Origin::Software {
-                    notify_end: false,
-                    source: 0,
-                };
+    pub fn is_content(&self, intid: u32, seen: ListRegister) -> bool {
+        let bit = 1 << (intid & 31);
+        let sampled = self.edge & bit != 0 || seen.origin != Origin::Software { notify_end: false, source: 0 };
         sampled && (self.latch | self.activate | self.deactivate) & bit == 0
     }
 
@@ -341,11 +308,24 @@ impl Bank {
     /// written anew just so.
     #[inline]
     pub fn renew(&mut self, bit: u32, groups: u32) -> bool {
-        let ready =
-            self.enabled & groups & !(self.latch | self.activate | self.deactivate) & bit != 0;
+        let disturbed = self.latch | self.activate | self.deactivate;
+        let ready = self.listed & self.enabled & groups & !disturbed & bit != 0;
         if ready {
             self.active &= !bit;
             self.moved |= bit;
+        }
+        ready
+    }
+
+    /// An edge has come, and the list register of the interrupt was seen empty: true if that can be written anew just so.
+    #[inline]
+    pub fn relist(&mut self, bit: u32, groups: u32) -> bool {
+        let disturbed = self.owed | self.activate | self.deactivate;
+        let ready = self.latch & self.edge & self.enabled & groups & !disturbed & bit != 0;
+        if ready {
+            self.active &= !bit;
+            self.moved |= bit;
+            self.latch &= !bit;
         }
         ready
     }
@@ -362,12 +342,14 @@ impl Bank {
         if pending {
             self.latch |= self.moved & bit;
         }
-        let active = (if active { bit } else { 0 } | self.activate & bit) & !self.deactivate;
-        self.active = self.active & !bit | active;
+        self.active = if active { self.active | bit } else { self.active & !bit };
         self.listed &= !bit;
         self.moved &= !bit;
-        self.renewed &= !bit;
-        self.activate &= !bit;
-        self.deactivate &= !bit;
+        if (self.renewed | self.activate | self.deactivate) & bit != 0 {
+            self.active = (self.active | self.activate & bit) & !(self.deactivate & bit);
+            self.renewed &= !bit;
+            self.activate &= !bit;
+            self.deactivate &= !bit;
+        }
     }
 }

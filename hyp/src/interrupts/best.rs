@@ -16,12 +16,7 @@ impl Best {
     #[inline]
     pub fn new(capacity: usize) -> Self {
         let capacity = capacity.min(MAXIMUM_LIST_REGISTERS);
-        Self {
-            keys: [0; MAXIMUM_LIST_REGISTERS],
-            length: 0,
-            capacity,
-            overflowed: false,
-        }
+        Self { keys: [0; MAXIMUM_LIST_REGISTERS], length: 0, capacity, overflowed: false }
     }
 
     #[inline]
@@ -41,11 +36,7 @@ impl Best {
         let mut place = self.length;
         if place == self.capacity {
             self.overflowed = true;
-            if self
-                .keys
-                .get(place.wrapping_sub(1))
-                .is_none_or(|&last| last <= key)
-            {
+            if self.keys.get(place.wrapping_sub(1)).is_none_or(|&last| last <= key) {
                 return;
             }
             place -= 1;

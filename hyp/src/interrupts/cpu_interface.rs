@@ -15,11 +15,7 @@ pub struct CpuInterface {
 
 impl CpuInterface {
     /// A virtual CPU interface out of reset: everything masked and disabled, nothing active.
-    pub const RESET: Self = Self {
-        vmcr: 0,
-        active_zero: [0; 4],
-        active_one: [0; 4],
-    };
+    pub const RESET: Self = Self { vmcr: 0, active_zero: [0; 4], active_one: [0; 4] };
 }
 
 impl Default for CpuInterface {

@@ -10,8 +10,9 @@ use super::bank::{Bank, BitRegister, Change};
 use super::best::Best;
 use super::distributor::{Distributor, SharedBank};
 use super::list_register::{ListRegisters, Maintenance};
+use super::listing::{list, release, relist};
 use super::vcpu_set::{Bits, VcpuSet};
-use super::vgic::{PRIVATE, Private, SHARED, Vcpu, Vgic};
+use super::vgic::{ENDED, PRIVATE, Private, SHARED, Vcpu, Vgic};
 
 /// A virtual CPU whose list registers are those of the core we run on. Having it is having its lock.
 pub(super) struct Loaded<'a, R> {
@@ -34,26 +35,16 @@ struct Wanted {
 
 impl Wanted {
     fn new(capacity: usize) -> Self {
-        Self {
-            pending: Best::new(capacity),
-            active: Best::new(capacity),
-        }
-    }
-
-    fn exceeds(&self, room: u32) -> bool {
-        let count = self.pending.count() + self.active.count();
-        count > room as usize || self.pending.overflowed || self.active.overflowed
+        Self { pending: Best::new(capacity), active: Best::new(capacity) }
     }
 
     #[inline]
     fn offer(&mut self, bank: &Bank, first: u32, pending: u32, active: u32) {
         for index in Bits(pending) {
-            self.pending
-                .offer(bank.priority[index & 31], first + index as u32);
+            self.pending.offer(bank.priority[index & 31], first + index as u32);
         }
         for index in Bits(active) {
-            self.active
-                .offer(bank.priority[index & 31], first + index as u32);
+            self.active.offer(bank.priority[index & 31], first + index as u32);
         }
     }
 }
@@ -63,15 +54,7 @@ impl<'a, R: ListRegisters> Loaded<'a, R> {
     pub fn new(vgic: &'a Vgic, index: usize, registers: &'a mut R) -> Option<Self> {
         let vcpu = vgic.vcpus.get(index)?;
         let private = vcpu.private.lock();
-        Some(Self {
-            vgic,
-            vcpu,
-            index,
-            private,
-            shared: None,
-            registers,
-            told: VcpuSet::EMPTY,
-        })
+        Some(Self { vgic, vcpu, index, private, shared: None, registers, told: VcpuSet::EMPTY })
     }
 
     /// All SPIs.
@@ -87,34 +70,28 @@ impl<'a, R: ListRegisters> Loaded<'a, R> {
         if intid < 32 {
             return Some(&mut self.private.bank);
         }
-        self.distributor()
-            .bank(intid)
-            .map(|(shared, _)| &mut shared.bank)
+        self.distributor().bank(intid).map(|(shared, _)| &mut shared.bank)
     }
 
     /// Brings the list registers up to date.
     pub fn flush(&mut self) {
         let mut attention = self.vcpu.take_attention();
-        attention |= self.retire();
-        attention |= self.deactivate_unlisted();
+        if self.private.slots.maintenance != Maintenance::NONE {
+            attention |= PRIVATE | SHARED | ENDED | self.deactivate_unlisted();
+        }
+        if attention & ENDED != 0 {
+            attention |= self.retire();
+        }
         for slot in Bits(attention & self.private.slots.used()) {
             attention |= self.recall(slot, false);
         }
-        if self.private.slots.maintenance != Maintenance::NONE {
-            attention |= PRIVATE | SHARED;
-        }
-        if attention & (PRIVATE | SHARED) != 0 {
-            self.place(attention);
-        }
+        self.place(attention);
     }
 
     /// Takes note of list registers that have become empty. Returns where to look for work.
     pub fn retire(&mut self) -> u32 {
         let slots = &self.private.slots;
         let (used, notified) = (slots.used(), slots.notified);
-        if used == 0 {
-            return 0;
-        }
         let mut ended = self.registers.empty() & used & !notified;
         if notified != 0 {
             ended |= self.registers.ended() & notified;
@@ -123,9 +100,9 @@ impl<'a, R: ListRegisters> Loaded<'a, R> {
     }
 
     /// Takes note that list register `slot` is empty. Returns where to look for work.
+    #[inline]
     pub fn retire_slot(&mut self, slot: usize) -> u32 {
-        let bit = 1 << slot;
-        if self.private.slots.notified & bit != 0 {
+        if self.private.slots.notified >> slot & 1 != 0 {
             // Or it would go on asking for maintenance.
             self.registers.clear(slot);
         }
@@ -133,18 +110,37 @@ impl<'a, R: ListRegisters> Loaded<'a, R> {
     }
 
     /// Takes the interrupt out of list register `slot`, unless it is there in the best form and not `forced` out.
-    pub fn recall(&mut self, slot: usize, forced: bool) -> u32 {
+    fn recall(&mut self, slot: usize, forced: bool) -> u32 {
         let seen = self.registers.read(slot);
-        let index = seen.intid & 31;
-        let Some(bank) = self.bank(seen.intid) else {
-            return 0;
-        };
-        if !forced && seen.active && !seen.pending && bank.is_content(index, seen) {
-            bank.saw_active(1 << index);
+        if !seen.pending && !seen.active {
+            return if !forced && self.relist(slot) { 0 } else { self.retire_slot(slot) };
+        }
+        let intid = u32::from(self.private.slots.intid[slot & 15]);
+        let Some(bank) = self.bank(intid) else { return 0 };
+        if !forced && !seen.pending && bank.is_content(intid, seen) {
+            bank.saw_active(1 << (intid & 31));
             return 0;
         }
         self.registers.clear(slot);
         self.unlist(slot, seen.pending, seen.active)
+    }
+
+    /// Writes list register `slot`, which was seen empty, anew for the same interrupt, if that is all there is to do.
+    #[inline]
+    fn relist(&mut self, slot: usize) -> bool {
+        let (vgic, me) = (self.vgic, self.index);
+        let Private { bank, slots, .. } = &mut *self.private;
+        let intid = u32::from(slots.intid[slot & 15]);
+        if intid < 32 {
+            let groups = vgic.enabled_groups(bank.group);
+            return relist(bank, slots, self.registers, slot, intid, groups);
+        }
+        let distributor = self.shared.get_or_insert_with(|| vgic.distributor.lock());
+        let online = distributor.online;
+        let Some((shared, index)) = distributor.bank(intid) else { return false };
+        let groups = vgic.enabled_groups(shared.bank.group);
+        let ours = shared.destination(index, online) == Some(me);
+        ours && relist(&mut shared.bank, slots, self.registers, slot, intid, groups)
     }
 
     /// Takes the interrupts in all list registers back.
@@ -179,10 +175,7 @@ impl<'a, R: ListRegisters> Loaded<'a, R> {
             return (0, VcpuSet::EMPTY);
         };
         let value = u64::from(shared.bank.read(register));
-        let change = Change {
-            place: 0,
-            recall: shared.bank.listed,
-        };
+        let change = Change { place: 0, recall: shared.bank.listed };
         let told = distributor.announce(word, change, me, &vgic.vcpus);
         (value, told.union(self.told))
     }
@@ -208,11 +201,7 @@ impl<'a, R: ListRegisters> Loaded<'a, R> {
     pub fn settle(&mut self, intid: u32) -> u32 {
         let bit = 1 << (intid & 31);
         if intid < 32 {
-            return if self.private.bank.work() & bit != 0 {
-                PRIVATE
-            } else {
-                0
-            };
+            return if self.private.bank.work() & bit != 0 { PRIVATE } else { 0 };
         }
         let me = self.index;
         let distributor = self.distributor();
@@ -246,11 +235,7 @@ impl<'a, R: ListRegisters> Loaded<'a, R> {
         }
         let mut attention = 0;
         for _ in 0..self.registers.take_unlisted_deactivations().min(31) {
-            let mut wanted = Wanted::new(1);
-            self.collect(&mut wanted, PRIVATE | SHARED);
-            let Some(intid) = wanted.active.intids().next() else {
-                break;
-            };
+            let Some(intid) = self.collect().active.intids().next() else { break };
             attention |= self.end(intid);
         }
         attention
@@ -266,38 +251,53 @@ impl<'a, R: ListRegisters> Loaded<'a, R> {
 
     /// Puts everything that wants one into a list register.
     fn place(&mut self, attention: u32) {
-        let mut wanted = Wanted::new(self.private.slots.count());
-        self.collect(&mut wanted, attention);
-        if wanted.exceeds(self.private.slots.free.count_ones()) {
-            return self.rearrange();
+        if attention & (PRIVATE | SHARED) == 0 {
+            return;
         }
-        for intid in wanted.active.intids().chain(wanted.pending.intids()) {
-            self.put(intid, true);
+        if !self.place_all(attention) {
+            let more = self.retire();
+            if !self.place_all(attention | more) {
+                return self.rearrange();
+            }
         }
         self.set_maintenance(Maintenance::NONE);
+    }
+
+    /// Puts everything that wants one into a list register in whatever order; false if they do not suffice.
+    fn place_all(&mut self, attention: u32) -> bool {
+        if attention & PRIVATE != 0 {
+            let wanted = self.wanted_private();
+            if !Bits(wanted.0 | wanted.1).all(|index| self.put(index as u32, true)) {
+                return false;
+            }
+        }
+        attention & SHARED == 0 || self.place_all_shared()
+    }
+
+    fn place_all_shared(&mut self) -> bool {
+        let banks = self.distributor().banks.iter().enumerate();
+        let busy = banks.fold(0, |busy, (word, shared)| busy | u32::from(shared.bank.work() != 0) << word);
+        for word in Bits(busy) {
+            let (pending, active) = self.wanted_shared(word);
+            if !Bits(pending | active).all(|index| self.put(word as u32 * 32 + 32 + index as u32, true)) {
+                return false;
+            }
+        }
+        true
     }
 
     /// There are too few list registers: fills them anew with the most urgent, at least one pending if any is.
     fn rearrange(&mut self) {
         self.recall_all();
         let room = self.private.slots.count();
-        let mut wanted = Wanted::new(room);
-        self.collect(&mut wanted, PRIVATE | SHARED);
-        let active = wanted
-            .active
-            .count()
-            .min(room - usize::from(wanted.pending.count() != 0));
+        let wanted = self.collect();
+        let active = wanted.active.count().min(room - usize::from(wanted.pending.count() != 0));
         let pending = wanted.pending.count().min(room - active);
         let outside = Maintenance {
             pending_outside: wanted.pending.overflowed || pending < wanted.pending.count(),
             active_outside: wanted.active.overflowed || active < wanted.active.count(),
         };
-        for intid in wanted
-            .active
-            .intids()
-            .take(active)
-            .chain(wanted.pending.intids().take(pending))
-        {
+        for intid in wanted.active.intids().take(active).chain(wanted.pending.intids().take(pending)) {
             self.put(intid, outside == Maintenance::NONE);
         }
         self.set_maintenance(outside);
@@ -311,85 +311,71 @@ impl<'a, R: ListRegisters> Loaded<'a, R> {
         }
     }
 
-    /// Collects the unlisted interrupts that want a list register of ours, and lets go of physical ones that nothing
-    /// stands for any more.
-    fn collect(&mut self, wanted: &mut Wanted, attention: u32) {
-        if attention & PRIVATE != 0 {
-            let bank = &mut self.private.bank;
-            let orphans = bank.orphans();
-            release(bank, orphans, self.registers);
-            let groups = self.vgic.enabled_groups(bank.group);
-            wanted.offer(
-                bank,
-                0,
-                bank.deliverable(groups),
-                bank.active & !bank.listed,
-            );
-        }
-        if attention & SHARED != 0 {
-            self.collect_shared(wanted);
-        }
-    }
-
-    fn collect_shared(&mut self, wanted: &mut Wanted) {
-        let (vgic, me) = (self.vgic, self.index);
-        let distributor = &mut **self.shared.get_or_insert_with(|| vgic.distributor.lock());
-        let online = distributor.online;
-        for (word, shared) in distributor.banks.iter_mut().enumerate() {
-            if shared.bank.work() == 0 {
-                continue;
+    /// Collects the unlisted interrupts that want a list register of ours.
+    fn collect(&mut self) -> Wanted {
+        let mut wanted = Wanted::new(self.private.slots.count());
+        let (pending, active) = self.wanted_private();
+        wanted.offer(&self.private.bank, 0, pending, active);
+        for word in 0..self.distributor().banks.len() {
+            let (pending, active) = self.wanted_shared(word);
+            if let Some(shared) = self.distributor().banks.get(word) {
+                wanted.offer(&shared.bank, word as u32 * 32 + 32, pending, active);
             }
-            let orphans = shared.bank.orphans();
-            release(&mut shared.bank, orphans, self.registers);
-            let groups = vgic.enabled_groups(shared.bank.group);
-            let pending = shared.routed_to(shared.bank.deliverable(groups), me, online);
-            let active = shared.held_by(shared.bank.active & !shared.bank.listed, me);
-            wanted.offer(&shared.bank, word as u32 * 32 + 32, pending, active);
         }
+        wanted
     }
 
-    /// Puts the unlisted interrupt `intid` into an empty list register, if there is one. `combine`: an edge that came while
-    /// it is active goes along.
-    pub fn put(&mut self, intid: u32, combine: bool) {
-        let Some(slot) = self.private.slots.vacant() else {
-            return;
-        };
+    /// The unlisted SGIs and PPIs that want a list register, pending and active ones. Lets go of physical interrupts that
+    /// nothing stands for any more.
+    #[inline]
+    fn wanted_private(&mut self) -> (u32, u32) {
+        let bank = &mut self.private.bank;
+        let orphans = bank.orphans();
+        release(bank, orphans, self.registers);
+        let groups = self.vgic.enabled_groups(bank.group);
+        (bank.deliverable(groups), bank.active & !bank.listed)
+    }
+
+    /// The same of the SPIs in bank `word` that are ours.
+    fn wanted_shared(&mut self, word: usize) -> (u32, u32) {
         let (vgic, me) = (self.vgic, self.index);
-        let (bank, combine) = if intid < 32 {
-            (&mut self.private.bank, combine)
-        } else {
-            let distributor = self.shared.get_or_insert_with(|| vgic.distributor.lock());
-            let online = distributor.online;
-            let Some((shared, index)) = distributor.bank(intid) else {
-                return;
-            };
-            shared.holder[index] = me as u8;
-            // Active here, the next one may be for another.
-            let ours = shared.destination(index, online) == Some(me);
-            (&mut shared.bank, combine && ours)
+        let distributor = self.shared.get_or_insert_with(|| vgic.distributor.lock());
+        let online = distributor.online;
+        let Some(shared) = distributor.banks.get_mut(word).filter(|shared| shared.bank.work() != 0) else {
+            return (0, 0);
         };
-        let ready = vgic.enabled_groups(bank.group);
-        let entry = bank.describe(intid, ready, combine, vgic.hardware_deactivation);
-        bank.enlist(intid, slot, entry.pending);
-        self.private.slots.occupy(slot, entry);
-        self.registers.write(slot, entry);
+        let orphans = shared.bank.orphans();
+        release(&mut shared.bank, orphans, self.registers);
+        let deliverable = shared.bank.deliverable(vgic.enabled_groups(shared.bank.group));
+        let active = shared.bank.active & !shared.bank.listed;
+        (shared.routed_to(deliverable, me, online), shared.held_by(active, me))
     }
-}
 
-/// Deactivates the physical interrupts behind those in `mask`.
-pub(super) fn release<R: ListRegisters>(bank: &mut Bank, mask: u32, registers: &mut R) {
-    for index in Bits(mask & bank.owed) {
-        registers.deactivate(u32::from(bank.physical[index & 31]));
+    /// Puts the unlisted interrupt `intid` into an empty list register; false if there is none. `combine`: an edge that came
+    /// while it is active goes along.
+    pub fn put(&mut self, intid: u32, combine: bool) -> bool {
+        let (vgic, me) = (self.vgic, self.index);
+        let Private { bank, slots, .. } = &mut *self.private;
+        let hardware = vgic.hardware_deactivation;
+        if intid < 32 {
+            let groups = vgic.enabled_groups(bank.group);
+            return list(bank, slots, self.registers, intid, groups, combine, hardware);
+        }
+        let distributor = self.shared.get_or_insert_with(|| vgic.distributor.lock());
+        let online = distributor.online;
+        let Some((shared, index)) = distributor.bank(intid) else { return true };
+        shared.holder[index & 31] = me as u8;
+        // Active here, the next one may be for another.
+        let combine = combine && shared.destination(index, online) == Some(me);
+        let groups = vgic.enabled_groups(shared.bank.group);
+        list(&mut shared.bank, slots, self.registers, intid, groups, combine, hardware)
     }
-    bank.owed &= !mask;
 }
 
 impl SharedBank {
     /// Those interrupts in `mask` that go to `vcpu`.
     pub fn routed_to(&self, mask: u32, vcpu: usize, online: VcpuSet) -> u32 {
         let ours = |&index: &usize| self.destination(index, online) == Some(vcpu);
-        Bits(mask)
-            .filter(ours)
-            .fold(0, |set, index| set | 1 << index)
+        Bits(mask).filter(ours).fold(0, |set, index| set | 1 << index)
     }
 }

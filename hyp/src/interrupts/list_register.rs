@@ -60,10 +60,7 @@ impl ListRegister {
         let origin = if value >> 61 & 1 != 0 {
             Origin::Hardware((value >> 32) as u32 & 0x1fff)
         } else {
-            Origin::Software {
-                notify_end: value >> 41 & 1 != 0,
-                source: 0,
-            }
+            Origin::Software { notify_end: value >> 41 & 1 != 0, source: 0 }
         };
         Self {
             intid: value as u32,
@@ -86,9 +83,7 @@ impl ListRegister {
             | (self.group_one as u32) << 30;
         match self.origin {
             Origin::Hardware(physical) => common | 1 << 31 | (physical & 0x3ff) << 10,
-            Origin::Software { notify_end, source } => {
-                common | (notify_end as u32) << 19 | (source as u32 & 7) << 10
-            }
+            Origin::Software { notify_end, source } => common | (notify_end as u32) << 19 | (source as u32 & 7) << 10,
         }
     }
 
@@ -99,10 +94,7 @@ impl ListRegister {
         let origin = if value >> 31 != 0 {
             Origin::Hardware(value >> 10 & 0x3ff)
         } else {
-            Origin::Software {
-                notify_end: value >> 19 & 1 != 0,
-                source: (value >> 10 & 7) as u8,
-            }
+            Origin::Software { notify_end: value >> 19 & 1 != 0, source: (value >> 10 & 7) as u8 }
         };
         Self {
             intid: value & 0x3ff,
@@ -126,21 +118,13 @@ pub struct Maintenance {
 
 impl Maintenance {
     /// Nothing to call back for.
-    pub const NONE: Self = Self {
-        pending_outside: false,
-        active_outside: false,
-    };
+    pub const NONE: Self = Self { pending_outside: false, active_outside: false };
 
     /// `NPIE`, `LRENPIE` and `TDIR` of `ICH_HCR_EL2`; the caller adds `En` and its own trap bits. On GICv2 take the low
     /// byte for `GICH_HCR`, which has no `TDIR`. Where `ICH_VTR_EL2.TDS` is 0 use `TC` in place of `TDIR`.
     #[must_use]
     pub const fn ich_hcr(self) -> u32 {
-        (self.pending_outside as u32) << 3
-            | if self.active_outside {
-                1 << 2 | 1 << 14
-            } else {
-                0
-            }
+        (self.pending_outside as u32) << 3 | if self.active_outside { 1 << 2 | 1 << 14 } else { 0 }
     }
 }
 

@@ -34,6 +34,7 @@ mod cpu_interface;
 mod delivery;
 mod distributor;
 mod list_register;
+mod listing;
 mod running;
 mod slots;
 #[cfg(test)]

@@ -2,10 +2,11 @@
 //! arrives for it, when it is called for maintenance, and when it switches.
 
 use super::bank::{Bank, BitRegister};
-use super::delivery::{Loaded, release};
+use super::delivery::Loaded;
 use super::list_register::{ListRegisters, Maintenance};
+use super::listing::{release, renew};
 use super::vcpu_set::{Bits, VcpuSet};
-use super::vgic::{PRIVATE, SHARED, Vgic};
+use super::vgic::{ENDED, PRIVATE, Private, SHARED, Vgic};
 
 impl Vgic {
     /// Brings the list registers of this core up to date for `vcpu`. Call with interrupts masked, last before entering the
@@ -30,22 +31,47 @@ impl Vgic {
     #[inline]
     pub fn maintain(&self, vcpu: usize) {
         if let Some(vcpu) = self.vcpus.get(vcpu) {
-            vcpu.attend(PRIVATE);
+            vcpu.attend(ENDED);
         }
     }
 
     /// The physical interrupt behind `intid` was acknowledged on this core, which runs `vcpu`: its priority is dropped, it
     /// stays active until the guest (or we for it) deactivates it. Returns other virtual CPUs that have to look.
     #[inline]
-    pub fn deliver_hardware<R: ListRegisters>(
-        &self,
-        vcpu: usize,
-        registers: &mut R,
-        intid: u32,
-    ) -> VcpuSet {
-        let Some(mut loaded) = Loaded::new(self, vcpu, registers) else {
-            return VcpuSet::EMPTY;
+    pub fn deliver_hardware<R: ListRegisters>(&self, vcpu: usize, registers: &mut R, intid: u32) -> VcpuSet {
+        let renewed = if intid < 32 {
+            self.renew_private(vcpu, registers, intid)
+        } else {
+            self.renew_shared(vcpu, registers, intid)
         };
+        if renewed { VcpuSet::EMPTY } else { self.deliver_first(vcpu, registers, intid) }
+    }
+
+    /// The common case: the interrupt is still in the list register that brought it the last time. That is empty, since
+    /// the physical one fires again only when the guest has deactivated it.
+    #[inline]
+    fn renew_private<R: ListRegisters>(&self, vcpu: usize, registers: &mut R, intid: u32) -> bool {
+        let Some(target) = self.vcpus.get(vcpu) else { return false };
+        let Private { bank, slots, .. } = &mut *target.private.lock();
+        let groups = self.enabled_groups(bank.group);
+        renew(bank, slots, registers, intid, groups)
+    }
+
+    #[inline]
+    fn renew_shared<R: ListRegisters>(&self, vcpu: usize, registers: &mut R, intid: u32) -> bool {
+        let Some(target) = self.vcpus.get(vcpu) else { return false };
+        let Private { slots, .. } = &mut *target.private.lock();
+        let mut distributor = self.distributor.lock();
+        let online = distributor.online;
+        let Some((shared, index)) = distributor.bank(intid) else { return false };
+        let here = usize::from(shared.holder[index & 31]) == vcpu && shared.destination(index, online) == Some(vcpu);
+        let groups = self.enabled_groups(shared.bank.group);
+        here && renew(&mut shared.bank, slots, registers, intid, groups)
+    }
+
+    #[inline(never)]
+    fn deliver_first<R: ListRegisters>(&self, vcpu: usize, registers: &mut R, intid: u32) -> VcpuSet {
+        let Some(mut loaded) = Loaded::new(self, vcpu, registers) else { return VcpuSet::EMPTY };
         loaded.deliver(intid);
         loaded.told.without(vcpu)
     }
@@ -77,9 +103,7 @@ impl Vgic {
             return;
         };
         for index in loaded.owed_private() {
-            loaded
-                .registers
-                .activate(u32::from(loaded.private.bank.physical[index & 31]));
+            loaded.registers.activate(u32::from(loaded.private.bank.physical[index & 31]));
         }
     }
 
@@ -115,38 +139,26 @@ impl Vgic {
 
     /// The guest wrote `ICC_DIR_EL1` and it was trapped (`ICH_HCR_EL2.TDIR`). Returns other virtual CPUs that have to look.
     pub fn deactivate(&self, vcpu: usize, intid: u32) -> VcpuSet {
-        self.signal(vcpu, intid, |bank, mask| {
-            bank.write(BitRegister::ClearActive, mask)
-        })
-        .without(vcpu)
+        self.signal(vcpu, intid, |bank, mask| bank.write(BitRegister::ClearActive, mask)).without(vcpu)
     }
 }
 
 impl<R: ListRegisters> Loaded<'_, R> {
     /// See [`Vgic::deliver_hardware`].
-    #[inline]
     fn deliver(&mut self, intid: u32) {
         let (here, ours) = self.whereabouts(intid);
-        let (vgic, hardware) = (self.vgic, self.private.slots.hardware);
-        // With more pending than fits, urgency decides: see the invariant of `delivery`.
-        let ours = ours && self.private.slots.maintenance == Maintenance::NONE;
+        let hardware = self.private.slots.hardware;
         let Some(bank) = self.bank(intid) else { return };
         let bit = 1 << (intid & 31);
         if bank.hardware & bit == 0 {
             return;
         }
         let slot = usize::from(bank.slot[intid as usize & 31]);
-        if here && bank.listed & bit != 0 && hardware >> slot & 1 != 0 {
-            // It fires again only after the guest has deactivated it: that list register is empty.
-            let groups = vgic.enabled_groups(bank.group);
-            if ours && bank.renew(bit, groups) {
-                let entry = bank.describe(intid, groups, false, true);
-                return self.registers.write(slot, entry);
-            }
+        if here && bank.listed & bit != 0 && hardware >> (slot & 15) & 1 != 0 {
             let attention = self.retire_slot(slot);
             self.vcpu.attend(attention);
         }
-        self.deliver_anew(intid, ours);
+        self.deliver_anew(intid, ours && self.private.slots.maintenance == Maintenance::NONE);
     }
 
     fn deliver_anew(&mut self, intid: u32, ours: bool) {
@@ -156,8 +168,8 @@ impl<R: ListRegisters> Loaded<'_, R> {
         let change = bank.fire(bit);
         let ready = bank.deliverable(vgic.enabled_groups(bank.group)) & bit != 0;
         let idle = (bank.listed | bank.active) & bit == 0;
-        if ready && ours && self.private.slots.free != 0 {
-            return self.put(intid, true);
+        if ready && ours && self.put(intid, true) {
+            return;
         }
         if intid < 32 {
             self.vcpu.announce(&self.private.bank, change);
@@ -168,18 +180,13 @@ impl<R: ListRegisters> Loaded<'_, R> {
         if let Some((shared, index)) = distributor.bank(intid).filter(|_| idle) {
             shared.holder[index] = me;
         }
-        let told = distributor.announce(
-            intid as usize / 32 - 1,
-            change,
-            usize::from(me),
-            &vgic.vcpus,
-        );
+        let told = distributor.announce(intid as usize / 32 - 1, change, usize::from(me), &vgic.vcpus);
         self.told = self.told.union(told);
     }
 
     /// Whether interrupt `intid`, if listed, is in a list register of ours, and whether it is routed to us.
     #[inline]
-    fn whereabouts(&mut self, intid: u32) -> (bool, bool) {
+    pub(super) fn whereabouts(&mut self, intid: u32) -> (bool, bool) {
         if intid < 32 {
             return (true, true);
         }
@@ -189,10 +196,7 @@ impl<R: ListRegisters> Loaded<'_, R> {
         let Some((shared, index)) = distributor.bank(intid) else {
             return (false, false);
         };
-        (
-            usize::from(shared.holder[index & 31]) == me,
-            shared.destination(index, online) == Some(me),
-        )
+        (usize::from(shared.holder[index & 31]) == me, shared.destination(index, online) == Some(me))
     }
 
     fn has_pending(&mut self) -> bool {
@@ -207,22 +211,14 @@ impl<R: ListRegisters> Loaded<'_, R> {
         let distributor = self.distributor();
         let online = distributor.online;
         distributor.banks.iter().any(|shared| {
-            shared.routed_to(
-                shared
-                    .bank
-                    .deliverable(vgic.enabled_groups(shared.bank.group)),
-                me,
-                online,
-            ) != 0
+            shared.routed_to(shared.bank.deliverable(vgic.enabled_groups(shared.bank.group)), me, online) != 0
         })
     }
 
     fn is_pending_in(&mut self, slot: usize) -> bool {
         let seen = self.registers.read(slot);
         let vgic = self.vgic;
-        let ready = |bank: &mut Bank| {
-            (bank.enabled & vgic.enabled_groups(bank.group)) >> (seen.intid & 31) & 1 != 0
-        };
+        let ready = |bank: &mut Bank| (bank.enabled & vgic.enabled_groups(bank.group)) >> (seen.intid & 31) & 1 != 0;
         seen.pending && !seen.active && self.bank(seen.intid).is_some_and(ready)
     }
 

@@ -49,11 +49,7 @@ impl Slots {
     /// An empty list register.
     #[inline]
     pub fn vacant(&self) -> Option<usize> {
-        if self.free == 0 {
-            None
-        } else {
-            Some(self.free.trailing_zeros() as usize)
-        }
+        if self.free == 0 { None } else { Some(self.free.trailing_zeros() as usize) }
     }
 
     /// Records what list register `slot` holds.
@@ -65,9 +61,7 @@ impl Slots {
         self.intid[slot & 15] = entry.intid as u16;
         match entry.origin {
             Origin::Hardware(_) => self.hardware |= bit,
-            Origin::Software {
-                notify_end: true, ..
-            } => self.notified |= bit,
+            Origin::Software { notify_end: true, .. } => self.notified |= bit,
             Origin::Software { .. } => {}
         }
     }

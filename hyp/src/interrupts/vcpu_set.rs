@@ -46,11 +46,7 @@ impl VcpuSet {
     /// The set without `vcpu`.
     #[must_use]
     pub const fn without(self, vcpu: usize) -> Self {
-        if vcpu < MAXIMUM_VCPUS {
-            Self(self.0 & !(1 << vcpu))
-        } else {
-            self
-        }
+        if vcpu < MAXIMUM_VCPUS { Self(self.0 & !(1 << vcpu)) } else { self }
     }
 
     /// The members of both sets.
@@ -62,11 +58,7 @@ impl VcpuSet {
     /// The lowest member.
     #[must_use]
     pub const fn first(self) -> Option<usize> {
-        if self.0 == 0 {
-            None
-        } else {
-            Some(self.0.trailing_zeros() as usize)
-        }
+        if self.0 == 0 { None } else { Some(self.0.trailing_zeros() as usize) }
     }
 }
 

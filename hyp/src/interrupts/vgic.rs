@@ -10,9 +10,9 @@ use spin::Mutex;
 
 use super::affinity::Affinity;
 use super::bank::{Bank, Change};
-use super::delivery::release;
 use super::distributor::{ANY, Distributor, resolve};
 use super::list_register::{ListRegisters, MAXIMUM_LIST_REGISTERS};
+use super::listing::{deliver_edge, release};
 use super::slots::Slots;
 use super::vcpu_set::{Bits, MAXIMUM_VCPUS, VcpuSet};
 
@@ -20,8 +20,10 @@ use super::vcpu_set::{Bits, MAXIMUM_VCPUS, VcpuSet};
 pub(super) const PRIVATE: u32 = 1 << 16;
 /// Attention: an SPI wants a list register.
 pub(super) const SHARED: u32 = 1 << 17;
+/// Attention: list registers have come to their end.
+pub(super) const ENDED: u32 = 1 << 18;
 /// Attention: look at all there is.
-pub(super) const EVERYTHING: u32 = PRIVATE | SHARED | 0xffff;
+pub(super) const EVERYTHING: u32 = PRIVATE | SHARED | ENDED | 0xffff;
 
 /// SGIs are edge-triggered, PPIs level-sensitive out of reset.
 pub(super) const PRIVATE_EDGE: u32 = 0x0000_ffff;
@@ -92,16 +94,9 @@ pub struct Vgic {
 
 impl Vcpu {
     fn new(affinity: Affinity, list_registers: usize) -> Self {
-        let private = Private {
-            bank: Bank::new(PRIVATE_EDGE, u32::MAX),
-            slots: Slots::new(list_registers),
-            waker: ASLEEP,
-        };
-        Self {
-            attention: AtomicU32::new(0),
-            affinity,
-            private: Mutex::new(private),
-        }
+        let private =
+            Private { bank: Bank::new(PRIVATE_EDGE, u32::MAX), slots: Slots::new(list_registers), waker: ASLEEP };
+        Self { attention: AtomicU32::new(0), affinity, private: Mutex::new(private) }
     }
 
     /// Makes the virtual CPU look before it next enters the guest. Call after the change, before the kick.
@@ -125,11 +120,7 @@ impl Vcpu {
     /// Makes the virtual CPU look at what a change of its private interrupts asks for; false if at nothing.
     #[inline]
     pub fn announce(&self, bank: &Bank, change: Change) -> bool {
-        let mut reason = if change.place & bank.work() != 0 {
-            PRIVATE
-        } else {
-            0
-        };
+        let mut reason = if change.place & bank.work() != 0 { PRIVATE } else { 0 };
         for index in Bits(change.recall) {
             reason |= 1 << (bank.slot[index] & 15);
         }
@@ -147,11 +138,7 @@ impl Vgic {
     /// If `config` asks for what no GIC has.
     pub fn new(config: &Config) -> Result<Self, ConfigError> {
         check(config)?;
-        let vcpus = config
-            .affinities
-            .iter()
-            .map(|&affinity| Vcpu::new(affinity, config.list_registers))
-            .collect();
+        let vcpus = config.affinities.iter().map(|&affinity| Vcpu::new(affinity, config.list_registers)).collect();
         let vgic = Self {
             vcpus,
             distributor: Mutex::new(Distributor::new(config.spis.div_ceil(32))),
@@ -201,7 +188,7 @@ impl Vgic {
         self.signal(vcpu, intid, Bank::pulse)
     }
 
-    /// Makes SGI `intid` pending at one virtual CPU, whatever its group. True if it has to look.
+    /// Makes SGI `intid` pending at one virtual CPU, if it is in `group` there. True if it has to look.
     #[inline]
     pub(super) fn post_sgi(&self, target: &Vcpu, intid: u32, group: u32) -> bool {
         let bit = 1 << (intid & 15);
@@ -213,13 +200,23 @@ impl Vgic {
         target.announce(&private.bank, change)
     }
 
+    /// The same at the virtual CPU whose list registers are at hand.
     #[inline]
-    pub(super) fn signal(
-        &self,
-        vcpu: usize,
-        intid: u32,
-        change: impl FnOnce(&mut Bank, u32) -> Change,
-    ) -> VcpuSet {
+    pub(super) fn post_own_sgi<R: ListRegisters>(&self, target: &Vcpu, registers: &mut R, intid: u32, group: u32) {
+        let bit = 1 << (intid & 15);
+        let Private { bank, slots, .. } = &mut *target.private.lock();
+        if (bank.group ^ group) & bit != 0 {
+            return;
+        }
+        let change = bank.pulse(bit);
+        let groups = self.enabled_groups(bank.group);
+        if !deliver_edge(bank, slots, registers, intid & 15, groups) {
+            target.announce(bank, change);
+        }
+    }
+
+    #[inline]
+    pub(super) fn signal(&self, vcpu: usize, intid: u32, change: impl FnOnce(&mut Bank, u32) -> Change) -> VcpuSet {
         if intid < 32 {
             let Some(target) = self.vcpus.get(vcpu) else {
                 return VcpuSet::EMPTY;
@@ -231,12 +228,7 @@ impl Vgic {
             return VcpuSet::EMPTY;
         };
         let change = change(&mut shared.bank, 1 << index);
-        if change
-            == (Change {
-                place: 0,
-                recall: 0,
-            })
-        {
+        if change == (Change { place: 0, recall: 0 }) {
             return VcpuSet::EMPTY;
         }
         distributor.announce(intid as usize / 32 - 1, change, vcpu, &self.vcpus)
@@ -261,12 +253,7 @@ impl Vgic {
 
     /// Virtual CPU `by` changes bank `word` of the SPIs. Returns who has to look.
     #[inline]
-    pub(super) fn change_shared(
-        &self,
-        by: usize,
-        word: usize,
-        change: impl FnOnce(&mut Bank) -> Change,
-    ) -> VcpuSet {
+    pub(super) fn change_shared(&self, by: usize, word: usize, change: impl FnOnce(&mut Bank) -> Change) -> VcpuSet {
         let mut distributor = self.distributor.lock();
         let Some(shared) = distributor.banks.get_mut(word) else {
             return VcpuSet::EMPTY;
@@ -315,15 +302,8 @@ impl Vgic {
 
     /// Makes every virtual CPU that is on look at the SPIs: who takes those routed to anybody has changed.
     pub(super) fn reroute(vcpus: &[Vcpu], distributor: &Distributor) -> VcpuSet {
-        let any = distributor
-            .banks
-            .iter()
-            .any(|shared| shared.target.contains(&ANY));
-        let told = if any {
-            distributor.online
-        } else {
-            VcpuSet::EMPTY
-        };
+        let any = distributor.banks.iter().any(|shared| shared.target.contains(&ANY));
+        let told = if any { distributor.online } else { VcpuSet::EMPTY };
         for vcpu in told {
             if let Some(vcpu) = vcpus.get(vcpu) {
                 vcpu.attend(SHARED);
@@ -368,11 +348,7 @@ fn check(config: &Config) -> Result<(), ConfigError> {
     if affinities.is_empty() || affinities.len() > MAXIMUM_VCPUS {
         return Err(ConfigError::Vcpus);
     }
-    if affinities
-        .iter()
-        .enumerate()
-        .any(|(index, affinity)| affinities[..index].contains(affinity))
-    {
+    if affinities.iter().enumerate().any(|(index, affinity)| affinities[..index].contains(affinity)) {
         return Err(ConfigError::Affinity);
     }
     if config.spis > MAXIMUM_BANKS * 32 - 4 {

@@ -69,85 +69,53 @@ impl Core {
     }
 
     fn physical_key(&self, physical: u32) -> (usize, u32) {
-        if physical < 32 {
-            (self.number, physical)
-        } else {
-            (0, physical)
-        }
+        if physical < 32 { (self.number, physical) } else { (0, physical) }
     }
 
     pub fn is_active(&self, physical: u32) -> bool {
-        self.physical
-            .lock()
-            .expect("not poisoned")
-            .contains(&self.physical_key(physical))
+        self.physical.lock().expect("not poisoned").contains(&self.physical_key(physical))
     }
 
     /// A physical interrupt is acknowledged at EL2.
     pub fn fire(&mut self, physical: u32) {
         assert!(
-            self.physical
-                .lock()
-                .expect("not poisoned")
-                .insert(self.physical_key(physical)),
+            self.physical.lock().expect("not poisoned").insert(self.physical_key(physical)),
             "{physical} fired while active"
         );
     }
 
     fn let_go(&mut self, physical: u32) {
-        let was = self
-            .physical
-            .lock()
-            .expect("not poisoned")
-            .remove(&self.physical_key(physical));
-        assert!(
-            was,
-            "physical interrupt {physical} deactivated while it was not active"
-        );
+        let was = self.physical.lock().expect("not poisoned").remove(&self.physical_key(physical));
+        assert!(was, "physical interrupt {physical} deactivated while it was not active");
     }
 
     /// The most urgent pending list register.
     pub fn best(&self) -> Option<(u8, u32)> {
-        let pending = self
-            .registers
-            .iter()
-            .filter(|&&register| state(register) == PENDING);
-        pending
-            .map(|&register| (priority(register), intid(register)))
-            .min()
+        let pending = self.registers.iter().filter(|&&register| state(register) == PENDING);
+        pending.map(|&register| (priority(register), intid(register))).min()
     }
 
     /// Interrupt numbers in list registers, whatever their state but empty.
     pub fn listed(&self) -> Vec<u32> {
-        self.registers
-            .iter()
-            .filter(|&&register| state(register) != 0)
-            .map(|&register| intid(register))
-            .collect()
+        self.registers.iter().filter(|&&register| state(register) != 0).map(|&register| intid(register)).collect()
     }
 
     pub fn pending(&self) -> Vec<u32> {
-        let pending = self
-            .registers
-            .iter()
-            .filter(|&&register| state(register) & PENDING != 0);
+        let pending = self.registers.iter().filter(|&&register| state(register) & PENDING != 0);
         pending.map(|&register| intid(register)).collect()
     }
 
     /// The guest reads `ICC_IAR1_EL1` (or `IAR0`): acknowledges the most urgent, if it preempts what runs.
     pub fn acknowledge(&mut self) -> Option<u32> {
         let (urgency, number) = self.best()?;
-        if self
-            .running
-            .last()
-            .is_some_and(|&running| running <= urgency)
-        {
+        if self.running.last().is_some_and(|&running| running <= urgency) {
             return None;
         }
         self.running.push(urgency);
-        let register = self.registers.iter_mut().find(|register| {
-            **register << 32 >> 32 == u64::from(number) && state(**register) == PENDING
-        });
+        let register = self
+            .registers
+            .iter_mut()
+            .find(|register| **register << 32 >> 32 == u64::from(number) && state(**register) == PENDING);
         let register = register.expect("the best is there");
         *register = *register & !(3 << 62) | ACTIVE << 62;
         Some(number)
@@ -171,10 +139,8 @@ impl Core {
     }
 
     fn deactivate_listed(&mut self, number: u32) {
-        let found = self
-            .registers
-            .iter()
-            .position(|&register| intid(register) == number && state(register) & ACTIVE != 0);
+        let found =
+            self.registers.iter().position(|&register| intid(register) == number && state(register) & ACTIVE != 0);
         let Some(index) = found else {
             self.unlisted += 1;
             return;
@@ -189,23 +155,14 @@ impl Core {
     /// Whether the maintenance interrupt is asserted (`ICH_MISR_EL2`).
     pub fn calls(&self) -> bool {
         let hcr = self.maintenance.ich_hcr();
-        let none_pending = self
-            .registers
-            .iter()
-            .all(|&register| state(register) != PENDING);
-        self.registers
-            .iter()
-            .any(|&register| state(register) == 0 && notifies(register))
+        let none_pending = self.registers.iter().all(|&register| state(register) != PENDING);
+        self.registers.iter().any(|&register| state(register) == 0 && notifies(register))
             || hcr & 8 != 0 && none_pending
             || hcr & 4 != 0 && self.unlisted != 0
     }
 
     fn mask(&self, holds: impl Fn(u64) -> bool) -> u32 {
-        let bits = self
-            .registers
-            .iter()
-            .enumerate()
-            .filter(|&(_, &register)| holds(register));
+        let bits = self.registers.iter().enumerate().filter(|&(_, &register)| holds(register));
         bits.fold(0, |mask, (index, _)| mask | 1 << index)
     }
 }
@@ -219,25 +176,12 @@ impl ListRegisters for Core {
     fn write(&mut self, index: usize, value: ListRegister) {
         self.accesses += 1;
         let raw = value.to_ich_lr();
-        assert!(
-            !(is_hardware(raw) && state(raw) == PENDING | ACTIVE),
-            "pending and active with HW = 1"
-        );
-        assert!(
-            state(raw) != 0,
-            "an empty list register is cleared, not written"
-        );
+        assert!(!(is_hardware(raw) && state(raw) == PENDING | ACTIVE), "pending and active with HW = 1");
+        assert!(state(raw) != 0, "an empty list register is cleared, not written");
         self.registers[index] = 0;
-        assert!(
-            !self.listed().contains(&intid(raw)),
-            "{} is in two list registers",
-            intid(raw)
-        );
+        assert!(!self.listed().contains(&intid(raw)), "{} is in two list registers", intid(raw));
         if is_hardware(raw) {
-            assert!(
-                self.is_active((raw >> 32) as u32 & 0x1fff),
-                "HW = 1 for an inactive physical interrupt"
-            );
+            assert!(self.is_active((raw >> 32) as u32 & 0x1fff), "HW = 1 for an inactive physical interrupt");
         }
         self.registers[index] = raw;
     }

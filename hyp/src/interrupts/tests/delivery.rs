@@ -12,12 +12,7 @@ fn enable(vgic: &Vgic, intid: u32) {
 }
 
 fn make_edge(vgic: &Vgic, intid: u32) {
-    let _ = vgic.write_distributor(
-        0,
-        0xc00 + u64::from(intid / 16) * 4,
-        4,
-        2 << (intid % 16 * 2),
-    );
+    let _ = vgic.write_distributor(0, 0xc00 + u64::from(intid / 16) * 4, 4, 2 << (intid % 16 * 2));
 }
 
 /// One virtual CPU with the timer and the device mapped and enabled.
@@ -58,9 +53,7 @@ fn nothing_new_touches_no_list_register() {
     for offset in [0, 4, 0x84, 0x104, 0x184, 0x204, 0x304, 0x420, 0xc08, 0x6100] {
         let _ = vgic.read_distributor(0, &mut core, offset, 4);
     }
-    for offset in [
-        0x14, 0x1_0080, 0x1_0100, 0x1_0200, 0x1_0300, 0x1_0418, 0x1_0c04,
-    ] {
+    for offset in [0x14, 0x1_0080, 0x1_0100, 0x1_0200, 0x1_0300, 0x1_0418, 0x1_0c04] {
         let _ = vgic.read_redistributor(0, &mut core, offset, 4);
     }
     let _ = write_bit(&vgic, 0, ISENABLER, 60);
@@ -75,10 +68,7 @@ fn an_sgi_to_oneself() {
     let (vgic, mut core) = single(4);
     enable(&vgic, 5);
     for _ in 0..10 {
-        assert!(
-            vgic.send_sgi(0, SgiRegister::Group1, 5 << 24 | 1)
-                .is_empty()
-        );
+        assert!(vgic.send_sgi(0, SgiRegister::Group1, 5 << 24 | 1).is_empty());
         flush(&vgic, &mut core);
         assert_eq!(core.acknowledge(), Some(5));
         core.end(5);
@@ -88,16 +78,31 @@ fn an_sgi_to_oneself() {
 }
 
 #[test]
+fn an_sgi_to_oneself_goes_straight_into_a_list_register() {
+    let (vgic, mut core) = single(4);
+    enable(&vgic, 5);
+    flush(&vgic, &mut core);
+    for accesses in [1, 2, 2] {
+        core.accesses = 0;
+        assert!(vgic.send_sgi_here(0, &mut core, SgiRegister::Group1, 5 << 24 | 1).is_empty());
+        flush(&vgic, &mut core);
+        assert_eq!(core.accesses, accesses);
+        assert_eq!(core.acknowledge(), Some(5));
+        core.end(5);
+    }
+    assert!(vgic.send_sgi_here(0, &mut core, SgiRegister::Group0, 5 << 24 | 1).is_empty());
+    flush(&vgic, &mut core);
+    assert_eq!(core.acknowledge(), None, "it is in the other group");
+}
+
+#[test]
 fn an_sgi_to_another_kicks_it() {
     let (vgic, mut cores) = machine(64, 4);
     enable_groups(&vgic, 64);
     let _ = write_bit(&vgic, 63, ISENABLER, 9);
     let _ = vgic.set_control(3);
     cores.iter_mut().for_each(|core| flush(&vgic, core));
-    assert_eq!(
-        vgic.send_sgi(2, SgiRegister::Group1, 9 << 24 | 1 << 40),
-        VcpuSet::from_bits(1 << 63)
-    );
+    assert_eq!(vgic.send_sgi(2, SgiRegister::Group1, 9 << 24 | 1 << 40), VcpuSet::from_bits(1 << 63));
     flush(&vgic, &mut cores[63]);
     assert_eq!(cores[63].acknowledge(), Some(9));
     assert_eq!(cores[0].best(), None);
@@ -214,10 +219,7 @@ fn deactivating_an_active_hardware_interrupt_lets_the_physical_one_go() {
         core.end(intid);
         let _ = write_bit(&vgic, 0, ICENABLER, intid);
         flush(&vgic, &mut core);
-        assert!(
-            core.is_active(26) || core.is_active(200),
-            "disabling does not deactivate"
-        );
+        assert!(core.is_active(26) || core.is_active(200), "disabling does not deactivate");
         let _ = write_bit(&vgic, 0, ICACTIVER, intid);
         flush(&vgic, &mut core);
         assert_eq!(core.deactivated.len(), 1);
@@ -426,23 +428,13 @@ fn groups_are_delivered_as_such_and_only_when_enabled() {
         enable(&vgic, intid);
         let _ = write_bit(&vgic, 0, ISPENDR, intid);
     }
-    for (control, expected) in [
-        (0, vec![]),
-        (1, vec![32]),
-        (2, vec![33]),
-        (3, vec![32, 33]),
-        (0, vec![]),
-    ] {
+    for (control, expected) in [(0, vec![]), (1, vec![32]), (2, vec![33]), (3, vec![32, 33]), (0, vec![])] {
         let _ = vgic.write_distributor(0, 0, 4, control);
         flush(&vgic, &mut core);
         let mut pending = core.pending();
         pending.sort_unstable();
         assert_eq!(pending, expected);
-        for &register in core
-            .registers
-            .iter()
-            .filter(|&&register| register >> 62 != 0)
-        {
+        for &register in core.registers.iter().filter(|&&register| register >> 62 != 0) {
             assert_eq!(register >> 60 & 1 != 0, register as u32 == 33);
         }
     }
@@ -457,10 +449,7 @@ fn a_route_takes_a_pending_interrupt_along() {
     flush(&vgic, &mut cores[0]);
     assert_eq!(cores[0].best(), Some((0, 40)));
     // Written by the one it goes to: the one that has it must look first.
-    assert_eq!(
-        vgic.write_distributor(1, 0x6000 + 8 * 40, 8, 1),
-        VcpuSet::from_bits(1)
-    );
+    assert_eq!(vgic.write_distributor(1, 0x6000 + 8 * 40, 8, 1), VcpuSet::from_bits(1));
     assert_eq!(vgic.flush(0, &mut cores[0]), VcpuSet::from_bits(2));
     flush(&vgic, &mut cores[1]);
     assert_eq!((cores[0].best(), cores[1].best()), (None, Some((0, 40))));
@@ -543,10 +532,7 @@ fn a_physical_interrupt_on_the_wrong_core_is_passed_on() {
         let _ = vgic.write_distributor(0, 0x6000 + 8 * u64::from(DEVICE), 8, target);
         let (wrong, right) = (1 - target as usize, target as usize);
         cores[wrong].fire(200);
-        assert!(
-            vgic.deliver_hardware(wrong, &mut cores[wrong], DEVICE)
-                .contains(right)
-        );
+        assert!(vgic.deliver_hardware(wrong, &mut cores[wrong], DEVICE).contains(right));
         // Whoever had it before has to look first.
         let _ = vgic.flush(wrong, &mut cores[wrong]);
         flush(&vgic, &mut cores[right]);
@@ -644,20 +630,8 @@ fn reset_forgets_all_but_what_belongs_to_the_machine() {
     let _ = vgic.set_offline(0, &mut core);
     vgic.reset(&mut core);
     assert!(!core.is_active(200), "the device would be silent for ever");
-    for (offset, expected) in [
-        (0, 0x50),
-        (0x84, 0),
-        (0x104, 0),
-        (0x204, 0),
-        (0x304, 0),
-        (0x43c, 0),
-        (0x61e0, 0),
-    ] {
-        assert_eq!(
-            vgic.read_distributor(0, &mut core, offset, 4).0,
-            expected,
-            "{offset:#x}"
-        );
+    for (offset, expected) in [(0, 0x50), (0x84, 0), (0x104, 0), (0x204, 0), (0x304, 0), (0x43c, 0), (0x61e0, 0)] {
+        assert_eq!(vgic.read_distributor(0, &mut core, offset, 4).0, expected, "{offset:#x}");
     }
     assert_eq!(vgic.read_redistributor(0, &mut core, 0x14, 4).0, 6);
     let _ = vgic.set_online(0);

@@ -17,20 +17,9 @@ fn machine(vcpus: usize, list_registers: usize) -> (Vgic, Vec<Core>) {
     machine_with(vcpus, list_registers, true)
 }
 
-fn machine_with(
-    vcpus: usize,
-    list_registers: usize,
-    hardware_deactivation: bool,
-) -> (Vgic, Vec<Core>) {
-    let affinities: Vec<_> = (0..vcpus)
-        .map(|index| Affinity::new(0, 0, 0, index as u8))
-        .collect();
-    let config = Config {
-        affinities: &affinities,
-        spis: 96,
-        list_registers,
-        hardware_deactivation,
-    };
+fn machine_with(vcpus: usize, list_registers: usize, hardware_deactivation: bool) -> (Vgic, Vec<Core>) {
+    let affinities: Vec<_> = (0..vcpus).map(|index| Affinity::new(0, 0, 0, index as u8)).collect();
+    let config = Config { affinities: &affinities, spis: 96, list_registers, hardware_deactivation };
     let vgic = Vgic::new(&config).expect("a valid configuration");
     (0..vcpus).for_each(|vcpu| assert!(vgic.set_online(vcpu).is_empty()));
     let physical = Physical::default();
@@ -80,12 +69,7 @@ fn read_bit(vgic: &Vgic, core: &mut Core, offset: u64, intid: u32) -> (bool, sup
 fn set_priority(vgic: &Vgic, vcpu: usize, intid: u32, priority: u8) -> super::VcpuSet {
     let offset = 0x400 + u64::from(intid);
     if intid < 32 {
-        vgic.write_redistributor(
-            vcpu,
-            vcpu as u64 * 0x2_0000 + 0x1_0000 + offset,
-            1,
-            priority.into(),
-        )
+        vgic.write_redistributor(vcpu, vcpu as u64 * 0x2_0000 + 0x1_0000 + offset, 1, priority.into())
     } else {
         vgic.write_distributor(vcpu, offset, 1, priority.into())
     }

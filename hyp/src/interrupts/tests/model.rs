@@ -68,11 +68,7 @@ pub struct Model {
 
 impl Model {
     pub fn new(vcpus: usize, spis: usize) -> Self {
-        let private = |vcpu| {
-            (0..32)
-                .map(|intid| Interrupt::new(intid < 16, vcpu))
-                .collect()
-        };
+        let private = |vcpu| (0..32).map(|intid| Interrupt::new(intid < 16, vcpu)).collect();
         Self {
             private: (0..vcpus).map(private).collect(),
             shared: (0..spis).map(|_| Interrupt::new(false, 0)).collect(),
@@ -81,24 +77,12 @@ impl Model {
     }
 
     pub fn get(&mut self, vcpu: usize, intid: u32) -> &mut Interrupt {
-        if intid < 32 {
-            &mut self.private[vcpu][intid as usize]
-        } else {
-            &mut self.shared[intid as usize - 32]
-        }
+        if intid < 32 { &mut self.private[vcpu][intid as usize] } else { &mut self.shared[intid as usize - 32] }
     }
 
     fn all(&self, vcpu: usize) -> impl Iterator<Item = (u32, &Interrupt)> {
-        let shared = self
-            .shared
-            .iter()
-            .enumerate()
-            .map(|(index, interrupt)| (index as u32 + 32, interrupt));
-        self.private[vcpu]
-            .iter()
-            .enumerate()
-            .map(|(index, interrupt)| (index as u32, interrupt))
-            .chain(shared)
+        let shared = self.shared.iter().enumerate().map(|(index, interrupt)| (index as u32 + 32, interrupt));
+        self.private[vcpu].iter().enumerate().map(|(index, interrupt)| (index as u32, interrupt)).chain(shared)
     }
 
     /// What `vcpu` may be given: priority and number.
@@ -110,7 +94,6 @@ impl Model {
                 && interrupt.active == Active::No
                 && interrupt.target == Some(vcpu)
         });
-        ours.map(|(intid, interrupt)| (interrupt.priority, intid))
-            .collect()
+        ours.map(|(intid, interrupt)| (interrupt.priority, intid)).collect()
     }
 }

@@ -11,9 +11,7 @@ const SPIS: usize = 96;
 const TIMER: u32 = 27;
 const HARDWARE: [u32; 3] = [TIMER, 40, 41];
 /// The interrupts that take part: SGIs, PPIs, SPIs of several banks.
-const NUMBERS: [u32; 20] = [
-    0, 1, 2, 15, 16, 20, TIMER, 30, 31, 32, 33, 40, 41, 63, 64, 65, 95, 96, 100, 127,
-];
+const NUMBERS: [u32; 20] = [0, 1, 2, 15, 16, 20, TIMER, 30, 31, 32, 33, 40, 41, 63, 64, 65, 95, 96, 100, 127];
 
 /// How much of the log a failure shows.
 const LOGGED: usize = 400;
@@ -71,8 +69,7 @@ impl World {
         cores.iter_mut().for_each(|core| core.split = split);
         let mut model = Model::new(vcpus, SPIS);
         for intid in HARDWARE {
-            vgic.map_hardware(intid, intid + 100 * u32::from(intid >= 32))
-                .expect("exists");
+            vgic.map_hardware(intid, intid + 100 * u32::from(intid >= 32)).expect("exists");
             (0..vcpus).for_each(|vcpu| model.get(vcpu, intid).hardware = true);
         }
         let mut world = Self {
@@ -117,26 +114,21 @@ impl World {
 
     fn write_group(&mut self, vcpu: usize, intid: u32, group: u8) -> VcpuSet {
         self.model.get(vcpu, intid).group = group;
-        let word = (intid / 32 * 32..intid / 32 * 32 + 32).fold(0, |word, other| {
-            word | u64::from(self.model.get(vcpu, other).group) << (other % 32)
-        });
+        let word = (intid / 32 * 32..intid / 32 * 32 + 32)
+            .fold(0, |word, other| word | u64::from(self.model.get(vcpu, other).group) << (other % 32));
         if intid < 32 {
-            self.vgic
-                .write_redistributor(vcpu, vcpu as u64 * 0x2_0000 + 0x1_0080, 4, word)
+            self.vgic.write_redistributor(vcpu, vcpu as u64 * 0x2_0000 + 0x1_0080, 4, word)
         } else {
-            self.vgic
-                .write_distributor(vcpu, 0x80 + u64::from(intid / 32) * 4, 4, word)
+            self.vgic.write_distributor(vcpu, 0x80 + u64::from(intid / 32) * 4, 4, word)
         }
     }
 
     fn set_trigger(&mut self, vcpu: usize, intid: u32, edge: bool) -> VcpuSet {
         self.model.get(0, intid).edge = edge;
         let first = intid / 16 * 16;
-        let word = (first..first + 16).fold(0, |word, other| {
-            word | u64::from(self.model.get(0, other).edge) << ((other - first) * 2 + 1)
-        });
-        self.vgic
-            .write_distributor(vcpu, 0xc00 + u64::from(first) / 4, 4, word)
+        let word = (first..first + 16)
+            .fold(0, |word, other| word | u64::from(self.model.get(0, other).edge) << ((other - first) * 2 + 1));
+        self.vgic.write_distributor(vcpu, 0xc00 + u64::from(first) / 4, 4, word)
     }
 
     fn physical(intid: u32) -> u32 {
@@ -145,18 +137,14 @@ impl World {
 
     fn running_core(&mut self) -> Option<usize> {
         let first = self.random.below(self.cores.len());
-        (0..self.cores.len())
-            .map(|step| (first + step) % self.cores.len())
-            .find(|&vcpu| !self.parked[vcpu])
+        (0..self.cores.len()).map(|step| (first + step) % self.cores.len()).find(|&vcpu| !self.parked[vcpu])
     }
 
     /// One random operation of `vcpu`, in the model, too. Returns who has to look.
     fn step(&mut self, vcpu: usize) -> VcpuSet {
         let intid = self.random.pick(&NUMBERS);
         let operation = self.random.below(20);
-        self.log.push(format!(
-            "vcpu {vcpu} operation {operation} interrupt {intid}"
-        ));
+        self.log.push(format!("vcpu {vcpu} operation {operation} interrupt {intid}"));
         match operation {
             0 | 1 => self.line(vcpu, intid),
             2 if intid >= 32 && !HARDWARE.contains(&intid) => {
@@ -206,37 +194,25 @@ impl World {
         let (zero, all) = (self.random.below(4) == 0, self.random.below(4) == 0);
         let list = self.random.next() & 0xf;
         for target in 0..self.cores.len() {
-            let named = if all {
-                target != vcpu
-            } else {
-                list >> target & 1 != 0
-            };
+            let named = if all { target != vcpu } else { list >> target & 1 != 0 };
             let interrupt = self.model.get(target, intid);
             if named && interrupt.group == u8::from(!zero) {
                 interrupt.latch = true;
             }
         }
-        let register = if zero {
-            SgiRegister::Group0
+        let register = if zero { SgiRegister::Group0 } else { SgiRegister::Group1 };
+        let value = u64::from(intid) << 24 | u64::from(all) << 40 | list;
+        if self.random.flip() {
+            self.vgic.send_sgi_here(vcpu, &mut self.cores[vcpu], register, value)
         } else {
-            SgiRegister::Group1
-        };
-        self.vgic.send_sgi(
-            vcpu,
-            register,
-            u64::from(intid) << 24 | u64::from(all) << 40 | list,
-        )
+            self.vgic.send_sgi(vcpu, register, value)
+        }
     }
 
     fn enable(&mut self, vcpu: usize, intid: u32) -> VcpuSet {
         let on = self.random.below(3) != 0;
         self.model.get(vcpu, intid).enabled = on;
-        write_bit(
-            &self.vgic,
-            vcpu,
-            if on { ISENABLER } else { ICENABLER },
-            intid,
-        )
+        write_bit(&self.vgic, vcpu, if on { ISENABLER } else { ICENABLER }, intid)
     }
 
     fn pend(&mut self, vcpu: usize, intid: u32) -> VcpuSet {
@@ -258,22 +234,12 @@ impl World {
             (true, other) => other,
         };
         if !on {
-            self.taken
-                .iter_mut()
-                .enumerate()
-                .for_each(|(owner, taken)| {
-                    // It still has to drop its priority.
-                    taken.retain(|&(other, dropped)| {
-                        other != intid || !dropped || (intid < 32 && owner != vcpu)
-                    });
-                });
+            self.taken.iter_mut().enumerate().for_each(|(owner, taken)| {
+                // It still has to drop its priority.
+                taken.retain(|&(other, dropped)| other != intid || !dropped || (intid < 32 && owner != vcpu));
+            });
         }
-        write_bit(
-            &self.vgic,
-            vcpu,
-            if on { ISACTIVER } else { ICACTIVER },
-            intid,
-        )
+        write_bit(&self.vgic, vcpu, if on { ISACTIVER } else { ICACTIVER }, intid)
     }
 
     fn prioritize(&mut self, vcpu: usize, intid: u32) -> VcpuSet {
@@ -288,21 +254,14 @@ impl World {
     fn route(&mut self, vcpu: usize, intid: u32) -> VcpuSet {
         let target = self.random.below(self.cores.len() + 1);
         self.model.get(0, intid).target = (target < self.cores.len()).then_some(target);
-        self.vgic
-            .write_distributor(vcpu, 0x6000 + u64::from(intid) * 8, 8, target as u64)
+        self.vgic.write_distributor(vcpu, 0x6000 + u64::from(intid) * 8, 8, target as u64)
     }
 
     fn park(&mut self, vcpu: usize) -> VcpuSet {
         let told = self.vgic.park(vcpu, &mut self.cores[vcpu]);
         assert!(self.cores[vcpu].listed().is_empty() && !self.cores[vcpu].calls());
-        assert!(
-            !self.cores[vcpu].is_active(TIMER),
-            "the timer is left active"
-        );
-        assert_eq!(
-            self.cores[vcpu].maintenance,
-            crate::interrupts::Maintenance::NONE
-        );
+        assert!(!self.cores[vcpu].is_active(TIMER), "the timer is left active");
+        assert_eq!(self.cores[vcpu].maintenance, crate::interrupts::Maintenance::NONE);
         if self.random.flip() {
             self.log.push("  stays parked".into());
             self.parked[vcpu] = true;
@@ -328,15 +287,10 @@ impl World {
     fn acknowledge(&mut self, vcpu: usize) -> VcpuSet {
         let running = self.cores[vcpu].running.last().copied();
         let best = self.model.deliverable(vcpu).into_iter().min();
-        let expected =
-            best.filter(|&(priority, _)| running.is_none_or(|running| priority < running));
+        let expected = best.filter(|&(priority, _)| running.is_none_or(|running| priority < running));
         let got = self.cores[vcpu].acknowledge();
         self.log.push(format!("  acknowledged {got:?}"));
-        assert_eq!(
-            got.is_some(),
-            expected.is_some(),
-            "acknowledged {got:?}, expected {expected:?}"
-        );
+        assert_eq!(got.is_some(), expected.is_some(), "acknowledged {got:?}, expected {expected:?}");
         if let (Some(got), Some((priority, _))) = (got, expected) {
             let interrupt = self.model.get(vcpu, got);
             assert_eq!(interrupt.priority, priority, "{got} is not the most urgent");
@@ -350,9 +304,7 @@ impl World {
     /// Ends the innermost, or deactivates any whose priority is dropped.
     fn end(&mut self, vcpu: usize) -> VcpuSet {
         let innermost = self.taken[vcpu].iter().rposition(|&(_, dropped)| !dropped);
-        let dropped: Vec<_> = (0..self.taken[vcpu].len())
-            .filter(|&index| self.taken[vcpu][index].1)
-            .collect();
+        let dropped: Vec<_> = (0..self.taken[vcpu].len()).filter(|&index| self.taken[vcpu][index].1).collect();
         if !dropped.is_empty() && (innermost.is_none() || self.random.flip()) {
             let (intid, _) = {
                 let index = self.random.pick(&dropped);
@@ -380,11 +332,7 @@ impl World {
 
     fn finish(&mut self, vcpu: usize, intid: u32) -> VcpuSet {
         self.model.get(vcpu, intid).active = Active::No;
-        if self.cores[vcpu].end_split(intid) {
-            self.vgic.deactivate(vcpu, intid)
-        } else {
-            VcpuSet::EMPTY
-        }
+        if self.cores[vcpu].end_split(intid) { self.vgic.deactivate(vcpu, intid) } else { VcpuSet::EMPTY }
     }
 
     /// Lets everybody who has to look do so, and devices fire, until all is quiet.
@@ -428,18 +376,14 @@ impl World {
     }
 
     fn deliver_anywhere(&mut self, intid: u32) -> VcpuSet {
-        self.running_core()
-            .map_or(VcpuSet::EMPTY, |core| self.deliver(core, intid))
+        self.running_core().map_or(VcpuSet::EMPTY, |core| self.deliver(core, intid))
     }
 
     fn deliver(&mut self, core: usize, intid: u32) -> VcpuSet {
-        self.log
-            .push(format!("  core {core} gets physical {intid}"));
+        self.log.push(format!("  core {core} gets physical {intid}"));
         self.cores[core].fire(Self::physical(intid));
         self.model.get(core, intid).latch = true;
-        let mut told = self
-            .vgic
-            .deliver_hardware(core, &mut self.cores[core], intid);
+        let mut told = self.vgic.deliver_hardware(core, &mut self.cores[core], intid);
         told.insert(core);
         told
     }
@@ -453,17 +397,10 @@ impl World {
                 continue;
             }
             let best = deliverable.iter().min().map(|&(priority, _)| priority);
-            assert_eq!(
-                self.cores[vcpu].best().map(|(priority, _)| priority),
-                best,
-                "most urgent of {vcpu}"
-            );
+            assert_eq!(self.cores[vcpu].best().map(|(priority, _)| priority), best, "most urgent of {vcpu}");
             for intid in self.cores[vcpu].pending() {
                 let interrupt = self.model.get(vcpu, intid);
-                assert!(
-                    interrupt.pending() && interrupt.enabled,
-                    "{intid} is pending at {vcpu} without cause"
-                );
+                assert!(interrupt.pending() && interrupt.enabled, "{intid} is pending at {vcpu} without cause");
             }
         }
         self.check_unique();
@@ -474,10 +411,7 @@ impl World {
         let mut seen = std::collections::BTreeSet::new();
         for core in &self.cores {
             for intid in core.listed() {
-                assert!(
-                    seen.insert((if intid < 32 { core.number } else { 0 }, intid)),
-                    "{intid} is listed twice"
-                );
+                assert!(seen.insert((if intid < 32 { core.number } else { 0 }, intid)), "{intid} is listed twice");
             }
         }
     }
@@ -499,16 +433,8 @@ impl World {
         let intid = self.random.pick(&NUMBERS);
         let interrupt = self.model.get(vcpu, intid).clone();
         assert_eq!(self.read(vcpu, ISENABLER, intid), interrupt.enabled);
-        assert_eq!(
-            self.read(vcpu, ISPENDR, intid),
-            interrupt.pending(),
-            "ISPENDR of {intid}"
-        );
-        assert_eq!(
-            self.read(vcpu, ICACTIVER, intid),
-            interrupt.active != Active::No,
-            "ICACTIVER of {intid}"
-        );
+        assert_eq!(self.read(vcpu, ISPENDR, intid), interrupt.pending(), "ISPENDR of {intid}");
+        assert_eq!(self.read(vcpu, ICACTIVER, intid), interrupt.active != Active::No, "ICACTIVER of {intid}");
     }
 
     fn read(&mut self, vcpu: usize, offset: u64, intid: u32) -> bool {
@@ -535,12 +461,7 @@ impl World {
                 }
                 None => VcpuSet::EMPTY,
             };
-            if let Some(vcpu) = self
-                .parked
-                .iter()
-                .position(|&parked| parked)
-                .filter(|_| self.random.below(4) == 0)
-            {
+            if let Some(vcpu) = self.parked.iter().position(|&parked| parked).filter(|_| self.random.below(4) == 0) {
                 self.parked[vcpu] = false;
                 self.vgic.unpark(vcpu, &mut self.cores[vcpu]);
                 told.insert(vcpu);
@@ -569,26 +490,15 @@ impl Drop for World {
                     self.model.deliverable(vcpu)
                 );
             }
-            self.log
-                .iter()
-                .rev()
-                .take(LOGGED)
-                .rev()
-                .for_each(|line| eprintln!("{line}"));
+            self.log.iter().rev().take(LOGGED).rev().for_each(|line| eprintln!("{line}"));
         }
     }
 }
 
 #[test]
 fn random_operations_agree_with_the_model() {
-    let first: u64 = std::env::var("VGIC_SEED")
-        .ok()
-        .and_then(|seed| seed.parse().ok())
-        .unwrap_or(0);
-    let count: u64 = std::env::var("VGIC_RUNS")
-        .ok()
-        .and_then(|count| count.parse().ok())
-        .unwrap_or(300);
+    let first: u64 = std::env::var("VGIC_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(0);
+    let count: u64 = std::env::var("VGIC_RUNS").ok().and_then(|count| count.parse().ok()).unwrap_or(300);
     for seed in first..first + count {
         eprintln!("seed {seed}");
         World::new(seed).run(400);

@@ -6,8 +6,7 @@ use crate::interrupts::{ConfigError, ListRegister, Maintenance, Origin, SgiRegis
 const SGI_FRAME: u64 = 0x1_0000;
 
 fn read(vgic: &Vgic, offset: u64, size: usize) -> u64 {
-    vgic.read_distributor(0, &mut Core::alone(4), offset, size)
-        .0
+    vgic.read_distributor(0, &mut Core::alone(4), offset, size).0
 }
 
 fn write(vgic: &Vgic, offset: u64, size: usize, value: u64) {
@@ -15,8 +14,7 @@ fn write(vgic: &Vgic, offset: u64, size: usize, value: u64) {
 }
 
 fn read_redistributor(vgic: &Vgic, offset: u64, size: usize) -> u64 {
-    vgic.read_redistributor(0, &mut Core::alone(4), offset, size)
-        .0
+    vgic.read_redistributor(0, &mut Core::alone(4), offset, size).0
 }
 
 fn write_redistributor(vgic: &Vgic, offset: u64, size: usize, value: u64) {
@@ -29,13 +27,8 @@ fn distributor_says_what_it_is() {
     // ITLinesNumber 3, ten bits of interrupt number, A3V; no LPIs, no second security state.
     assert_eq!(read(&vgic, 0x0004, 4), 0x0148_0003);
     assert_eq!(read(&vgic, 0x0008, 4), 0x43b);
-    let identity: Vec<_> = (0..12)
-        .map(|index| read(&vgic, 0xffd0 + 4 * index, 4))
-        .collect();
-    assert_eq!(
-        identity,
-        [0x44, 0, 0, 0, 0x92, 0xb4, 0x3b, 0, 0x0d, 0xf0, 0x05, 0xb1]
-    );
+    let identity: Vec<_> = (0..12).map(|index| read(&vgic, 0xffd0 + 4 * index, 4)).collect();
+    assert_eq!(identity, [0x44, 0, 0, 0, 0x92, 0xb4, 0x3b, 0, 0x0d, 0xf0, 0x05, 0xb1]);
     // TYPER2, STATUSR, SETSPI_NSR.
     for offset in [0x000c, 0x0010, 0x0040] {
         assert_eq!(read(&vgic, offset, 4), 0);
@@ -45,12 +38,7 @@ fn distributor_says_what_it_is() {
 #[test]
 fn sgis_beyond_sixteen_of_a_cluster_are_announced() {
     let affinities = [Affinity::new(0, 0, 0, 0), Affinity::new(0, 0, 0, 16)];
-    let config = Config {
-        affinities: &affinities,
-        spis: 32,
-        list_registers: 4,
-        hardware_deactivation: true,
-    };
+    let config = Config { affinities: &affinities, spis: 32, list_registers: 4, hardware_deactivation: true };
     let vgic = Vgic::new(&config).expect("valid");
     assert_eq!(read(&vgic, 0x0004, 4), 0x0548_0001);
 }
@@ -96,9 +84,7 @@ fn private_interrupts_and_those_beyond_are_not_in_the_distributor() {
             assert_eq!(read(&vgic, offset, 4), 0, "{offset:#x}");
         }
     }
-    for offset in [
-        0x400, 0x41c, 0x480, 0x7fc, 0xc00, 0xc04, 0xc20, 0xcfc, 0x6000, 0x60f8, 0x6400, 0x7fd8,
-    ] {
+    for offset in [0x400, 0x41c, 0x480, 0x7fc, 0xc00, 0xc04, 0xc20, 0xcfc, 0x6000, 0x60f8, 0x6400, 0x7fd8] {
         write(&vgic, offset, 4, 0xffff_ffff);
         assert_eq!(read(&vgic, offset, 4), 0, "{offset:#x}");
     }
@@ -107,12 +93,7 @@ fn private_interrupts_and_those_beyond_are_not_in_the_distributor() {
 #[test]
 fn special_numbers_do_not_exist() {
     let affinities = [Affinity::default()];
-    let config = Config {
-        affinities: &affinities,
-        spis: 988,
-        list_registers: 4,
-        hardware_deactivation: true,
-    };
+    let config = Config { affinities: &affinities, spis: 988, list_registers: 4, hardware_deactivation: true };
     let vgic = Vgic::new(&config).expect("valid");
     let mut core = Core::alone(4);
     assert_eq!(read(&vgic, 0x0004, 4) & 0x1f, 31);
@@ -143,10 +124,7 @@ fn priorities_are_bytes_with_five_bits() {
     assert_eq!(read(&vgic, 0x422, 2), 0xf880);
     assert_eq!(read(&vgic, 0x47f, 1), 0);
     write_redistributor(&vgic, 0x2_0000 + SGI_FRAME + 0x41b, 1, 0xa7);
-    assert_eq!(
-        read_redistributor(&vgic, 0x2_0000 + SGI_FRAME + 0x418, 4),
-        0xa000_0000
-    );
+    assert_eq!(read_redistributor(&vgic, 0x2_0000 + SGI_FRAME + 0x418, 4), 0xa000_0000);
     assert_eq!(read_redistributor(&vgic, SGI_FRAME + 0x418, 4), 0);
 }
 
@@ -156,10 +134,7 @@ fn configuration_has_two_bits_each() {
     write(&vgic, 0xc08, 4, 0xffff_fff3);
     assert_eq!(read(&vgic, 0xc08, 4), 0xaaaa_aaa2);
     write(&vgic, 0xc0c, 4, 0x8000_0000);
-    assert_eq!(
-        (read(&vgic, 0xc08, 4), read(&vgic, 0xc0c, 4)),
-        (0xaaaa_aaa2, 0x8000_0000)
-    );
+    assert_eq!((read(&vgic, 0xc08, 4), read(&vgic, 0xc0c, 4)), (0xaaaa_aaa2, 0x8000_0000));
     // SGIs are edge-triggered for ever, PPIs level-sensitive until changed.
     write_redistributor(&vgic, SGI_FRAME + 0xc00, 4, 0);
     assert_eq!(read_redistributor(&vgic, SGI_FRAME + 0xc00, 4), 0xaaaa_aaaa);
@@ -202,40 +177,18 @@ fn legacy_and_security_registers_read_as_zero() {
 fn wrong_sizes_and_alignments_do_nothing() {
     let (vgic, _) = machine(1, 4);
     write(&vgic, 0x104, 4, 0xf0);
-    for (offset, size) in [
-        (0x104, 1),
-        (0x104, 2),
-        (0x104, 8),
-        (0x105, 4),
-        (0x106, 4),
-        (0x104, 3),
-        (0x104, 16),
-        (0x104, 0),
-    ] {
+    for (offset, size) in
+        [(0x104, 1), (0x104, 2), (0x104, 8), (0x105, 4), (0x106, 4), (0x104, 3), (0x104, 16), (0x104, 0)]
+    {
         write(&vgic, offset, size, 0xffff_ffff_ffff_ffff);
         assert_eq!(read(&vgic, offset, size), 0);
     }
-    for (offset, size) in [
-        (0x0, 1),
-        (0x0, 8),
-        (0x420, 8),
-        (0x421, 4),
-        (0x421, 2),
-        (0xc08, 2),
-        (0x6104, 8),
-    ] {
+    for (offset, size) in [(0x0, 1), (0x0, 8), (0x420, 8), (0x421, 4), (0x421, 2), (0xc08, 2), (0x6104, 8)] {
         write(&vgic, offset, size, 0xffff_ffff_ffff_ffff);
         assert_eq!(read(&vgic, offset, size), 0);
     }
     assert_eq!(read(&vgic, 0x104, 4), 0xf0);
-    assert_eq!(
-        (
-            read(&vgic, 0, 4),
-            read(&vgic, 0x420, 4),
-            read(&vgic, 0xc08, 4)
-        ),
-        (0x50, 0, 0)
-    );
+    assert_eq!((read(&vgic, 0, 4), read(&vgic, 0x420, 4), read(&vgic, 0xc08, 4)), (0x50, 0, 0));
 }
 
 #[test]
@@ -263,10 +216,7 @@ fn strangers_have_no_effect() {
     for vcpu in [1, 63, 64, usize::MAX] {
         assert!(vgic.flush(vcpu, core).is_empty());
         assert!(vgic.deliver_hardware(vcpu, core, 27).is_empty());
-        assert!(
-            vgic.deliver_hardware(0, core, (vcpu as u32).wrapping_add(27))
-                .is_empty()
-        );
+        assert!(vgic.deliver_hardware(0, core, (vcpu as u32).wrapping_add(27)).is_empty());
         assert!(vgic.set_line(vcpu, 27, true).is_empty());
         assert!(vgic.set_line(0, u32::MAX, true).is_empty() && vgic.pulse(0, 128).is_empty());
         assert!(!vgic.has_pending(vcpu, core));
@@ -280,21 +230,10 @@ fn strangers_have_no_effect() {
 
 #[test]
 fn redistributors_say_whose_they_are() {
-    let affinities = [
-        Affinity::new(0, 0, 0, 0),
-        Affinity::new(0, 0, 0, 1),
-        Affinity::new(4, 3, 2, 1),
-    ];
-    let config = Config {
-        affinities: &affinities,
-        spis: 32,
-        list_registers: 4,
-        hardware_deactivation: true,
-    };
+    let affinities = [Affinity::new(0, 0, 0, 0), Affinity::new(0, 0, 0, 1), Affinity::new(4, 3, 2, 1)];
+    let config = Config { affinities: &affinities, spis: 32, list_registers: 4, hardware_deactivation: true };
     let vgic = Vgic::new(&config).expect("valid");
-    let typer: Vec<_> = (0..4)
-        .map(|index| read_redistributor(&vgic, index * 0x2_0000 + 8, 8))
-        .collect();
+    let typer: Vec<_> = (0..4).map(|index| read_redistributor(&vgic, index * 0x2_0000 + 8, 8)).collect();
     assert_eq!(typer, [0, 0x0000_0001_0000_0100, 0x0403_0201_0000_0210, 0]);
     assert_eq!(read_redistributor(&vgic, 0x4_0008, 4), 0x210);
     assert_eq!(read_redistributor(&vgic, 0x4_000c, 4), 0x0403_0201);
@@ -303,14 +242,7 @@ fn redistributors_say_whose_they_are() {
     assert_eq!(read_redistributor(&vgic, 0x2_ffe0, 4), 0x93);
     assert_eq!(read_redistributor(&vgic, 0x0, 4), 0);
     // LPIs there are none: PROPBASER, PENDBASER, SETLPIR, INVLPIR.
-    for (offset, size) in [
-        (0x70, 8),
-        (0x78, 8),
-        (0x40, 8),
-        (0xa0, 8),
-        (0xa0, 4),
-        (0x0, 4),
-    ] {
+    for (offset, size) in [(0x70, 8), (0x78, 8), (0x40, 8), (0xa0, 8), (0xa0, 4), (0x0, 4)] {
         write_redistributor(&vgic, offset, size, u64::MAX);
         assert_eq!(read_redistributor(&vgic, offset, size), 0);
     }
@@ -352,12 +284,7 @@ fn redistributors_hold_private_interrupts_each_its_own() {
 
 /// Who gets SGI 3 when virtual CPU 0 writes `value`.
 fn reached(affinities: &[Affinity], register: SgiRegister, value: u64) -> VcpuSet {
-    let config = Config {
-        affinities,
-        spis: 32,
-        list_registers: 4,
-        hardware_deactivation: true,
-    };
+    let config = Config { affinities, spis: 32, list_registers: 4, hardware_deactivation: true };
     let vgic = Vgic::new(&config).expect("valid");
     enable_groups(&vgic, affinities.len() as u64);
     let told = vgic.send_sgi(0, register, value);
@@ -377,9 +304,7 @@ fn reached(affinities: &[Affinity], register: SgiRegister, value: u64) -> VcpuSe
 #[test]
 fn sgis_reach_whom_affinity_and_list_name() {
     const SGI_3: u64 = 3 << 24;
-    let affinities: Vec<_> = (0..64)
-        .map(|index| Affinity::new(0, 0, index / 16, index % 16))
-        .collect();
+    let affinities: Vec<_> = (0..64).map(|index| Affinity::new(0, 0, index / 16, index % 16)).collect();
     let reach = |value| reached(&affinities, SgiRegister::Group1, SGI_3 | value).bits();
     assert_eq!(reach(0b0101), 0b0101);
     assert_eq!(reach(3 << 16 | 0x8001), 0x8001 << 48);
@@ -393,80 +318,29 @@ fn sgis_reach_whom_affinity_and_list_name() {
 #[test]
 fn sgis_reach_all_levels_and_ranges() {
     const SGI_3: u64 = 3 << 24;
-    let affinities = [
-        Affinity::new(0, 0, 0, 0),
-        Affinity::new(7, 6, 5, 0x4f),
-        Affinity::new(7, 6, 5, 0xf),
-    ];
+    let affinities = [Affinity::new(0, 0, 0, 0), Affinity::new(7, 6, 5, 0x4f), Affinity::new(7, 6, 5, 0xf)];
     let reach = |value| reached(&affinities, SgiRegister::Group1, SGI_3 | value).bits();
     let cluster = 7 << 48 | 6 << 32 | 5 << 16;
     assert_eq!(reach(cluster | 4 << 44 | 0x8000), 0b010);
     assert_eq!(reach(cluster | 0x8000), 0b100);
     assert_eq!(reach(cluster | 5 << 44 | 0x8000), 0);
     assert_eq!(reach(1 << 40), 0b110);
-    assert_eq!(
-        reached(&affinities, SgiRegister::Group0, SGI_3 | 1).bits(),
-        0
-    );
-    assert_eq!(
-        reached(&affinities, SgiRegister::Other, SGI_3 | 1).bits(),
-        0
-    );
+    assert_eq!(reached(&affinities, SgiRegister::Group0, SGI_3 | 1).bits(), 0);
+    assert_eq!(reached(&affinities, SgiRegister::Other, SGI_3 | 1).bits(), 0);
 }
 
 #[test]
 fn configurations_no_gic_has_are_refused() {
     let good = [Affinity::new(0, 0, 0, 0), Affinity::new(0, 0, 0, 1)];
-    let config = Config {
-        affinities: &good,
-        spis: 32,
-        list_registers: 4,
-        hardware_deactivation: true,
-    };
+    let config = Config { affinities: &good, spis: 32, list_registers: 4, hardware_deactivation: true };
     let refused = |config: Config| Vgic::new(&config).expect_err("refused");
     let many: Vec<_> = (0..65).map(|index| Affinity::new(0, 0, index, 0)).collect();
-    assert_eq!(
-        refused(Config {
-            affinities: &[],
-            ..config
-        }),
-        ConfigError::Vcpus
-    );
-    assert_eq!(
-        refused(Config {
-            affinities: &many,
-            ..config
-        }),
-        ConfigError::Vcpus
-    );
-    assert_eq!(
-        refused(Config {
-            affinities: &[good[0], good[0]],
-            ..config
-        }),
-        ConfigError::Affinity
-    );
-    assert_eq!(
-        refused(Config {
-            spis: 989,
-            ..config
-        }),
-        ConfigError::Spis
-    );
-    assert_eq!(
-        refused(Config {
-            list_registers: 0,
-            ..config
-        }),
-        ConfigError::ListRegisters
-    );
-    assert_eq!(
-        refused(Config {
-            list_registers: 17,
-            ..config
-        }),
-        ConfigError::ListRegisters
-    );
+    assert_eq!(refused(Config { affinities: &[], ..config }), ConfigError::Vcpus);
+    assert_eq!(refused(Config { affinities: &many, ..config }), ConfigError::Vcpus);
+    assert_eq!(refused(Config { affinities: &[good[0], good[0]], ..config }), ConfigError::Affinity);
+    assert_eq!(refused(Config { spis: 989, ..config }), ConfigError::Spis);
+    assert_eq!(refused(Config { list_registers: 0, ..config }), ConfigError::ListRegisters);
+    assert_eq!(refused(Config { list_registers: 17, ..config }), ConfigError::ListRegisters);
     let vgic = Vgic::new(&config).expect("valid");
     assert_eq!(vgic.map_hardware(5, 5), Err(ConfigError::Interrupt));
     assert_eq!(vgic.map_hardware(64, 64), Err(ConfigError::Interrupt));
@@ -491,18 +365,12 @@ const LEVEL: ListRegister = ListRegister {
     active: true,
     priority: 0xf8,
     group_one: false,
-    origin: Origin::Software {
-        notify_end: true,
-        source: 0,
-    },
+    origin: Origin::Software { notify_end: true, source: 0 },
 };
 
 #[test]
 fn list_registers_of_version_three() {
-    for (entry, raw) in [
-        (TIMER, 0x70a0_001e_0000_001b),
-        (LEVEL, 0x80f8_0200_0000_03fb),
-    ] {
+    for (entry, raw) in [(TIMER, 0x70a0_001e_0000_001b), (LEVEL, 0x80f8_0200_0000_03fb)] {
         assert_eq!(entry.to_ich_lr(), raw);
         assert_eq!(ListRegister::from_ich_lr(raw), entry);
     }
@@ -516,16 +384,9 @@ fn list_registers_of_version_two() {
         active: true,
         priority: 0x08,
         group_one: false,
-        origin: Origin::Software {
-            notify_end: false,
-            source: 5,
-        },
+        origin: Origin::Software { notify_end: false, source: 5 },
     };
-    for (entry, raw) in [
-        (TIMER, 0xda00_781b),
-        (LEVEL, 0x2f88_03fb),
-        (sgi, 0x3080_1407),
-    ] {
+    for (entry, raw) in [(TIMER, 0xda00_781b), (LEVEL, 0x2f88_03fb), (sgi, 0x3080_1407)] {
         assert_eq!(entry.to_gich_lr(), raw, "{raw:#x}");
         assert_eq!(ListRegister::from_gich_lr(raw), entry);
     }
@@ -533,13 +394,7 @@ fn list_registers_of_version_two() {
 
 #[test]
 fn maintenance_bits() {
-    let maintenance = |pending_outside, active_outside| {
-        Maintenance {
-            pending_outside,
-            active_outside,
-        }
-        .ich_hcr()
-    };
+    let maintenance = |pending_outside, active_outside| Maintenance { pending_outside, active_outside }.ich_hcr();
     assert_eq!(maintenance(false, false), 0);
     assert_eq!(maintenance(true, false), 0x8);
     assert_eq!(maintenance(true, true), 0x400c);

@@ -8,8 +8,8 @@ use super::super::list_register::ListRegisters;
 use super::super::vcpu_set::VcpuSet;
 use super::super::vgic::Vgic;
 use super::{
-    IMPLEMENTER, Register, decode, identification, is_aligned, read_priorities, read_triggers,
-    write_priorities, write_triggers,
+    IMPLEMENTER, Register, decode, identification, is_aligned, read_priorities, read_triggers, write_priorities,
+    write_triggers,
 };
 
 const CTLR: u64 = 0x0000;
@@ -43,12 +43,8 @@ impl Vgic {
             Register::Bits(register, word) => {
                 return self.read_shared_bits(vcpu, registers, register, word);
             }
-            Register::Priority(first) => {
-                self.read_shared(first, |bank| read_priorities(bank, first & 31, size))
-            }
-            Register::Trigger(first) => {
-                self.read_shared(first, |bank| read_triggers(bank, first & 31))
-            }
+            Register::Priority(first) => self.read_shared(first, |bank| read_priorities(bank, first & 31, size)),
+            Register::Trigger(first) => self.read_shared(first, |bank| read_triggers(bank, first & 31)),
             Register::Other if IROUTER.contains(&offset) => self.read_route(offset, size),
             Register::Other if size == 4 => u64::from(self.read_distributor_identity(offset)),
             Register::Other => 0,
@@ -64,21 +60,15 @@ impl Vgic {
         }
         let told = match decode(offset, size) {
             Register::Bits(_, 0) => VcpuSet::EMPTY,
-            Register::Bits(BitRegister::SetActive, word) => {
-                self.activate_shared(vcpu, word - 1, value as u32)
-            }
+            Register::Bits(BitRegister::SetActive, word) => self.activate_shared(vcpu, word - 1, value as u32),
             Register::Bits(register, word) => {
                 self.change_shared(vcpu, word - 1, |bank| bank.write(register, value as u32))
             }
-            Register::Priority(first) => self.write_shared(vcpu, first, |bank| {
-                write_priorities(bank, first & 31, size, value)
-            }),
-            Register::Trigger(first) => {
-                self.write_shared(vcpu, first, |bank| write_triggers(bank, first & 31, value))
+            Register::Priority(first) => {
+                self.write_shared(vcpu, first, |bank| write_priorities(bank, first & 31, size, value))
             }
-            Register::Other if IROUTER.contains(&offset) => {
-                self.write_route(vcpu, offset, size, value)
-            }
+            Register::Trigger(first) => self.write_shared(vcpu, first, |bank| write_triggers(bank, first & 31, value)),
+            Register::Other if IROUTER.contains(&offset) => self.write_route(vcpu, offset, size, value),
             Register::Other if offset == CTLR && size == 4 => self.set_control(value as u32),
             Register::Other => VcpuSet::EMPTY,
         };
@@ -97,13 +87,7 @@ impl Vgic {
     /// What `GICD_TYPER` reads as for so many banks of SPIs and these affinities.
     pub(in super::super) fn distributor_type(banks: usize, affinities: &[Affinity]) -> u32 {
         let range_selector = affinities.iter().any(|affinity| affinity.aff0() >= 16);
-        TYPER_FIXED
-            | banks as u32 & 31
-            | if range_selector {
-                TYPER_RANGE_SELECTOR
-            } else {
-                0
-            }
+        TYPER_FIXED | banks as u32 & 31 | if range_selector { TYPER_RANGE_SELECTOR } else { 0 }
     }
 
     #[inline]
@@ -125,9 +109,8 @@ impl Vgic {
             return (u64::from(shared.bank.read(register)), VcpuSet::EMPTY);
         }
         drop(distributor);
-        Loaded::new(self, vcpu, registers).map_or((0, VcpuSet::EMPTY), |mut loaded| {
-            loaded.read_shared_exactly(register, word)
-        })
+        Loaded::new(self, vcpu, registers)
+            .map_or((0, VcpuSet::EMPTY), |mut loaded| loaded.read_shared_exactly(register, word))
     }
 
     #[inline]
@@ -135,23 +118,12 @@ impl Vgic {
         let Some(word) = (intid / 32).checked_sub(1) else {
             return 0;
         };
-        self.distributor
-            .lock()
-            .banks
-            .get(word)
-            .map_or(0, |shared| read(&shared.bank))
+        self.distributor.lock().banks.get(word).map_or(0, |shared| read(&shared.bank))
     }
 
     #[inline]
-    fn write_shared(
-        &self,
-        by: usize,
-        intid: usize,
-        write: impl FnOnce(&mut super::Bank) -> super::Change,
-    ) -> VcpuSet {
-        (intid / 32)
-            .checked_sub(1)
-            .map_or(VcpuSet::EMPTY, |word| self.change_shared(by, word, write))
+    fn write_shared(&self, by: usize, intid: usize, write: impl FnOnce(&mut super::Bank) -> super::Change) -> VcpuSet {
+        (intid / 32).checked_sub(1).map_or(VcpuSet::EMPTY, |word| self.change_shared(by, word, write))
     }
 
     /// Reads `GICD_IROUTER<n>`, or half of it.
@@ -188,11 +160,7 @@ impl Vgic {
         };
         let affinity = Affinity::from_register(new);
         shared.route[index] = affinity.packed();
-        let target = if new & ROUTING_MODE != 0 {
-            ANY
-        } else {
-            resolve(affinity, &self.vcpus)
-        };
+        let target = if new & ROUTING_MODE != 0 { ANY } else { resolve(affinity, &self.vcpus) };
         distributor.set_target(intid / 32 - 1, index, target, by, &self.vcpus)
     }
 }

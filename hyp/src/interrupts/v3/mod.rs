@@ -61,9 +61,7 @@ pub(super) fn is_aligned(offset: u64, size: usize) -> bool {
 
 /// Reads `size` priorities from interrupt `index` of the bank on.
 pub(super) fn read_priorities(bank: &Bank, index: usize, size: usize) -> u64 {
-    (0..size).fold(0, |value, byte| {
-        value | u64::from(bank.priority[(index + byte) & 31]) << (8 * byte)
-    })
+    (0..size).fold(0, |value, byte| value | u64::from(bank.priority[(index + byte) & 31]) << (8 * byte))
 }
 
 /// Writes `size` priorities from interrupt `index` of the bank on.
@@ -76,16 +74,12 @@ pub(super) fn write_priorities(bank: &mut Bank, index: usize, size: usize, value
 /// Reads `ICFGR`: the upper of each two bits says whether one of 16 interrupts from `index` on is edge-triggered.
 pub(super) fn read_triggers(bank: &Bank, index: usize) -> u64 {
     let edge = bank.edge >> (index & 16);
-    (0..16).fold(0, |value, interrupt| {
-        value | u64::from(edge >> interrupt & 1) << (2 * interrupt + 1)
-    })
+    (0..16).fold(0, |value, interrupt| value | u64::from(edge >> interrupt & 1) << (2 * interrupt + 1))
 }
 
 /// Writes `ICFGR`.
 pub(super) fn write_triggers(bank: &mut Bank, index: usize, value: u64) -> Change {
-    let edge = (0..16).fold(0, |edge, interrupt| {
-        edge | (value as u32 >> (2 * interrupt + 1) & 1) << interrupt
-    });
+    let edge = (0..16).fold(0, |edge, interrupt| edge | (value as u32 >> (2 * interrupt + 1) & 1) << interrupt);
     bank.set_edge(0xffff << (index & 16), edge << (index & 16))
 }
 
@@ -93,8 +87,6 @@ pub(super) fn write_triggers(bank: &mut Bank, index: usize, value: u64) -> Chang
 pub(super) fn identification(offset: u64, part: u8) -> u32 {
     const FIRST: u64 = 0xffd0;
     let values = [0x44, 0, 0, 0, part, 0xb4, 0x3b, 0, 0x0d, 0xf0, 0x05, 0xb1];
-    let index = offset
-        .checked_sub(FIRST)
-        .map_or(usize::MAX, |distance| distance as usize / 4);
+    let index = offset.checked_sub(FIRST).map_or(usize::MAX, |distance| distance as usize / 4);
     values.get(index).copied().map_or(0, u32::from)
 }

@@ -6,8 +6,8 @@ use super::super::list_register::ListRegisters;
 use super::super::vcpu_set::VcpuSet;
 use super::super::vgic::{Vcpu, Vgic};
 use super::{
-    IMPLEMENTER, Register, decode, identification, is_aligned, read_priorities, read_triggers,
-    write_priorities, write_triggers,
+    IMPLEMENTER, Register, decode, identification, is_aligned, read_priorities, read_triggers, write_priorities,
+    write_triggers,
 };
 
 /// The size of one redistributor in bytes: the control frame and the frame of SGIs and PPIs.
@@ -47,15 +47,9 @@ impl Vgic {
             (_, Register::Bits(register, 0)) if register.is_volatile() => {
                 return self.read_private_state(vcpu, registers, owner, register);
             }
-            (_, Register::Bits(register, 0)) => {
-                u64::from(target.private.lock().bank.read(register))
-            }
-            (_, Register::Priority(first @ 0..32)) => {
-                read_priorities(&target.private.lock().bank, first, size)
-            }
-            (_, Register::Trigger(first @ 0..32)) => {
-                read_triggers(&target.private.lock().bank, first)
-            }
+            (_, Register::Bits(register, 0)) => u64::from(target.private.lock().bank.read(register)),
+            (_, Register::Priority(first @ 0..32)) => read_priorities(&target.private.lock().bank, first, size),
+            (_, Register::Trigger(first @ 0..32)) => read_triggers(&target.private.lock().bank, first),
             _ => 0,
         };
         (value, VcpuSet::EMPTY)
@@ -64,13 +58,7 @@ impl Vgic {
     /// `vcpu` writes `size` bytes at `offset` of the region of all redistributors. Returns other virtual CPUs that have to
     /// look.
     #[inline]
-    pub fn write_redistributor(
-        &self,
-        vcpu: usize,
-        offset: u64,
-        size: usize,
-        value: u64,
-    ) -> VcpuSet {
+    pub fn write_redistributor(&self, vcpu: usize, offset: u64, size: usize, value: u64) -> VcpuSet {
         let Some((owner, frame, offset)) = self.find_redistributor(offset, size) else {
             return VcpuSet::EMPTY;
         };
@@ -85,13 +73,11 @@ impl Vgic {
             Register::Bits(register, 0) => {
                 self.change_private(target, owner, |bank| bank.write(register, value as u32))
             }
-            Register::Priority(first @ 0..32) => self.change_private(target, owner, |bank| {
-                write_priorities(bank, first, size, value)
-            }),
-            // SGIs are always edge-triggered.
-            Register::Trigger(16) => {
-                self.change_private(target, owner, |bank| write_triggers(bank, 16, value))
+            Register::Priority(first @ 0..32) => {
+                self.change_private(target, owner, |bank| write_priorities(bank, first, size, value))
             }
+            // SGIs are always edge-triggered.
+            Register::Trigger(16) => self.change_private(target, owner, |bank| write_triggers(bank, 16, value)),
             _ => VcpuSet::EMPTY,
         };
         told.without(vcpu)
@@ -114,34 +100,21 @@ impl Vgic {
     ) -> (u64, VcpuSet) {
         if vcpu == owner {
             let read = |mut loaded: Loaded<R>| loaded.read_private_exactly(register);
-            return (
-                Loaded::new(self, vcpu, registers).map_or(0, read),
-                VcpuSet::EMPTY,
-            );
+            return (Loaded::new(self, vcpu, registers).map_or(0, read), VcpuSet::EMPTY);
         }
         let Some(target) = self.vcpus.get(owner) else {
             return (0, VcpuSet::EMPTY);
         };
         let mut told = VcpuSet::EMPTY;
         let private = target.private.lock();
-        if target.announce(
-            &private.bank,
-            Change {
-                place: 0,
-                recall: private.bank.listed,
-            },
-        ) {
+        if target.announce(&private.bank, Change { place: 0, recall: private.bank.listed }) {
             told.insert(owner);
         }
         (u64::from(private.bank.read(register)), told)
     }
 
     fn read_control_frame(&self, target: &Vcpu, owner: usize, offset: u64, size: usize) -> u64 {
-        let last = if owner + 1 == self.vcpus.len() {
-            LAST
-        } else {
-            0
-        };
+        let last = if owner + 1 == self.vcpus.len() { LAST } else { 0 };
         let typer = u64::from(target.affinity.packed()) << 32 | (owner as u64) << 8 | last;
         match (offset, size) {
             (TYPER, 8) => typer,
@@ -159,10 +132,6 @@ impl Vgic {
 fn write_control_frame(target: &Vcpu, offset: u64, size: usize, value: u64) {
     if (offset, size) == (WAKER, 4) {
         let asleep = value as u32 & PROCESSOR_SLEEP != 0;
-        target.private.lock().waker = if asleep {
-            PROCESSOR_SLEEP | CHILDREN_ASLEEP
-        } else {
-            0
-        };
+        target.private.lock().waker = if asleep { PROCESSOR_SLEEP | CHILDREN_ASLEEP } else { 0 };
     }
 }

@@ -1,6 +1,9 @@
 //! The system registers that generate SGIs (IHI 0069, 12.2.19 and following); writes of them trap.
 
-use super::super::vcpu_set::{MAXIMUM_VCPUS, VcpuSet};
+use super::super::affinity::Affinity;
+use super::super::distributor::find;
+use super::super::list_register::ListRegisters;
+use super::super::vcpu_set::{Bits, MAXIMUM_VCPUS, VcpuSet};
 use super::super::vgic::Vgic;
 
 /// Which register was written.
@@ -19,28 +22,47 @@ impl Vgic {
     /// out. Returns other virtual CPUs that have to look.
     #[inline]
     pub fn send_sgi(&self, vcpu: usize, register: SgiRegister, value: u64) -> VcpuSet {
+        let Some((intid, group, targets)) = self.decode_sgi(vcpu, register, value) else { return VcpuSet::EMPTY };
+        self.post_sgis(targets, intid, group).without(vcpu)
+    }
+
+    /// The same, with the list registers of the core that runs `vcpu`: what it sends itself goes straight into one.
+    #[inline]
+    pub fn send_sgi_here<R: ListRegisters>(
+        &self,
+        vcpu: usize,
+        registers: &mut R,
+        register: SgiRegister,
+        value: u64,
+    ) -> VcpuSet {
+        let Some((intid, group, targets)) = self.decode_sgi(vcpu, register, value) else { return VcpuSet::EMPTY };
+        if let Some(own) = self.vcpus.get(vcpu).filter(|_| targets.contains(vcpu)) {
+            self.post_own_sgi(own, registers, intid, group);
+        }
+        self.post_sgis(targets.without(vcpu), intid, group)
+    }
+
+    /// The SGI, its group (all bits or none), and its targets.
+    #[inline]
+    fn decode_sgi(&self, vcpu: usize, register: SgiRegister, value: u64) -> Option<(u32, u32, VcpuSet)> {
         let group = match register {
             SgiRegister::Group0 => 0,
             SgiRegister::Group1 => u32::MAX,
-            SgiRegister::Other => return VcpuSet::EMPTY,
+            SgiRegister::Other => return None,
         };
-        let intid = (value >> 24 & 0xf) as u32;
-        let targets = if value >> 40 & 1 != 0 {
-            self.all().without(vcpu)
-        } else {
-            self.sgi_targets(value)
-        };
+        let targets = if value >> 40 & 1 != 0 { self.all().without(vcpu) } else { self.sgi_targets(value) };
+        Some(((value >> 24 & 0xf) as u32, group, targets))
+    }
+
+    #[inline]
+    fn post_sgis(&self, targets: VcpuSet, intid: u32, group: u32) -> VcpuSet {
         let mut told = VcpuSet::EMPTY;
         for index in targets {
-            if self
-                .vcpus
-                .get(index)
-                .is_some_and(|target| self.post_sgi(target, intid, group))
-            {
+            if self.vcpus.get(index).is_some_and(|target| self.post_sgi(target, intid, group)) {
                 told.insert(index);
             }
         }
-        told.without(vcpu)
+        told
     }
 
     fn all(&self) -> VcpuSet {
@@ -54,10 +76,10 @@ impl Vgic {
         let cluster = field(48) << 16 | field(32) << 8 | field(16);
         let first = (value >> 44 & 0xf) as u32 * 16;
         let mut targets = VcpuSet::EMPTY;
-        for (index, vcpu) in self.vcpus.iter().enumerate() {
-            let place = u32::from(vcpu.affinity.aff0()).wrapping_sub(first);
-            if vcpu.affinity.cluster() == cluster && place < 16 && value >> place & 1 != 0 {
-                targets.insert(index);
+        for place in Bits(value as u32 & 0xffff) {
+            let affinity = Affinity::from_packed(cluster << 8 | first + place as u32);
+            if let Some(vcpu) = find(affinity, &self.vcpus) {
+                targets.insert(vcpu);
             }
         }
         targets
