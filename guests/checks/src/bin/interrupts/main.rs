@@ -61,6 +61,7 @@ fn main(machine: &Machine) {
             priority::running_priority_holds_back,
             priority::more_than_list_registers,
             priority::equal_ones_all_arrive,
+            priority::many_active_ones,
             shared::routed_to_each_core,
             shared::rerouted_while_pending,
             shared::pending_again_while_active,
