@@ -96,23 +96,12 @@ impl<'a> Entry<'a> {
         let field = |index| hex_field(header, index).ok_or(error(Problem::BadHexField));
         let (mode, file_bytes, name_bytes) = (field(1)?, field(6)?, field(11)?);
         let name_start = offset + HEADER_BYTES;
-        let name =
-            span(bytes, name_start, to_usize(name_bytes)).ok_or(error(Problem::NameBeyondEnd))?;
+        let name = span(bytes, name_start, to_usize(name_bytes)).ok_or(error(Problem::NameBeyondEnd))?;
         let data_start = align(name_start + name.len(), 4).ok_or(error(Problem::NameBeyondEnd))?;
-        let data =
-            span(bytes, data_start, to_usize(file_bytes)).ok_or(error(Problem::DataBeyondEnd))?;
+        let data = span(bytes, data_start, to_usize(file_bytes)).ok_or(error(Problem::DataBeyondEnd))?;
         let next = align(data_start + data.len(), 4).ok_or(error(Problem::DataBeyondEnd))?;
         let name = text_before_nul(name).ok_or(error(Problem::BadName))?;
-        Ok(Self {
-            file: File {
-                name,
-                offset: data_start,
-                data,
-            },
-            offset,
-            mode,
-            next,
-        })
+        Ok(Self { file: File { name, offset: data_start, data }, offset, mode, next })
     }
 
     fn check(&self) -> Result<(), ArchiveError> {
@@ -142,9 +131,7 @@ fn align(value: usize, alignment: usize) -> Option<usize> {
 /// The header's field number `index`: eight hexadecimal digits and nothing else, no sign or blank.
 fn hex_field(header: &[u8], index: usize) -> Option<u32> {
     let digits = span(header, MAGIC.len() + index * 8, 8)?;
-    digits.iter().try_fold(0, |value: u32, &digit| {
-        Some((value << 4) | char::from(digit).to_digit(16)?)
-    })
+    digits.iter().try_fold(0, |value: u32, &digit| Some((value << 4) | char::from(digit).to_digit(16)?))
 }
 
 /// A 32-bit length as an index: no target of ours has a narrower `usize`.
@@ -154,14 +141,8 @@ fn to_usize(value: u32) -> usize {
 
 /// The text before the first NUL: the writer pads names with NULs to align what follows.
 fn text_before_nul(bytes: &[u8]) -> Option<&str> {
-    let text = core::ffi::CStr::from_bytes_until_nul(bytes)
-        .ok()?
-        .to_str()
-        .ok()?;
-    bytes[text.len()..]
-        .iter()
-        .all(|&byte| byte == 0)
-        .then_some(text)
+    let text = core::ffi::CStr::from_bytes_until_nul(bytes).ok()?.to_str().ok()?;
+    bytes[text.len()..].iter().all(|&byte| byte == 0).then_some(text)
 }
 
 /// What is wrong with an archive, and in the entry at which offset.
@@ -206,11 +187,7 @@ impl ArchiveError {
 
 impl fmt::Display for ArchiveError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "system archive: at offset {:#x}: {}",
-            self.offset, self.problem
-        )
+        write!(f, "system archive: at offset {:#x}: {}", self.offset, self.problem)
     }
 }
 
@@ -219,28 +196,14 @@ impl core::error::Error for ArchiveError {}
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::BadMagic => {
-                "no `newc` cpio entry (magic 070701): is the initrd a system archive?"
-            }
-            Self::BadHexField => {
-                "a header field is not eight hexadecimal digits: the archive is damaged"
-            }
-            Self::NameBeyondEnd => {
-                "a file's name goes beyond the archive's end: the archive is cut short or damaged"
-            }
-            Self::BadName => {
-                "a file's name is empty, not UTF-8, or not terminated: the archive is damaged"
-            }
-            Self::DataBeyondEnd => {
-                "a file's data goes beyond the archive's end: the archive is cut short or damaged"
-            }
-            Self::Unaligned => {
-                "a file's data is not page-aligned: pack the archive with `cargo xtask`"
-            }
+            Self::BadMagic => "no `newc` cpio entry (magic 070701): is the initrd a system archive?",
+            Self::BadHexField => "a header field is not eight hexadecimal digits: the archive is damaged",
+            Self::NameBeyondEnd => "a file's name goes beyond the archive's end: the archive is cut short or damaged",
+            Self::BadName => "a file's name is empty, not UTF-8, or not terminated: the archive is damaged",
+            Self::DataBeyondEnd => "a file's data goes beyond the archive's end: the archive is cut short or damaged",
+            Self::Unaligned => "a file's data is not page-aligned: pack the archive with `cargo xtask`",
             Self::NotRegular => "not a regular file: pack the archive with `cargo xtask`",
-            Self::DuplicateName => {
-                "an earlier file has the same name: pack the archive with `cargo xtask`"
-            }
+            Self::DuplicateName => "an earlier file has the same name: pack the archive with `cargo xtask`",
             Self::TooManyFiles => "more than 256 files: leave some out",
             Self::NoTrailer => "no entry follows, nor the trailer: the archive is cut short",
         })

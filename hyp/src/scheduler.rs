@@ -225,6 +225,8 @@ impl Core {
         let now = self.system.clock.now();
         if self.console_deadline.is_some_and(|deadline| deadline <= now) {
             self.console_deadline = terminal::expire(now);
+            // What is shown now makes room for those whose bytes had none.
+            self.system.resume_output();
         }
         for vcpu in vcpus.iter_mut() {
             update_physical_timer(vcpu, now);

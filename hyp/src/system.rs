@@ -110,6 +110,11 @@ impl System {
                 }
             }
         }
+        self.resume_output();
+    }
+
+    /// The console may have room again: lets guests send on whose output waited.
+    pub fn resume_output(&self) {
         self.vms.iter().for_each(Vm::resume_output);
     }
 

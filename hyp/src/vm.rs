@@ -121,7 +121,7 @@ impl fmt::Display for Counters {
             ("undefined registers", u64::from(self.undefined_registers.load(Ordering::Relaxed))),
             ("undefined instructions", u64::from(self.undefined_instructions.load(Ordering::Relaxed))),
             ("SErrors", u64::from(self.system_errors.load(Ordering::Relaxed))),
-            ("pages shared", self.shared_pages.load(Ordering::Relaxed)),
+            ("pages shared at first", self.shared_pages.load(Ordering::Relaxed)),
             ("pages copied", self.copied_pages.load(Ordering::Relaxed)),
         ];
         for (name, count) in counts.iter().filter(|(_, count)| *count != 0) {
@@ -200,6 +200,7 @@ impl Vm {
     ) -> Result<Self, BuildError> {
         let error = |problem: &dyn fmt::Display| BuildError { vm: config.name.clone(), problem: alloc::format!("{problem}") };
         let memory = GuestMemory::new(index, &config, placement, vmid, parts).map_err(|problem| error(&problem))?;
+        let counters = Counters { shared_pages: AtomicU64::new(GuestMemory::shared_pages(&config)), ..Counters::default() };
         let vgic = virtual_gic(&config, parts.list_registers).map_err(|problem| error(&format_args!("{problem:?}")))?;
         let bus = bus(&config).map_err(|problem| error(&problem))?;
         let vcpu = |(index, core): (usize, &usize)| VcpuControl {
@@ -215,7 +216,7 @@ impl Vm {
             index,
             vgic,
             bus,
-            counters: Counters::default(),
+            counters,
             memory: Mutex::new(memory),
             clock: Mutex::new(Pl031::new()),
             counter_offset: AtomicU64::new(0),

@@ -18,7 +18,7 @@ pub struct Machine {
     /// The hypervisor's flat image.
     pub kernel: PathBuf,
     /// The system's archive.
-    pub initrd: PathBuf,
+    pub initrd: Option<PathBuf>,
     /// Whether the console's tags are coloured.
     pub colour: bool,
     /// Wait for gdb on TCP port 1234 before the first instruction.
@@ -38,7 +38,10 @@ impl Machine {
         command.args(["-nodefaults", "-no-reboot", "-display", "none", "-monitor", "none"]);
         command.args(["-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console"]);
         command.args(["-semihosting-config", "enable=on,target=native"]);
-        command.arg("-kernel").arg(&self.kernel).arg("-initrd").arg(&self.initrd);
+        command.arg("-kernel").arg(&self.kernel);
+        if let Some(initrd) = &self.initrd {
+            command.arg("-initrd").arg(initrd);
+        }
         command.args(["-append", &self.boot_arguments()]);
         if self.gdb {
             command.args(["-s", "-S"]);
@@ -80,7 +83,7 @@ mod tests {
             memory: (512 << 20) + 1,
             gic: 2,
             kernel: "/k".into(),
-            initrd: "/i".into(),
+            initrd: Some("/i".into()),
             colour: false,
             gdb: false,
             extra: vec!["-d".into(), "int".into()],

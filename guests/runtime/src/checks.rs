@@ -114,7 +114,7 @@ macro_rules! ensure_equal {
         let (actual, expected) = ($actual, $expected);
         if actual != expected {
             return Err($crate::checks::Failure::failed(format_args!(
-                "{}: {actual:#x?}, expected {expected:#x?}", format_args!($($what)+)
+                "{}: {actual:x?}, expected {expected:x?} (hexadecimal)", format_args!($($what)+)
             )));
         }
     }};

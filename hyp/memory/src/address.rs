@@ -1,7 +1,7 @@
 //! Virtual, physical and machine addresses as types that cannot be mixed up.
 //!
-//! A guest translates a [`Va`] to an [`Ipa`], its "physical" address; Stage 2 translates that to a [`Pa`], the machine's.
-//! None of them has `+`: arithmetic on what a guest says is checked. Translation does not belong here.
+//! A guest translates a [`Va`] to an [`Ipa`], its "physical" address; Stage 2 translates that to a [`Pa`], the
+//! machine's. None of them has `+`: arithmetic on what a guest says is checked. Translation does not belong here.
 
 use core::fmt;
 

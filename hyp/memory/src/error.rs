@@ -1,4 +1,5 @@
-//! What can be refused. Every operation of this crate that fails has changed nothing, unless its documentation says so.
+//! What can be refused. Every operation of this crate that fails has changed nothing, unless its documentation says
+//! so.
 
 use crate::address::{Ipa, Pa};
 use crate::frames::Owner;

@@ -1,11 +1,12 @@
 //! The guest's own Stage-1 translation, walked in software (Arm ARM, D8.2 to D8.4; the EL1&0 regime of Armv8.0).
 //!
-//! Needed where the hardware does not say enough: to fetch an instruction that ESR_EL2 does not describe (ISV = 0), or to find the
-//! physical address of a permission fault. Everything read here is the guest's word: a walk is bounded, never fails
-//! otherwise than by a [`Fault`], and what it yields is an [`Ipa`] that still has to be looked up.
+//! Needed where the hardware does not say enough: to fetch an instruction that ESR_EL2 does not describe (ISV = 0),
+//! or to find the physical address of a permission fault. Everything read here is the guest's word: a walk is
+//! bounded, never fails otherwise than by a [`Fault`], and what it yields is an [`Ipa`] that still has to be looked
+//! up.
 //!
-//! All three granules. Not here, for being hidden from guests: hardware access flag and dirty state (an access flag of 0
-//! faults), hierarchical-permission disable, 52-bit addresses, FEAT_TTST, permission overlays.
+//! All three granules. Not here, for being hidden from guests: hardware access flag and dirty state (an access flag
+//! of 0 faults), hierarchical-permission disable, 52-bit addresses, FEAT_TTST, permission overlays.
 
 use crate::address::{Ipa, Va};
 use core::fmt;
@@ -99,8 +100,8 @@ impl Fault {
     }
 }
 
-/// Translates `va` as the guest's hardware would. `read` gives the 8-byte-aligned 64-bit word at a physical address of the guest,
-/// `None` where it has no memory; it is called at most four times.
+/// Translates `va` as the guest's hardware would. `read` gives the 8-byte-aligned 64-bit word at a physical address
+/// of the guest, `None` where it has no memory; it is called at most four times.
 ///
 /// # Errors
 /// The [`Fault`] that the hardware would take, permissions left aside: those are in the result.
@@ -154,7 +155,7 @@ fn untagged(tcr: u64, va: Va) -> u64 {
     if tcr >> (TBI0 + upper as u32) & 1 == 0 {
         return va.get();
     }
-    let low = va.get() & (1 << 56) - 1;
+    let low = va.get() & ((1 << 56) - 1);
     if upper == 1 { low | 0xff << 56 } else { low }
 }
 
@@ -254,7 +255,7 @@ fn granule1(field: u64) -> Option<u32> {
 
 /// Bits `low` up to, not including, `high`, where they are.
 fn field(value: u64, low: u32, high: u32) -> u64 {
-    value & (1 << high) - (1 << low)
+    value & ((1 << high) - (1 << low))
 }
 
 /// What the descriptors of the tables on the way to a leaf take away.

@@ -1,7 +1,7 @@
 //! How this crate sees the machine: physical memory and TLB maintenance.
 //!
-//! Here belong the primitives, one call for one thing the hardware does. The *order* in which they are used is not here
-//! but in [`crate::physmap`]; what they do on hardware is the implementor's, in the hypervisor.
+//! Here belong the primitives, one call for one thing the hardware does. The *order* in which they are used is not
+//! here but in [`crate::physmap`]; what they do on hardware is the implementor's, in the hypervisor.
 
 use crate::address::{Ipa, Pa, Span};
 use crate::vmid::Vmid;

@@ -154,7 +154,7 @@ fn carry_out(world: &mut World, anchors: [usize; 2], operation: Operation) -> Op
 
 proptest! {
     #![proptest_config(ProptestConfig {
-        cases: 96,
+        cases: 64,
         max_shrink_iters: 2000,
         failure_persistence: None,
         ..ProptestConfig::default()

@@ -12,6 +12,7 @@ use tessera_memory::{
 
 /// The indices of kinds and memory types in the tables of `world`.
 const ALL: usize = 0;
+const READ_EXECUTE: usize = 1;
 const READ_ONLY: usize = 2;
 const NORMAL: usize = 0;
 const DEVICE: usize = 1;
@@ -106,6 +107,40 @@ fn a_page_taken_out_of_a_gigabyte_and_put_back_leaves_a_gigabyte() {
         );
         world.finish();
     }
+}
+
+#[test]
+fn pages_that_do_not_add_up_to_a_block_are_not_merged() {
+    let mut world = World::new();
+    let page = GIGABYTE + 9;
+    for kind in [READ_EXECUTE, READ_ONLY] {
+        world.map_borrowed(at(0, GIGABYTE, 512), ALIGNED, ALL, NORMAL);
+        world.protect(at(0, page, 1), kind);
+        world.merge(at(0, page, 1));
+        world.check();
+        assert_eq!(
+            pages(&world, 0, page),
+            Some(1),
+            "merged though the access differs"
+        );
+        world.unmap(at(0, GIGABYTE, 512));
+    }
+    world.map_borrowed(at(0, GIGABYTE, 512), ALIGNED, ALL, NORMAL);
+    let attributes = Attributes {
+        state: SoftwareState::BORROWED,
+        ..Attributes::RAM
+    };
+    for (frame, merged) in [(page ^ 0x100, 0), (page ^ 0x1_0000, 0), (page, 1)] {
+        let map = world.guests[0].map.as_mut().unwrap();
+        let (ipa, pa) = (Ipa::new(page << 12), Pa::new(frame << 12));
+        let (tables, machine) = (&mut world.frames.tables(vm(0)), &mut world.machine);
+        machine.begin(Vec::new());
+        map.replace_page(ipa, pa, attributes, tables, machine)
+            .unwrap();
+        assert_eq!(map.merge(ipa_span(page, 1), tables, machine), Ok(merged));
+    }
+    world.check();
+    world.finish();
 }
 
 #[test]

@@ -13,21 +13,7 @@ fn entry(archive: &mut Vec<u8>, name: &str, mode: u32, data: &[u8]) {
 
 fn entry_with(archive: &mut Vec<u8>, name: &str, mode: u32, data: &[u8], name_bytes: usize) {
     let mut header = String::from("070701");
-    for value in [
-        1,
-        mode,
-        0,
-        0,
-        1,
-        0,
-        data.len() as u32,
-        0,
-        0,
-        0,
-        0,
-        name_bytes as u32,
-        0,
-    ] {
+    for value in [1, mode, 0, 0, 1, 0, data.len() as u32, 0, 0, 0, 0, name_bytes as u32, 0] {
         header += &std::format!("{value:08x}");
     }
     archive.extend_from_slice(header.as_bytes());
@@ -61,19 +47,8 @@ fn files_are_found_where_they_lie() {
     let mut bytes = sample();
     bytes.resize(bytes.len() + 1000, 0);
     let archive = Archive::parse(&bytes).expect("a good archive");
-    let names: Vec<_> = archive
-        .files()
-        .iter()
-        .map(|file| (file.name, file.offset))
-        .collect();
-    assert_eq!(
-        names,
-        [
-            ("manifest.dtb", 0x1000),
-            ("linux", 0x2000),
-            ("empty", 0x4000)
-        ]
-    );
+    let names: Vec<_> = archive.files().iter().map(|file| (file.name, file.offset)).collect();
+    assert_eq!(names, [("manifest.dtb", 0x1000), ("linux", 0x2000), ("empty", 0x4000)]);
     let linux = archive.file("linux").expect("there is a file linux");
     assert_eq!(linux.data, &[7; 5000]);
     assert_eq!(&bytes[linux.offset..linux.offset + 5000], linux.data);
@@ -90,33 +65,15 @@ fn each_broken_kind_is_told_with_its_offset() {
     assert_eq!(problem(&[]), (0, Problem::NoTrailer));
     assert_eq!(broken(&|a| a[5] = b'2'), (0, Problem::BadMagic));
     assert_eq!(broken(&|a| a[54] = b'+'), (0, Problem::BadHexField));
-    assert_eq!(
-        broken(&|a| a[94..102].fill(b'f')),
-        (0, Problem::NameBeyondEnd)
-    );
+    assert_eq!(broken(&|a| a[94..102].fill(b'f')), (0, Problem::NameBeyondEnd));
     assert_eq!(broken(&|a| a[94..102].fill(b'0')), (0, Problem::BadName));
     assert_eq!(broken(&|a| a[4095] = b'x'), (0, Problem::BadName));
     assert_eq!(broken(&|a| a[110] = 0xff), (0, Problem::BadName));
-    assert_eq!(
-        broken(&|a| a[54..62].fill(b'f')),
-        (0, Problem::DataBeyondEnd)
-    );
-    assert_eq!(
-        broken(&|a| a[14..22].copy_from_slice(b"000041ed")),
-        (0, Problem::NotRegular)
-    );
-    assert_eq!(
-        broken(&|a| a.truncate(0x1008)),
-        (0x1008, Problem::NoTrailer)
-    );
-    assert_eq!(
-        broken(&|a| a.truncate(0x1008 + 200)),
-        (0x1008, Problem::NameBeyondEnd)
-    );
-    assert_eq!(
-        broken(&|a| a.truncate(0x2000)),
-        (0x1008, Problem::DataBeyondEnd)
-    );
+    assert_eq!(broken(&|a| a[54..62].fill(b'f')), (0, Problem::DataBeyondEnd));
+    assert_eq!(broken(&|a| a[14..22].copy_from_slice(b"000041ed")), (0, Problem::NotRegular));
+    assert_eq!(broken(&|a| a.truncate(0x1008)), (0x1008, Problem::NoTrailer));
+    assert_eq!(broken(&|a| a.truncate(0x1008 + 200)), (0x1008, Problem::NameBeyondEnd));
+    assert_eq!(broken(&|a| a.truncate(0x2000)), (0x1008, Problem::DataBeyondEnd));
 }
 
 #[test]
@@ -145,10 +102,7 @@ fn more_files_than_allowed_are_refused() {
 
 #[test]
 fn an_error_is_one_line_that_says_what_and_where() {
-    let text = std::format!(
-        "{}",
-        Archive::parse(&[0; 200]).expect_err("zeros are no archive")
-    );
+    let text = std::format!("{}", Archive::parse(&[0; 200]).expect_err("zeros are no archive"));
     assert_eq!(
         text,
         "system archive: at offset 0x0: no `newc` cpio entry (magic 070701): is the initrd a system archive?"

@@ -8,8 +8,9 @@
 //!   read, and cannot be cleared otherwise.
 //! * The transmit interrupt is raised when the FIFO falls to its trigger level or becomes empty, never by the level
 //!   itself: before the first byte it is not raised (DDI 0183 3.4.2).
-//! * UARTEN, TXE and RXE hold only once the guest has set UARTEN: much small software never does, since QEMU does not
-//!   ask for it.
+//! * UARTEN and TXE are not asked when sending, as in QEMU: much small software never sets them, and Linux's early
+//!   console waits for its bytes to leave while its driver has the UART off. UARTEN and RXE hold for receiving once the
+//!   guest has set UARTEN.
 //! * FIFOs keep their bytes when FEN changes.
 //!
 //! Baud rates, parity, modem interrupts and DMA are registers without effect. Which interrupt the level is wired to, and
@@ -134,7 +135,8 @@ impl Pl011 {
     /// What a guest reads, `size` bytes at `offset`. Reading UARTDR makes room for [`receive`](Self::receive).
     #[inline]
     pub fn read(&mut self, offset: u64, size: u8) -> u64 {
-        if offset == FLAGS && size == 4 {
+        // Linux reads 16 bits, most others 32.
+        if offset == FLAGS && matches!(size, 2 | 4) {
             return self.flags.into();
         }
         self.read_register(offset, size)
@@ -202,7 +204,7 @@ impl Pl011 {
 
     /// Empties the transmit FIFO into `sink` as far as that takes bytes; to be called when it has room again.
     pub fn drain(&mut self, mut sink: impl FnMut(u8) -> bool) {
-        while let Some(byte) = self.transmit.peek().filter(|_| self.transmits()) {
+        while let Some(byte) = self.transmit.peek() {
             if !sink(byte) {
                 return;
             }
@@ -245,7 +247,7 @@ impl Pl011 {
             return self.loop_back(byte);
         }
         self.drain(&mut sink);
-        if self.transmit.is_empty() && self.transmits() && sink(byte) {
+        if self.transmit.is_empty() && sink(byte) {
             // The FIFO is empty as before, and the flags say so.
             self.raw_interrupts |= interrupt::TRANSMIT;
             return;
@@ -282,16 +284,9 @@ impl Pl011 {
         self.update();
     }
 
-    fn transmits(&self) -> bool {
-        self.is_enabled(control::TRANSMIT)
-    }
-
+    /// Whether a byte that arrives is taken: the enables hold once the guest has used them.
     fn receives(&self) -> bool {
-        self.is_enabled(control::RECEIVE)
-    }
-
-    fn is_enabled(&self, direction: u32) -> bool {
-        let needed = control::ENABLE | direction;
+        let needed = control::ENABLE | control::RECEIVE;
         !self.enables_hold || self.control & needed == needed
     }
 

@@ -66,9 +66,13 @@ fn affinity_info(vm: &Vm, target: u64, level: u64) -> u64 {
     const ON: u64 = 0;
     const OFF: u64 = 1;
     const ON_PENDING: u64 = 2;
+    const AFFINITY: u64 = 0xff_00ff_ffff;
+    if target & !AFFINITY != 0 {
+        return psci::INVALID_PARAMETERS;
+    }
     // Affinity fields below `level` do not count (DEN0022 5.7).
     let fields = match level {
-        0 => 0xff_00ff_ffff,
+        0 => AFFINITY,
         1 => 0xff_00ff_ff00,
         2 => 0xff_00ff_0000,
         3 => 0xff_0000_0000,

@@ -9,6 +9,7 @@ use crate::vcpu::Vcpu;
 const ICC_SGI1R: u32 = encoding(3, 0, 12, 11, 5);
 const ICC_ASGI1R: u32 = encoding(3, 0, 12, 11, 6);
 const ICC_SGI0R: u32 = encoding(3, 0, 12, 11, 7);
+const ICC_DIR: u32 = encoding(3, 0, 12, 11, 1);
 const CNTP_TVAL: u32 = encoding(3, 3, 14, 2, 0);
 const CNTP_CTL: u32 = encoding(3, 3, 14, 2, 1);
 const CNTP_CVAL: u32 = encoding(3, 3, 14, 2, 2);
@@ -109,9 +110,15 @@ fn write(core: &mut Core, vcpu: &mut Vcpu, register: u32, value: u64) -> Option<
         }
         MDSCR => write_register!("mdscr_el1", value & MDSCR_GUEST),
         // The auxiliary controls are the board's, and the OS lock stays open: as if the write had no effect.
-        ACTLR | OSLAR | OSDLR | DBGPRCR | MDCCINT | OSDTRRX | OSDTRTX | OSECCR | DBGCLAIMSET | DBGCLAIMCLR => {}
+        ICC_DIR | ACTLR | OSLAR | OSDLR | DBGPRCR | MDCCINT | OSDTRRX | OSDTRTX | OSECCR | DBGCLAIMSET | DBGCLAIMCLR => {}
         _ if is_breakpoint(register) => {}
         _ => return None,
+    }
+    if register == ICC_DIR {
+        // Traps only while more interrupts are active than the list registers hold.
+        let registers = &mut core.system.list_registers();
+        let told = vcpu.vm.vgic.deactivate(vcpu.index, registers, value as u32 & 0xff_ffff);
+        vcpu.vm.kick(told, vcpu.index);
     }
     if matches!(register, CNTP_CTL | CNTP_CVAL | CNTP_TVAL) {
         core.physical_timer_changed(vcpu);

@@ -30,9 +30,7 @@ pub(super) fn node(device: &Device) -> DeviceTreeNode {
                 .property("clocks", [CLOCK_PHANDLE, CLOCK_PHANDLE]);
         }
         DeviceKind::RealTimeClock => {
-            node = node
-                .string("clock-names", "apb_pclk")
-                .u32("clocks", CLOCK_PHANDLE);
+            node = node.string("clock-names", "apb_pclk").u32("clocks", CLOCK_PHANDLE);
         }
         DeviceKind::Passthrough { .. } => {}
     }
@@ -61,17 +59,9 @@ fn compatible(device: &Device) -> Vec<&str> {
 /// Three cells each: 0 for an SPI, its number, its trigger.
 fn interrupts(device: &Device) -> Vec<u32> {
     let trigger = |edge| {
-        if edge {
-            abi::TRIGGER_EDGE
-        } else {
-            abi::TRIGGER_LEVEL
-        }
+        if edge { abi::TRIGGER_EDGE } else { abi::TRIGGER_LEVEL }
     };
-    device
-        .interrupts
-        .iter()
-        .flat_map(|one| [0, one.spi, trigger(one.edge)])
-        .collect()
+    device.interrupts.iter().flat_map(|one| [0, one.spi, trigger(one.edge)]).collect()
 }
 
 /// The interrupt controller, without what we do not offer: no ITS and no GICv2m, so no MSIs.
@@ -80,11 +70,7 @@ pub(super) fn gic(config: &VmConfig, version: u8) -> DeviceTreeNode {
     let redistributors = abi::GIC_REDISTRIBUTOR_BYTES.saturating_mul(config.vcpus() as u64);
     let node = Builder::new(&format!("intc@{:x}", gic.distributor)).u32("phandle", GIC_PHANDLE);
     let (compatible, frame, bytes) = match version {
-        2 => (
-            "arm,cortex-a15-gic",
-            gic.cpu_interface,
-            abi::GIC_CPU_INTERFACE_BYTES,
-        ),
+        2 => ("arm,cortex-a15-gic", gic.cpu_interface, abi::GIC_CPU_INTERFACE_BYTES),
         _ => ("arm,gic-v3", gic.redistributors, redistributors),
     };
     let reg = cells(&[gic.distributor, abi::GIC_DISTRIBUTOR_BYTES, frame, bytes]);

@@ -39,10 +39,7 @@ pub struct TreeTooLarge {
 impl core::fmt::Display for TreeTooLarge {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         let (needed, room) = (self.needed, self.room);
-        write!(
-            f,
-            "the guest's device tree has {needed} bytes, but the manifest keeps only {room} for it"
-        )
+        write!(f, "the guest's device tree has {needed} bytes, but the manifest keeps only {room} for it")
     }
 }
 
@@ -71,10 +68,7 @@ pub fn build(config: &VmConfig, facts: &TreeFacts<'_>) -> Result<Vec<u8>, TreeTo
     let blob = tree.to_dtb();
     let room = config.device_tree.bytes;
     if blob.len() as u64 > room {
-        return Err(TreeTooLarge {
-            needed: blob.len(),
-            room,
-        });
+        return Err(TreeTooLarge { needed: blob.len(), room });
     }
     Ok(blob)
 }
@@ -108,10 +102,7 @@ fn root(config: &VmConfig, facts: &TreeFacts<'_>) -> DeviceTreeNode {
 
 /// PSCI (DEN0022F, chapter 6): by HVC, the function numbers being the standard ones since version 0.2.
 fn psci() -> DeviceTreeNode {
-    Builder::new("psci")
-        .string("method", "hvc")
-        .strings("compatible", &["arm,psci-1.0", "arm,psci-0.2"])
-        .build()
+    Builder::new("psci").string("method", "hvc").strings("compatible", &["arm,psci-1.0", "arm,psci-0.2"]).build()
 }
 
 fn memory(region: &MemoryRegion) -> DeviceTreeNode {
@@ -122,12 +113,8 @@ fn memory(region: &MemoryRegion) -> DeviceTreeNode {
 }
 
 fn cpus(count: usize, facts: &TreeFacts<'_>) -> DeviceTreeNode {
-    let cpus = Builder::new("cpus")
-        .u32("#size-cells", 0)
-        .u32("#address-cells", 1);
-    (0..count)
-        .fold(cpus, |cpus, index| cpus.child(cpu(index, facts)))
-        .build()
+    let cpus = Builder::new("cpus").u32("#size-cells", 0).u32("#address-cells", 1);
+    (0..count).fold(cpus, |cpus, index| cpus.child(cpu(index, facts))).build()
 }
 
 fn cpu(index: usize, facts: &TreeFacts<'_>) -> DeviceTreeNode {
@@ -148,13 +135,7 @@ fn cpu(index: usize, facts: &TreeFacts<'_>) -> DeviceTreeNode {
 /// virtual, EL2 physical. `always-on`: they run whatever the vCPU does.
 fn timer(vcpus: usize, gic_version: u8) -> DeviceTreeNode {
     const PPIS: [u32; 4] = [13, 14, 11, 10];
-    let interrupt = |ppi| {
-        [
-            1,
-            ppi,
-            abi::TRIGGER_LEVEL | ppi_cpu_mask(vcpus, gic_version),
-        ]
-    };
+    let interrupt = |ppi| [1, ppi, abi::TRIGGER_LEVEL | ppi_cpu_mask(vcpus, gic_version)];
     let interrupts: Vec<u32> = PPIS.into_iter().flat_map(interrupt).collect();
     Builder::new("timer")
         .property("interrupts", interrupts)
@@ -186,9 +167,8 @@ fn chosen(config: &VmConfig) -> DeviceTreeNode {
     }
     if let Some(initrd) = config.initrd {
         let end = initrd.end().unwrap_or(initrd.start);
-        chosen = chosen
-            .property("linux,initrd-start", cells(&[initrd.start]))
-            .property("linux,initrd-end", cells(&[end]));
+        chosen =
+            chosen.property("linux,initrd-start", cells(&[initrd.start])).property("linux,initrd-end", cells(&[end]));
     }
     chosen.build()
 }

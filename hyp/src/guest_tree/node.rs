@@ -15,8 +15,7 @@ impl Builder {
     }
 
     pub(super) fn property(mut self, name: &str, value: impl ToPropertyValue) -> Self {
-        self.0
-            .add_property(DeviceTreeProperty::new_unchecked(name.to_string(), value));
+        self.0.add_property(DeviceTreeProperty::new_unchecked(name.to_string(), value));
         self
     }
 
@@ -48,8 +47,5 @@ impl Builder {
 
 /// Numbers of two cells each.
 pub(super) fn cells(values: &[u64]) -> Vec<u8> {
-    values
-        .iter()
-        .flat_map(|value| value.to_be_bytes())
-        .collect()
+    values.iter().flat_map(|value| value.to_be_bytes()).collect()
 }

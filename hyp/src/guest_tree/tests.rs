@@ -9,9 +9,7 @@ use dtoolkit::fdt::{Fdt, FdtNode};
 use dtoolkit::{Node, Property};
 
 use super::*;
-use crate::manifest::{
-    CoreRequest, Device, DeviceKind, DeviceTreeArea, GicConfig, Interrupt, Policy, Span,
-};
+use crate::manifest::{CoreRequest, Device, DeviceKind, DeviceTreeArea, GicConfig, Interrupt, Policy, Span};
 
 fn uart(ipa: u64, spi: u32, console: bool) -> Device {
     Device {
@@ -29,23 +27,11 @@ fn config() -> VmConfig {
     VmConfig {
         name: "linux".into(),
         cores: CoreRequest::Count(2),
-        memory: vec![MemoryRegion {
-            ipa: 0x4000_0000,
-            bytes: 0x1000_0000,
-            machine: None,
-            firmware: false,
-        }],
+        memory: vec![MemoryRegion { ipa: 0x4000_0000, bytes: 0x1000_0000, machine: None, firmware: false }],
         segments: vec![],
         entry: 0x4020_0000,
-        device_tree: DeviceTreeArea {
-            ipa: 0x4000_0000,
-            bytes: 0x1_0000,
-            own: None,
-        },
-        initrd: Some(Span {
-            start: 0x4f00_0000,
-            bytes: 0x1234,
-        }),
+        device_tree: DeviceTreeArea { ipa: 0x4000_0000, bytes: 0x1_0000, own: None },
+        initrd: Some(Span { start: 0x4f00_0000, bytes: 0x1234 }),
         command_line: "console=ttyAMA0".into(),
         gic: GicConfig {
             version: None,
@@ -61,10 +47,7 @@ fn config() -> VmConfig {
 }
 
 fn facts(gic_version: u8) -> TreeFacts<'static> {
-    TreeFacts {
-        cpu_compatible: &["arm,cortex-a72"],
-        gic_version,
-    }
+    TreeFacts { cpu_compatible: &["arm,cortex-a72"], gic_version }
 }
 
 fn built(config: &VmConfig, gic_version: u8) -> Vec<u8> {
@@ -73,24 +56,17 @@ fn built(config: &VmConfig, gic_version: u8) -> Vec<u8> {
 
 fn node<'a>(blob: &'a [u8], path: &str) -> FdtNode<'a> {
     let tree = Fdt::new(blob).expect("a valid blob");
-    tree.find_node(path)
-        .unwrap_or_else(|| panic!("no node {path}"))
+    tree.find_node(path).unwrap_or_else(|| panic!("no node {path}"))
 }
 
 fn has(blob: &[u8], path: &str) -> bool {
-    Fdt::new(blob)
-        .expect("a valid blob")
-        .find_node(path)
-        .is_some()
+    Fdt::new(blob).expect("a valid blob").find_node(path).is_some()
 }
 
 fn value(blob: &[u8], path: &str, property: &str) -> Vec<u8> {
     let node = node(blob, path);
     let found = node.property(property);
-    found
-        .unwrap_or_else(|| panic!("no {property} in {path}"))
-        .value()
-        .to_vec()
+    found.unwrap_or_else(|| panic!("no {property} in {path}")).value().to_vec()
 }
 
 fn words(blob: &[u8], path: &str, property: &str) -> Vec<u32> {
@@ -109,35 +85,17 @@ fn a_linux_guest_finds_what_it_boots_with() {
     let blob = built(&config(), 3);
     assert_eq!(text(&blob, "/chosen", "bootargs"), "console=ttyAMA0\0");
     assert_eq!(text(&blob, "/chosen", "stdout-path"), "/pl011@9000000\0");
-    assert_eq!(
-        words(&blob, "/chosen", "linux,initrd-start"),
-        [0, 0x4f00_0000]
-    );
-    assert_eq!(
-        words(&blob, "/chosen", "linux,initrd-end"),
-        [0, 0x4f00_1234]
-    );
-    assert_eq!(
-        words(&blob, "/memory@40000000", "reg"),
-        [0, 0x4000_0000, 0, 0x1000_0000]
-    );
+    assert_eq!(words(&blob, "/chosen", "linux,initrd-start"), [0, 0x4f00_0000]);
+    assert_eq!(words(&blob, "/chosen", "linux,initrd-end"), [0, 0x4f00_1234]);
+    assert_eq!(words(&blob, "/memory@40000000", "reg"), [0, 0x4000_0000, 0, 0x1000_0000]);
     assert_eq!(text(&blob, "/psci", "method"), "hvc\0");
-    assert_eq!(
-        text(&blob, "/psci", "compatible"),
-        "arm,psci-1.0\0arm,psci-0.2\0"
-    );
+    assert_eq!(text(&blob, "/psci", "compatible"), "arm,psci-1.0\0arm,psci-0.2\0");
     assert_eq!(words(&blob, "/cpus/cpu@1", "reg"), [1]);
     assert_eq!(text(&blob, "/cpus/cpu@1", "compatible"), "arm,cortex-a72\0");
     assert!(!has(&blob, "/cpus/cpu@2"));
-    assert_eq!(
-        words(&blob, "/pl011@9000000", "reg"),
-        [0, 0x0900_0000, 0, 0x1000]
-    );
+    assert_eq!(words(&blob, "/pl011@9000000", "reg"), [0, 0x0900_0000, 0, 0x1000]);
     assert_eq!(words(&blob, "/pl011@9000000", "interrupts"), [0, 1, 4]);
-    assert_eq!(
-        text(&blob, "/pl011@9000000", "compatible"),
-        "arm,pl011\0arm,primecell\0"
-    );
+    assert_eq!(text(&blob, "/pl011@9000000", "compatible"), "arm,pl011\0arm,primecell\0");
     assert_eq!(text(&blob, "/aliases", "serial0"), "/pl011@9000000\0");
 }
 
@@ -147,10 +105,7 @@ fn references_lead_to_the_nodes_they_name() {
     let gic = words(&blob, "/intc@8000000", "phandle");
     assert_eq!(words(&blob, "/", "interrupt-parent"), gic);
     let clock = words(&blob, "/apb-pclk", "phandle");
-    assert_eq!(
-        words(&blob, "/pl011@9000000", "clocks"),
-        [clock[0], clock[0]]
-    );
+    assert_eq!(words(&blob, "/pl011@9000000", "clocks"), [clock[0], clock[0]]);
     assert_eq!(words(&blob, "/apb-pclk", "clock-frequency"), [24_000_000]);
 }
 
@@ -160,21 +115,12 @@ fn each_gic_has_its_own_frames_and_ppi_cells() {
     assert_eq!(text(&three, "/intc@8000000", "compatible"), "arm,gic-v3\0");
     let reg = [0, 0x0800_0000, 0, 0x1_0000, 0, 0x080a_0000, 0, 0x4_0000];
     assert_eq!(words(&three, "/intc@8000000", "reg"), reg);
-    assert_eq!(
-        words(&three, "/timer", "interrupts"),
-        [1, 13, 4, 1, 14, 4, 1, 11, 4, 1, 10, 4]
-    );
+    assert_eq!(words(&three, "/timer", "interrupts"), [1, 13, 4, 1, 14, 4, 1, 11, 4, 1, 10, 4]);
     let two = built(&config(), 2);
-    assert_eq!(
-        text(&two, "/intc@8000000", "compatible"),
-        "arm,cortex-a15-gic\0"
-    );
+    assert_eq!(text(&two, "/intc@8000000", "compatible"), "arm,cortex-a15-gic\0");
     let reg = [0, 0x0800_0000, 0, 0x1_0000, 0, 0x0801_0000, 0, 0x2000];
     assert_eq!(words(&two, "/intc@8000000", "reg"), reg);
-    assert_eq!(
-        words(&two, "/timer", "interrupts")[..6],
-        [1, 13, 0x304, 1, 14, 0x304]
-    );
+    assert_eq!(words(&two, "/timer", "interrupts")[..6], [1, 13, 0x304, 1, 14, 0x304]);
 }
 
 #[test]
@@ -190,12 +136,7 @@ fn seventeen_vcpus_make_two_clusters() {
 #[test]
 fn firmware_is_not_told_of_and_a_vm_without_console_has_none() {
     let mut config = config();
-    config.memory.push(MemoryRegion {
-        ipa: 0,
-        bytes: 0x1000,
-        machine: None,
-        firmware: true,
-    });
+    config.memory.push(MemoryRegion { ipa: 0, bytes: 0x1000, machine: None, firmware: true });
     config.devices.clear();
     config.initrd = None;
     config.command_line.clear();
@@ -208,26 +149,12 @@ fn firmware_is_not_told_of_and_a_vm_without_console_has_none() {
 fn passed_through() -> Device {
     Device {
         name: "virtio_mmio".into(),
-        kind: DeviceKind::Passthrough {
-            machine: 0x0a00_3000,
-        },
+        kind: DeviceKind::Passthrough { machine: 0x0a00_3000 },
         ipa: 0x0a00_0000,
         bytes: 0x1000,
-        interrupts: vec![
-            Interrupt {
-                spi: 40,
-                edge: true,
-            },
-            Interrupt {
-                spi: 41,
-                edge: false,
-            },
-        ],
+        interrupts: vec![Interrupt { spi: 40, edge: true }, Interrupt { spi: 41, edge: false }],
         compatible: vec!["virtio,mmio".into(), "test,other".into()],
-        properties: vec![
-            ("clock-frequency".into(), vec![0, 0, 1, 2]),
-            ("dma-coherent".into(), vec![]),
-        ],
+        properties: vec![("clock-frequency".into(), vec![0, 0, 1, 2]), ("dma-coherent".into(), vec![])],
     }
 }
 

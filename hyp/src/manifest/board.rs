@@ -60,10 +60,7 @@ pub(super) fn validate(vms: &[VmConfig], facts: &BoardFacts<'_>) -> Result<Vec<P
     interrupts(vms, facts)?;
     memory_suffices(vms, facts)?;
     let cores = assign_cores(vms, facts)?;
-    let placement = |cores| Placement {
-        cores,
-        gic_version: facts.gic_version,
-    };
+    let placement = |cores| Placement { cores, gic_version: facts.gic_version };
     Ok(cores.into_iter().map(placement).collect())
 }
 
@@ -75,10 +72,7 @@ fn gic(vm: &VmConfig, facts: &BoardFacts<'_>) -> Result<()> {
         return Err(ManifestError::in_vm(&vm.name, place, problem));
     }
     if version == 2 && vm.vcpus() > GICV2_MAX_VCPUS {
-        let problem = format!(
-            "{} vCPUs, but a GICv2 has room for {GICV2_MAX_VCPUS}",
-            vm.vcpus()
-        );
+        let problem = format!("{} vCPUs, but a GICv2 has room for {GICV2_MAX_VCPUS}", vm.vcpus());
         return Err(ManifestError::in_vm(&vm.name, key::CPUS, problem));
     }
     Ok(())
@@ -116,24 +110,14 @@ impl Claim<'_> {
 }
 
 fn claims(vms: &[VmConfig]) -> Vec<Claim<'_>> {
-    vms.iter()
-        .flat_map(|vm| memory_claims(vm).chain(device_claims(vm)))
-        .collect()
+    vms.iter().flat_map(|vm| memory_claims(vm).chain(device_claims(vm))).collect()
 }
 
 fn memory_claims(vm: &VmConfig) -> impl Iterator<Item = Claim<'_>> {
     vm.memory.iter().filter_map(|region| {
-        let span = Span {
-            start: region.machine?,
-            bytes: region.bytes,
-        };
+        let span = Span { start: region.machine?, bytes: region.bytes };
         let place = format!("{}@{:x}/{}", node::MEMORY, region.ipa, key::MACHINE);
-        Some(Claim {
-            vm: &vm.name,
-            place,
-            span,
-            is_memory: true,
-        })
+        Some(Claim { vm: &vm.name, place, span, is_memory: true })
     })
 }
 
@@ -141,12 +125,7 @@ fn device_claims(vm: &VmConfig) -> impl Iterator<Item = Claim<'_>> {
     vm.devices.iter().filter_map(|device| {
         let span = device.machine_span()?;
         let place = format!("{}@{:x}/{}", node::DEVICE, device.ipa, key::MACHINE);
-        Some(Claim {
-            vm: &vm.name,
-            place,
-            span,
-            is_memory: false,
-        })
+        Some(Claim { vm: &vm.name, place, span, is_memory: false })
     })
 }
 
@@ -169,15 +148,9 @@ fn machine_spans(vms: &[VmConfig], facts: &BoardFacts<'_>) -> Result<()> {
 
 fn allowed(claim: &Claim<'_>, facts: &BoardFacts<'_>) -> Result<()> {
     let span = claim.span;
-    if let Some(reserved) = facts
-        .reserved
-        .iter()
-        .find(|reserved| reserved.span.overlaps(&span))
-    {
+    if let Some(reserved) = facts.reserved.iter().find(|reserved| reserved.span.overlaps(&span)) {
         let (owner, kept) = (reserved.owner, reserved.span);
-        return Err(claim.error(format!(
-            "{span} belongs to {owner} ({kept}): choose another"
-        )));
+        return Err(claim.error(format!("{span} belongs to {owner} ({kept}): choose another")));
     }
     if claim.is_memory && !facts.ram.iter().any(|ram| ram.contains(&span)) {
         return Err(claim.error(format!("{span} is not RAM on this board: choose another")));
@@ -192,10 +165,7 @@ fn allowed(claim: &Claim<'_>, facts: &BoardFacts<'_>) -> Result<()> {
 fn interrupts(vms: &[VmConfig], facts: &BoardFacts<'_>) -> Result<()> {
     let mut given: Vec<(u32, &str)> = Vec::new();
     for vm in vms {
-        let passed = vm
-            .devices
-            .iter()
-            .filter(|d| matches!(d.kind, DeviceKind::Passthrough { .. }));
+        let passed = vm.devices.iter().filter(|d| matches!(d.kind, DeviceKind::Passthrough { .. }));
         for (device, spi) in passed.flat_map(|d| d.interrupts.iter().map(move |i| (d, i.spi))) {
             let problem = if spi >= facts.spis {
                 format!("SPI {spi}, but this board's GIC has {}", facts.spis)
@@ -218,10 +188,7 @@ fn interrupts(vms: &[VmConfig], facts: &BoardFacts<'_>) -> Result<()> {
 fn memory_suffices(vms: &[VmConfig], facts: &BoardFacts<'_>) -> Result<()> {
     let mut left = facts.available_memory;
     for vm in vms {
-        let wanted = vm
-            .memory
-            .iter()
-            .fold(0u64, |sum, region| sum.saturating_add(region.bytes));
+        let wanted = vm.memory.iter().fold(0u64, |sum, region| sum.saturating_add(region.bytes));
         left = left.checked_sub(wanted).ok_or_else(|| {
             let problem = format!(
                 "wants {} KiB, but of the board's {} KiB for guests only {} KiB are left: give the VMs less or the machine more",
@@ -243,9 +210,7 @@ fn assign_cores(vms: &[VmConfig], facts: &BoardFacts<'_>) -> Result<Vec<Vec<usiz
             continue;
         };
         for &core in list {
-            let slot = taken
-                .get_mut(core)
-                .ok_or_else(|| missing_core(vm, core, facts))?;
+            let slot = taken.get_mut(core).ok_or_else(|| missing_core(vm, core, facts))?;
             *slot = true;
         }
     }
@@ -257,11 +222,7 @@ fn cores_of(vm: &VmConfig, taken: &mut [bool]) -> Result<Vec<usize>> {
         CoreRequest::List(list) => return Ok(list.clone()),
         CoreRequest::Count(count) => *count,
     };
-    let free = taken
-        .iter()
-        .enumerate()
-        .filter(|(_, taken)| !**taken)
-        .map(|(core, _)| core);
+    let free = taken.iter().enumerate().filter(|(_, taken)| !**taken).map(|(core, _)| core);
     let cores: Vec<usize> = free.take(count).collect();
     if cores.len() < count {
         let problem = format!(

@@ -15,11 +15,7 @@ const ADDRESS_LIMIT: u64 = 1 << 48;
 /// Refuses two VMs of the same name.
 pub(super) fn names(vms: &[VmConfig]) -> Result<()> {
     for (position, vm) in vms.iter().enumerate() {
-        if vms
-            .iter()
-            .take(position)
-            .any(|earlier| earlier.name == vm.name)
-        {
+        if vms.iter().take(position).any(|earlier| earlier.name == vm.name) {
             let problem = "two VMs have this name: rename one";
             return Err(ManifestError::in_vm(&vm.name, key::VM_NAME, problem));
         }
@@ -31,9 +27,7 @@ pub(super) fn names(vms: &[VmConfig]) -> Result<()> {
 pub(super) fn vm(vm: &VmConfig) -> Result<()> {
     cores(vm)?;
     memory(vm)?;
-    vm.devices
-        .iter()
-        .try_for_each(|device| self::device(vm, device))?;
+    vm.devices.iter().try_for_each(|device| self::device(vm, device))?;
     interrupts(vm)?;
     disjoint(vm, &physical_layout(vm))?;
     placed(vm)?;
@@ -50,10 +44,7 @@ pub(super) struct Placed {
 
 impl Placed {
     fn new(name: &str, start: u64, bytes: u64) -> Self {
-        Self {
-            name: format!("{name}@{start:x}"),
-            span: Span { start, bytes },
-        }
+        Self { name: format!("{name}@{start:x}"), span: Span { start, bytes } }
     }
 }
 
@@ -70,10 +61,7 @@ fn cores(vm: &VmConfig) -> Result<()> {
     }
     for (position, core) in list.iter().enumerate() {
         if list.iter().take(position).any(|earlier| earlier == core) {
-            return error(
-                property,
-                format!("core {core} is listed twice: list it once"),
-            );
+            return error(property, format!("core {core} is listed twice: list it once"));
         }
     }
     Ok(())
@@ -84,9 +72,7 @@ fn memory(vm: &VmConfig) -> Result<()> {
         let problem = "there is none: give the VM a region that is not `firmware`";
         return Err(ManifestError::in_vm(&vm.name, node::MEMORY, problem));
     }
-    vm.memory
-        .iter()
-        .try_for_each(|region| memory_region(vm, region))
+    vm.memory.iter().try_for_each(|region| memory_region(vm, region))
 }
 
 fn memory_region(vm: &VmConfig, region: &MemoryRegion) -> Result<()> {
@@ -97,10 +83,7 @@ fn memory_region(vm: &VmConfig, region: &MemoryRegion) -> Result<()> {
             vm,
             &Placed {
                 name: format!("{}/{}", named.name, key::MACHINE),
-                span: Span {
-                    start: machine,
-                    bytes: region.bytes,
-                },
+                span: Span { start: machine, bytes: region.bytes },
             },
         ),
         None => Ok(()),
@@ -113,20 +96,10 @@ fn device(vm: &VmConfig, device: &Device) -> Result<()> {
     let name = |property| format!("{}/{property}", named.name);
     if !is_node_name(&device.name) {
         let problem = "must be 1 to 31 of a-z, A-Z, 0-9 and `,._+-`";
-        return Err(ManifestError::in_vm(
-            &vm.name,
-            name(key::NODE_NAME),
-            problem,
-        ));
+        return Err(ManifestError::in_vm(&vm.name, name(key::NODE_NAME), problem));
     }
     if let Some(span) = device.machine_span() {
-        return pages(
-            vm,
-            &Placed {
-                name: name(key::MACHINE),
-                span,
-            },
-        );
+        return pages(vm, &Placed { name: name(key::MACHINE), span });
     }
     if device.bytes != abi::PAGE_BYTES {
         let problem = format!("an emulated device has {:#x} bytes", abi::PAGE_BYTES);
@@ -134,11 +107,7 @@ fn device(vm: &VmConfig, device: &Device) -> Result<()> {
     }
     if device.interrupts.len() > 1 {
         let problem = "an emulated device has one interrupt";
-        return Err(ManifestError::in_vm(
-            &vm.name,
-            name(key::INTERRUPTS),
-            problem,
-        ));
+        return Err(ManifestError::in_vm(&vm.name, name(key::INTERRUPTS), problem));
     }
     Ok(())
 }
@@ -152,22 +121,12 @@ fn is_node_name(name: &str) -> bool {
 /// Whole pages, at least one, at addresses that exist.
 fn pages(vm: &VmConfig, placed: &Placed) -> Result<()> {
     let problem = if placed.span.bytes == 0 {
-        format!(
-            "{} is empty: give it at least {:#x} bytes",
-            placed.name,
-            abi::PAGE_BYTES
-        )
+        format!("{} is empty: give it at least {:#x} bytes", placed.name, abi::PAGE_BYTES)
     } else if !placed.span.is_aligned(abi::PAGE_BYTES) {
         let page = abi::PAGE_BYTES;
-        format!(
-            "{} is not made of whole pages: make address and length multiples of {page:#x}",
-            placed.span
-        )
+        format!("{} is not made of whole pages: make address and length multiples of {page:#x}", placed.span)
     } else if placed.span.end().is_none_or(|end| end > ADDRESS_LIMIT) {
-        format!(
-            "{} goes beyond {ADDRESS_LIMIT:#x}: place it lower",
-            placed.span
-        )
+        format!("{} goes beyond {ADDRESS_LIMIT:#x}: place it lower", placed.span)
     } else {
         return Ok(());
     };
@@ -191,11 +150,7 @@ fn interrupts(vm: &VmConfig) -> Result<()> {
     match vm.devices.iter().filter(is_console).nth(1) {
         Some(second) => {
             let place = format!("{}@{:x}/{}", node::DEVICE, second.ipa, key::CONSOLE);
-            Err(ManifestError::in_vm(
-                &vm.name,
-                place,
-                "another device is the console already",
-            ))
+            Err(ManifestError::in_vm(&vm.name, place, "another device is the console already"))
         }
         None => Ok(()),
     }
@@ -213,29 +168,15 @@ pub(super) fn physical_layout(vm: &VmConfig) -> Vec<Placed> {
 /// The interrupt controller's frames: of both versions as long as it is open which.
 fn gic_frames(vm: &VmConfig) -> Vec<Placed> {
     let redistributors = abi::GIC_REDISTRIBUTOR_BYTES.saturating_mul(vm.vcpus() as u64);
-    let frame = |name: &str, start, bytes| Placed {
-        name: format!("{}/{name}", node::GIC),
-        span: Span { start, bytes },
-    };
+    let frame =
+        |name: &str, start, bytes| Placed { name: format!("{}/{name}", node::GIC), span: Span { start, bytes } };
     let mut frames = Vec::new();
-    frames.push(frame(
-        key::DISTRIBUTOR,
-        vm.gic.distributor,
-        abi::GIC_DISTRIBUTOR_BYTES,
-    ));
+    frames.push(frame(key::DISTRIBUTOR, vm.gic.distributor, abi::GIC_DISTRIBUTOR_BYTES));
     if vm.gic.version != Some(3) {
-        frames.push(frame(
-            key::CPU_INTERFACE,
-            vm.gic.cpu_interface,
-            abi::GIC_CPU_INTERFACE_BYTES,
-        ));
+        frames.push(frame(key::CPU_INTERFACE, vm.gic.cpu_interface, abi::GIC_CPU_INTERFACE_BYTES));
     }
     if vm.gic.version != Some(2) {
-        frames.push(frame(
-            key::REDISTRIBUTORS,
-            vm.gic.redistributors,
-            redistributors,
-        ));
+        frames.push(frame(key::REDISTRIBUTORS, vm.gic.redistributors, redistributors));
     }
     frames
 }
@@ -249,34 +190,19 @@ fn contents(vm: &VmConfig) -> Vec<Placed> {
 }
 
 fn device_tree_area(vm: &VmConfig) -> Placed {
-    let span = Span {
-        start: vm.device_tree.ipa,
-        bytes: vm.device_tree.bytes,
-    };
-    Placed {
-        name: node::DEVICE_TREE.into(),
-        span,
-    }
+    let span = Span { start: vm.device_tree.ipa, bytes: vm.device_tree.bytes };
+    Placed { name: node::DEVICE_TREE.into(), span }
 }
 
 fn disjoint(vm: &VmConfig, placed: &[Placed]) -> Result<()> {
     for (position, this) in placed.iter().enumerate() {
-        if let Some(other) = placed
-            .iter()
-            .take(position)
-            .find(|other| this.span.overlaps(&other.span))
-        {
-            let problem = format!(
-                "{} overlaps {} at {}: give each addresses of its own",
-                this.span, other.name, other.span
-            );
+        if let Some(other) = placed.iter().take(position).find(|other| this.span.overlaps(&other.span)) {
+            let problem =
+                format!("{} overlaps {} at {}: give each addresses of its own", this.span, other.name, other.span);
             return Err(ManifestError::in_vm(&vm.name, &this.name, problem));
         }
     }
-    for frame in placed
-        .iter()
-        .filter(|placed| placed.name.starts_with(node::GIC))
-    {
+    for frame in placed.iter().filter(|placed| placed.name.starts_with(node::GIC)) {
         pages(vm, frame)?;
     }
     Ok(())
@@ -296,9 +222,7 @@ fn placed(vm: &VmConfig) -> Result<()> {
             return Err(ManifestError::in_vm(&vm.name, place, problem));
         }
     }
-    contents(vm)
-        .iter()
-        .try_for_each(|placed| in_memory(vm, &placed.name, placed.span))?;
+    contents(vm).iter().try_for_each(|placed| in_memory(vm, &placed.name, placed.span))?;
     if let Some(span) = vm.initrd {
         in_memory(vm, key::INITRD, span)?;
     }
@@ -306,18 +230,11 @@ fn placed(vm: &VmConfig) -> Result<()> {
 }
 
 fn in_memory(vm: &VmConfig, name: &str, span: Span) -> Result<()> {
-    let within = |region: &MemoryRegion| {
-        Span {
-            start: region.ipa,
-            bytes: region.bytes,
-        }
-        .contains(&span)
-    };
+    let within = |region: &MemoryRegion| Span { start: region.ipa, bytes: region.bytes }.contains(&span);
     if vm.memory.iter().any(within) {
         return Ok(());
     }
-    let problem =
-        format!("{span} does not lie in one region of the VM's memory: move it or add memory");
+    let problem = format!("{span} does not lie in one region of the VM's memory: move it or add memory");
     Err(ManifestError::in_vm(&vm.name, name, problem))
 }
 
@@ -340,14 +257,7 @@ fn device_tree(vm: &VmConfig) -> Result<()> {
 }
 
 fn entry(vm: &VmConfig) -> Result<()> {
-    in_memory(
-        vm,
-        key::ENTRY,
-        Span {
-            start: vm.entry,
-            bytes: 4,
-        },
-    )?;
+    in_memory(vm, key::ENTRY, Span { start: vm.entry, bytes: 4 })?;
     if !vm.entry.is_multiple_of(4) {
         let problem = format!("{:#x} is not a multiple of 4", vm.entry);
         return Err(ManifestError::in_vm(&vm.name, key::ENTRY, problem));

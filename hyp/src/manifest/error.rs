@@ -17,19 +17,12 @@ pub struct ManifestError {
 impl ManifestError {
     /// Something wrong at `place` of the VM `vm`.
     pub(super) fn in_vm(vm: &str, place: impl ToString, problem: impl ToString) -> Self {
-        Self {
-            vm: Some(vm.to_string()),
-            ..Self::in_system(place, problem)
-        }
+        Self { vm: Some(vm.to_string()), ..Self::in_system(place, problem) }
     }
 
     /// Something wrong at `place` of the manifest as a whole.
     pub(super) fn in_system(place: impl ToString, problem: impl ToString) -> Self {
-        Self {
-            vm: None,
-            place: place.to_string(),
-            problem: problem.to_string(),
-        }
+        Self { vm: None, place: place.to_string(), problem: problem.to_string() }
     }
 }
 

@@ -30,10 +30,7 @@ impl<'a> Fields<'a> {
 
     /// The same node, once it is known which VM it describes.
     pub(super) fn of_vm(self, vm: &'a str) -> Self {
-        Self {
-            vm: Some(vm),
-            ..self
-        }
+        Self { vm: Some(vm), ..self }
     }
 
     /// The node's name, with the unit address.
@@ -69,10 +66,7 @@ impl<'a> Fields<'a> {
     /// The one child called `kind`.
     pub(super) fn only_child(&self, kind: &str) -> Result<Fields<'a>> {
         let found = self.children_called(kind, 1)?;
-        found
-            .first()
-            .copied()
-            .ok_or_else(|| self.error_here(format!("there is no node `{kind}`")))
+        found.first().copied().ok_or_else(|| self.error_here(format!("there is no node `{kind}`")))
     }
 
     /// Refuses properties and children that are not listed.
@@ -81,10 +75,7 @@ impl<'a> Fields<'a> {
         if let Some(property) = self.node.properties().find(|property| !known(property)) {
             return Err(self.error_at(property.name(), "unknown property"));
         }
-        match self
-            .children()
-            .find(|child| !children.contains(&child.kind()))
-        {
+        match self.children().find(|child| !children.contains(&child.kind())) {
             Some(child) => Err(child.error_here("unknown node")),
             None => Ok(()),
         }
@@ -172,10 +163,9 @@ impl<'a> Fields<'a> {
             return Ok(None);
         };
         match value.as_chunks::<8>() {
-            ([start, bytes], []) => Ok(Some(Span {
-                start: u64::from_be_bytes(*start),
-                bytes: u64::from_be_bytes(*bytes),
-            })),
+            ([start, bytes], []) => {
+                Ok(Some(Span { start: u64::from_be_bytes(*start), bytes: u64::from_be_bytes(*bytes) }))
+            }
             _ => Err(self.error_at(property, "must be an address and a length, each 64-bit")),
         }
     }
@@ -194,8 +184,7 @@ impl<'a> Fields<'a> {
         let Some(value) = value.strip_suffix(&[0]) else {
             return Err(self.error_at(property, "must be text that ends with a NUL"));
         };
-        let text = core::str::from_utf8(value)
-            .map_err(|_| self.error_at(property, "must be text in UTF-8"))?;
+        let text = core::str::from_utf8(value).map_err(|_| self.error_at(property, "must be text in UTF-8"))?;
         if text.split('\0').count() > abi::MAX_STRINGS {
             let problem = format!("more than {} strings: shorten the list", abi::MAX_STRINGS);
             return Err(self.error_at(property, problem));
@@ -208,11 +197,8 @@ impl<'a> Fields<'a> {
         let Some(value) = self.value(property) else {
             return Ok(None);
         };
-        let text = core::ffi::CStr::from_bytes_with_nul(value)
-            .ok()
-            .and_then(|c| c.to_str().ok());
-        text.map(Some)
-            .ok_or_else(|| self.error_at(property, "must be one string in UTF-8"))
+        let text = core::ffi::CStr::from_bytes_with_nul(value).ok().and_then(|c| c.to_str().ok());
+        text.map(Some).ok_or_else(|| self.error_at(property, "must be one string in UTF-8"))
     }
 
     /// One string.
@@ -223,8 +209,7 @@ impl<'a> Fields<'a> {
 
     /// All properties, as they are.
     pub(super) fn raw(&self) -> Result<Vec<(String, Vec<u8>)>> {
-        let raw =
-            |property: FdtProperty<'a>| (property.name().to_string(), property.value().to_vec());
+        let raw = |property: FdtProperty<'a>| (property.name().to_string(), property.value().to_vec());
         let limit = abi::MAX_DEVICE_PROPERTIES;
         if self.node.properties().nth(limit).is_some() {
             return Err(self.error_here(format!("more than {limit} properties: remove some")));

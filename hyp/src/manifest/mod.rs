@@ -111,9 +111,7 @@ impl VmConfig {
 
     /// The UART on the shared console, if it has one.
     pub fn console(&self) -> Option<&Device> {
-        self.devices
-            .iter()
-            .find(|device| device.kind == DeviceKind::Uart { console: true })
+        self.devices.iter().find(|device| device.kind == DeviceKind::Uart { console: true })
     }
 }
 
@@ -225,19 +223,13 @@ pub struct Device {
 impl Device {
     /// Where the guest sees it.
     pub fn span(&self) -> Span {
-        Span {
-            start: self.ipa,
-            bytes: self.bytes,
-        }
+        Span { start: self.ipa, bytes: self.bytes }
     }
 
     /// Where it is in the machine, if it is passed through.
     pub fn machine_span(&self) -> Option<Span> {
         match self.kind {
-            DeviceKind::Passthrough { machine } => Some(Span {
-                start: machine,
-                bytes: self.bytes,
-            }),
+            DeviceKind::Passthrough { machine } => Some(Span { start: machine, bytes: self.bytes }),
             _ => None,
         }
     }

@@ -10,8 +10,8 @@ use dtoolkit::fdt::Fdt;
 use super::abi::{self, node, property as key, value};
 use super::fields::Fields;
 use super::{
-    CoreRequest, Device, DeviceKind, DeviceTreeArea, GicConfig, Interrupt, Manifest, ManifestError,
-    MemoryRegion, OwnTree, Policy, Segment, VmConfig,
+    CoreRequest, Device, DeviceKind, DeviceTreeArea, GicConfig, Interrupt, Manifest, ManifestError, MemoryRegion,
+    OwnTree, Policy, Segment, VmConfig,
 };
 use crate::archive::{Archive, File};
 
@@ -20,40 +20,26 @@ type Result<T> = core::result::Result<T, ManifestError>;
 /// Reads the whole manifest.
 pub(super) fn manifest(blob: &[u8], archive: &Archive<'_>) -> Result<Manifest> {
     if blob.len() > abi::MAX_BYTES {
-        let problem = format!(
-            "{} bytes, at most {} are allowed",
-            blob.len(),
-            abi::MAX_BYTES
-        );
+        let problem = format!("{} bytes, at most {} are allowed", blob.len(), abi::MAX_BYTES);
         return Err(ManifestError::in_system(abi::FILE_NAME, problem));
     }
     let tree = Fdt::new(blob).map_err(|error| ManifestError::in_system(abi::FILE_NAME, error))?;
     let root = Fields::new(tree.root(), None);
     format_version(&root)?;
-    root.expect_only(
-        &[key::COMPATIBLE, key::FORMAT_VERSION, key::DESCRIPTION],
-        &[node::VM],
-    )?;
+    root.expect_only(&[key::COMPATIBLE, key::FORMAT_VERSION, key::DESCRIPTION], &[node::VM])?;
     let vms = root.children_called(node::VM, abi::MAX_VMS)?;
     if vms.is_empty() {
         return Err(root.error_here("there is no VM: describe at least one"));
     }
     Ok(Manifest {
         description: text(&root, key::DESCRIPTION)?,
-        vms: vms
-            .into_iter()
-            .map(|fields| vm(fields, archive))
-            .collect::<Result<_>>()?,
+        vms: vms.into_iter().map(|fields| vm(fields, archive)).collect::<Result<_>>()?,
     })
 }
 
 /// Before all else: is this a manifest, and one that we can read?
 fn format_version(root: &Fields<'_>) -> Result<()> {
-    if !root
-        .strings(key::COMPATIBLE)?
-        .iter()
-        .any(|name| name == abi::COMPATIBLE)
-    {
+    if !root.strings(key::COMPATIBLE)?.iter().any(|name| name == abi::COMPATIBLE) {
         let problem = format!("must be `{}`: this is no manifest", abi::COMPATIBLE);
         return Err(root.error_at(key::COMPATIBLE, problem));
     }
@@ -91,13 +77,7 @@ const VM_PROPERTIES: [&str; 9] = [
     key::ON_RESET,
     key::ON_CRASH,
 ];
-const VM_CHILDREN: [&str; 5] = [
-    node::MEMORY,
-    node::SEGMENT,
-    node::DEVICE_TREE,
-    node::GIC,
-    node::DEVICE,
-];
+const VM_CHILDREN: [&str; 5] = [node::MEMORY, node::SEGMENT, node::DEVICE_TREE, node::GIC, node::DEVICE];
 
 fn vm_named(name: &str, fields: Fields<'_>, archive: &Archive<'_>) -> Result<VmConfig> {
     fields.expect_only(&VM_PROPERTIES, &VM_CHILDREN)?;
@@ -109,10 +89,7 @@ fn vm_named(name: &str, fields: Fields<'_>, archive: &Archive<'_>) -> Result<VmC
         name: name.to_string(),
         cores: cores(&fields)?,
         memory: memory.iter().map(memory_region).collect::<Result<_>>()?,
-        segments: segments
-            .iter()
-            .map(|fields| segment(fields, archive, share_image))
-            .collect::<Result<_>>()?,
+        segments: segments.iter().map(|fields| segment(fields, archive, share_image)).collect::<Result<_>>()?,
         entry: fields.required_u64(key::ENTRY)?,
         device_tree: device_tree(&fields.only_child(node::DEVICE_TREE)?, archive)?,
         initrd: fields.span(key::INITRD)?,
@@ -130,9 +107,7 @@ fn cores(fields: &Fields<'_>) -> Result<CoreRequest> {
         (Some(count), None) => Ok(CoreRequest::Count(index(count))),
         (None, Some(list)) => Ok(CoreRequest::List(list.into_iter().map(index).collect())),
         (None, None) => Err(fields.error_at(key::CPUS, "missing: give `cpus` or `cores`")),
-        (Some(_), Some(_)) => {
-            Err(fields.error_at(key::CORES, "given beside `cpus`: give only one"))
-        }
+        (Some(_), Some(_)) => Err(fields.error_at(key::CORES, "given beside `cpus`: give only one")),
     }
 }
 
@@ -166,15 +141,8 @@ fn segment(fields: &Fields<'_>, archive: &Archive<'_>, share_image: bool) -> Res
 fn device_tree(fields: &Fields<'_>, archive: &Archive<'_>) -> Result<DeviceTreeArea> {
     fields.expect_only(&[key::REG, key::FILE], &[])?;
     let span = fields.required_span(key::REG)?;
-    let own = fields
-        .str(key::FILE)?
-        .map(|name| own_tree(fields, archive, name))
-        .transpose()?;
-    Ok(DeviceTreeArea {
-        ipa: span.start,
-        bytes: span.bytes,
-        own,
-    })
+    let own = fields.str(key::FILE)?.map(|name| own_tree(fields, archive, name)).transpose()?;
+    Ok(DeviceTreeArea { ipa: span.start, bytes: span.bytes, own })
 }
 
 fn own_tree(fields: &Fields<'_>, archive: &Archive<'_>, name: &str) -> Result<OwnTree> {
@@ -183,31 +151,21 @@ fn own_tree(fields: &Fields<'_>, archive: &Archive<'_>, name: &str) -> Result<Ow
         let problem = format!("`{}` is no device tree blob", name.escape_debug());
         return Err(fields.error_at(key::FILE, problem));
     }
-    Ok(OwnTree {
-        file: name.to_string(),
-        archive_offset: file.offset,
-        file_bytes: file.data.len(),
-    })
+    Ok(OwnTree { file: name.to_string(), archive_offset: file.offset, file_bytes: file.data.len() })
 }
 
 /// The magic and a length that fits. Only the guest will read it, so it may be as odd inside as the guest likes.
 fn looks_like_device_tree(data: &[u8]) -> bool {
     match data.as_chunks::<4>().0 {
         [magic, total, ..] => {
-            u32::from_be_bytes(*magic) == 0xd00d_feed
-                && index(u32::from_be_bytes(*total)) <= data.len()
+            u32::from_be_bytes(*magic) == 0xd00d_feed && index(u32::from_be_bytes(*total)) <= data.len()
         }
         _ => false,
     }
 }
 
 fn gic(fields: &Fields<'_>) -> Result<GicConfig> {
-    let known = [
-        key::VERSION,
-        key::DISTRIBUTOR,
-        key::CPU_INTERFACE,
-        key::REDISTRIBUTORS,
-    ];
+    let known = [key::VERSION, key::DISTRIBUTOR, key::CPU_INTERFACE, key::REDISTRIBUTORS];
     fields.expect_only(&known, &[])?;
     let version = match fields.u32(key::VERSION)? {
         None => None,
@@ -223,15 +181,8 @@ fn gic(fields: &Fields<'_>) -> Result<GicConfig> {
     })
 }
 
-const DEVICE_PROPERTIES: [&str; 7] = [
-    key::KIND,
-    key::REG,
-    key::MACHINE,
-    key::INTERRUPTS,
-    key::CONSOLE,
-    key::NODE_NAME,
-    key::COMPATIBLE,
-];
+const DEVICE_PROPERTIES: [&str; 7] =
+    [key::KIND, key::REG, key::MACHINE, key::INTERRUPTS, key::CONSOLE, key::NODE_NAME, key::COMPATIBLE];
 
 fn device(fields: &Fields<'_>) -> Result<Device> {
     fields.expect_only(&DEVICE_PROPERTIES, &[node::PROPERTIES])?;

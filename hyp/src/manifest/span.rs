@@ -24,10 +24,7 @@ impl Span {
 
     /// Whether any address is in both.
     pub fn overlaps(&self, other: &Self) -> bool {
-        self.bytes > 0
-            && other.bytes > 0
-            && self.start < other.end_or_max()
-            && other.start < self.end_or_max()
+        self.bytes > 0 && other.bytes > 0 && self.start < other.end_or_max() && other.start < self.end_or_max()
     }
 
     /// Whether all of `other` lies within.
@@ -40,10 +37,7 @@ impl Span {
 
     /// Whether `address` lies within.
     pub fn contains_address(&self, address: u64) -> bool {
-        self.contains(&Self {
-            start: address,
-            bytes: 1,
-        })
+        self.contains(&Self { start: address, bytes: 1 })
     }
 
     /// Whether both start and length are multiples of `alignment`.

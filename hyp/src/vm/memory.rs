@@ -9,7 +9,7 @@ use tessera_memory::{
 };
 
 use super::Parts;
-use crate::arch::aarch64::machine::{Hardware, clean_to_coherency, copy_to_guest, invalidate_instruction_caches};
+use crate::arch::aarch64::machine::{Hardware, Reach, clean_to_coherency, copy_to_guest, invalidate_instruction_caches};
 use crate::guest_tree::{self, TreeFacts, TreeTooLarge};
 use crate::manifest::{DeviceKind, MemoryRegion, Placement, Segment, VmConfig};
 use crate::system::System;
@@ -50,6 +50,7 @@ type Result<T> = core::result::Result<T, MemoryError>;
 pub struct GuestMemory {
     map: PhysMap,
     vm: VmId,
+    hardware: Hardware,
     /// For the copies of the pages it shares.
     reservation: Option<Reservation>,
     /// The machine address of the archive, and its contents.
@@ -66,10 +67,12 @@ impl GuestMemory {
     pub fn new(index: usize, config: &VmConfig, placement: &Placement, vmid: Vmid, parts: &mut Parts) -> Result<Self> {
         // VMs are at most `MAX_VMS`.
         let vm = VmId(index as u16);
-        let map = PhysMap::new(parts.geometry, vmid, &mut parts.frames.tables(vm), &mut Hardware)?;
+        let one_core = placement.cores.windows(2).all(|pair| pair[0] == pair[1]);
+        let mut hardware = Hardware { reach: if one_core { Reach::ThisCore } else { Reach::AllCores } };
+        let map = PhysMap::new(parts.geometry, vmid, &mut parts.frames.tables(vm), &mut hardware)?;
         let facts = TreeFacts { cpu_compatible: &[parts.cpu_compatible], gic_version: placement.gic_version };
         let tree = device_tree(config, &facts, parts.archive)?;
-        let mut memory = Self { map, vm, reservation: None, archive: parts.archive, tree };
+        let mut memory = Self { map, vm, hardware, reservation: None, archive: parts.archive, tree };
         memory.fill(config, parts.frames)?;
         memory.map_devices(config, parts.frames)?;
         Ok(memory)
@@ -89,7 +92,7 @@ impl GuestMemory {
         self.reservation = None;
         for region in &config.memory {
             let span = span(region.ipa, region.bytes)?;
-            self.map.unmap(span, &mut frames.tables(self.vm), &mut Hardware, |tables, mapping| tables.release(&mapping))?;
+            self.map.unmap(span, &mut frames.tables(self.vm), &mut self.hardware, |tables, mapping| tables.release(&mapping))?;
         }
         self.fill(config, &mut frames)
     }
@@ -101,7 +104,7 @@ impl GuestMemory {
     pub fn copy_on_write(&mut self, ipa: Ipa, system: &System) -> Result<bool> {
         let Some(reservation) = &mut self.reservation else { return Err(Error::NotCopyOnWrite(ipa).into()) };
         let mut frames = system.frames.lock();
-        let outcome = self.map.copy_on_write(ipa, reservation, &mut frames, &mut Hardware)?;
+        let outcome = self.map.copy_on_write(ipa, reservation, &mut frames, &mut self.hardware)?;
         Ok(matches!(outcome, Outcome::Copied { .. }))
     }
 
@@ -149,12 +152,12 @@ impl GuestMemory {
         if let Some(machine) = region.machine {
             let pa = Pa::new(machine + (start - region.ipa));
             let wanted = Span::new(pa, ipa.bytes()).ok_or(Error::OutsidePaSpace(pa))?;
-            let exact = frames.allocate_exact(Owner::Vm(self.vm), wanted)?.scrub(&mut Hardware);
-            return Ok(self.map.map(ipa, exact.start(), Attributes::RAM, &mut frames.tables(self.vm), &mut Hardware)?);
+            let exact = frames.allocate_exact(Owner::Vm(self.vm), wanted)?.scrub(&mut self.hardware);
+            return Ok(self.map.map(ipa, exact.start(), Attributes::RAM, &mut frames.tables(self.vm), &mut self.hardware)?);
         }
-        for piece in frames.allocate_guest(self.vm, ipa)?.scrub(&mut Hardware) {
+        for piece in frames.allocate_guest(self.vm, ipa)?.scrub(&mut self.hardware) {
             let tables = &mut frames.tables(self.vm);
-            self.map.map(piece.ipa(), piece.frames().start(), Attributes::RAM, tables, &mut Hardware)?;
+            self.map.map(piece.ipa(), piece.frames().start(), Attributes::RAM, tables, &mut self.hardware)?;
         }
         Ok(())
     }
@@ -168,8 +171,8 @@ impl GuestMemory {
             frames.share_span(machine)?;
             // The guest reads it past the caches at first.
             clean_to_coherency(pa.get(), ipa.bytes());
-            self.map.map(ipa, pa, Attributes::SHARED, &mut frames.tables(self.vm), &mut Hardware)?;
-            pages += ipa.page_count() + self.map.tables_for_pages(ipa, &Hardware);
+            self.map.map(ipa, pa, Attributes::SHARED, &mut frames.tables(self.vm), &mut self.hardware)?;
+            pages += ipa.page_count() + self.map.tables_for_pages(ipa, &self.hardware);
         }
         if pages != 0 {
             self.reservation = Some(frames.reserve(self.vm, pages)?);
@@ -182,7 +185,7 @@ impl GuestMemory {
             let DeviceKind::Passthrough { machine } = device.kind else { continue };
             let ipa = span(device.ipa, device.bytes)?;
             let tables = &mut frames.tables(self.vm);
-            self.map.map(ipa, Pa::new(machine), Attributes::DEVICE, tables, &mut Hardware)?;
+            self.map.map(ipa, Pa::new(machine), Attributes::DEVICE, tables, &mut self.hardware)?;
         }
         Ok(())
     }
@@ -191,7 +194,7 @@ impl GuestMemory {
     fn write(&self, mut ipa: Ipa, mut data: &[u8]) -> Result<()> {
         while !data.is_empty() {
             let hole = MemoryError::NoMemoryAt(ipa);
-            let mapping = self.map.translate(ipa, &Hardware).filter(|mapping| mapping.attributes.access.write).ok_or(hole)?;
+            let mapping = self.map.translate(ipa, &self.hardware).filter(|mapping| mapping.attributes.access.write).ok_or(hole)?;
             let pa = mapping.pa_of(ipa).ok_or(hole)?;
             let room = mapping.ipa.end().offset_from(ipa).ok_or(hole)?;
             let (now, rest) = data.split_at(data.len().min(room as usize));

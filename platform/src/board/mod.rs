@@ -19,7 +19,7 @@ pub use console::{Console, UartKind, find_console};
 pub use cores::{Core, EnableMethod};
 pub use interrupt_controller::{GicV2, GicV3, InterruptController};
 pub use memory::Reservation;
-pub use psci::{Conduit, Psci, PsciVersion};
+pub use psci::{Conduit, Psci, PsciVersion, find_firmware};
 pub use timer::Timer;
 
 use crate::span::{self, Span};
@@ -56,7 +56,8 @@ impl Board {
     /// Reads the board from a flattened device tree, which may be followed by other bytes.
     ///
     /// Never panics and never recurses, whatever the bytes. Needs some heap (30 bytes per node while it runs) and
-    /// less than 4 KiB of stack. The error says what to change; to show it, see [`find_console`].
+    /// less than 4 KiB of stack. The error says what to change; to show it and to stop, see [`find_console`] and
+    /// [`find_firmware`].
     pub fn discover(blob: &[u8]) -> Result<Self, BoardError> {
         Self::from_tree(&Tree::parse(blob)?)
     }

@@ -73,37 +73,64 @@ fn wrong(problem: impl Into<alloc::borrow::Cow<'static, str>>) -> BoardError {
     BoardError::new("", "", problem, REMEDY)
 }
 
+/// What the header says: offsets and sizes in bytes, not yet checked.
+struct Header {
+    size: u32,
+    structure: u32,
+    structure_size: u32,
+    strings: u32,
+    strings_size: u32,
+    reservations: u32,
+}
+
+impl Header {
+    /// Reads the header, if it is one of a version that can be read.
+    fn read(bytes: &[u8]) -> Result<Self, BoardError> {
+        let field = |index: usize| {
+            word(bytes, index * 4).ok_or_else(|| wrong("the blob is shorter than its header"))
+        };
+        let (magic, version, last_compatible) = (field(0)?, field(5)?, field(6)?);
+        if magic != MAGIC {
+            let problem =
+                format!("no device tree: it begins with {magic:#010x}, not {MAGIC:#010x}");
+            return Err(wrong(problem));
+        }
+        if version < VERSION || last_compatible > VERSION {
+            let problem = format!("its format version is {version}, only {VERSION} can be read");
+            return Err(wrong(problem));
+        }
+        Ok(Self {
+            size: field(1)?,
+            structure: field(2)?,
+            structure_size: field(9)?,
+            strings: field(3)?,
+            strings_size: field(8)?,
+            reservations: field(4)?,
+        })
+    }
+
+    /// The bytes that are the blob.
+    fn blob<'blob>(&self, bytes: &'blob [u8]) -> Result<&'blob [u8], BoardError> {
+        let (size, available) = (self.size as usize, bytes.len());
+        if size > MAX_SIZE {
+            let problem =
+                format!("its header says {size} bytes, more than the {MAX_SIZE} arm64 allows");
+            return Err(wrong(problem));
+        }
+        bytes.get(..size).ok_or_else(|| {
+            wrong(format!(
+                "its header says {size} bytes, there are only {available}"
+            ))
+        })
+    }
+}
+
 impl<'blob> Blob<'blob> {
     /// Checks the header and the memory reservations, and cuts the blob into its parts. `bytes` may be longer than
     /// the blob.
     pub(super) fn new(bytes: &'blob [u8]) -> Result<Self, BoardError> {
-        let field = |index: usize| {
-            word(bytes, index * 4).ok_or_else(|| wrong("the blob is shorter than its header"))
-        };
-        if field(0)? != MAGIC {
-            return Err(wrong(format!(
-                "no device tree: it begins with {:#010x}, not {MAGIC:#010x}",
-                field(0)?
-            )));
-        }
-        let (version, last_compatible) = (field(5)?, field(6)?);
-        if version < VERSION || last_compatible > VERSION {
-            return Err(wrong(format!(
-                "its format version is {version}, only {VERSION} can be read"
-            )));
-        }
-        let size = field(1)? as usize;
-        if size > MAX_SIZE {
-            return Err(wrong(format!(
-                "its header says {size} bytes, more than the {MAX_SIZE} arm64 allows"
-            )));
-        }
-        let available = bytes.len();
-        let blob = bytes.get(..size).ok_or_else(|| {
-            wrong(format!(
-                "its header says {size} bytes, there are only {available}"
-            ))
-        })?;
+        let header = Header::read(bytes)?;
+        let blob = header.blob(bytes)?;
         let part = |what: &str, start: u32, length: u32| {
             let start = start as usize;
             let end = start
@@ -112,13 +139,12 @@ impl<'blob> Blob<'blob> {
             end.and_then(|end| blob.get(start..end))
                 .ok_or_else(|| wrong(format!("its {what} block lies outside it")))
         };
-        let reservations = blob
-            .get((field(4)? as usize).max(HEADER_SIZE)..)
-            .unwrap_or_default();
         let parts = Self {
-            structure: part("structure", field(2)?, field(9)?)?,
-            strings: part("strings", field(3)?, field(8)?)?,
-            reservations,
+            structure: part("structure", header.structure, header.structure_size)?,
+            strings: part("strings", header.strings, header.strings_size)?,
+            reservations: blob
+                .get((header.reservations as usize).max(HEADER_SIZE)..)
+                .unwrap_or_default(),
         };
         parts.check_reservations()?;
         Ok(parts)

@@ -23,10 +23,7 @@ impl std::error::Error for ArgumentError {}
 
 impl ArgumentError {
     pub(super) fn new(argument: &str, reason: impl Into<String>) -> Self {
-        Self {
-            argument: argument.to_string(),
-            reason: reason.into(),
-        }
+        Self { argument: argument.to_string(), reason: reason.into() }
     }
 }
 
@@ -34,10 +31,7 @@ impl ArgumentError {
 pub(super) fn split(argument: &str) -> Result<(&str, &str), ArgumentError> {
     match argument.split_once(':') {
         Some((vm, rest)) if !vm.is_empty() => Ok((vm, rest)),
-        _ => Err(ArgumentError::new(
-            argument,
-            "expected VM:TEXT, the guest's name before a colon",
-        )),
+        _ => Err(ArgumentError::new(argument, "expected VM:TEXT, the guest's name before a colon")),
     }
 }
 
@@ -64,10 +58,7 @@ pub(super) fn unescape(argument: &str, text: &str) -> Result<Vec<u8>, ArgumentEr
                 ));
             }
             None => {
-                return Err(ArgumentError::new(
-                    argument,
-                    "ends with a single '\\'; write '\\\\'",
-                ));
+                return Err(ArgumentError::new(argument, "ends with a single '\\'; write '\\\\'"));
             }
         });
     }
@@ -97,10 +88,7 @@ fn hexadecimal(argument: &str, high: Option<char>, low: Option<char>) -> Result<
     let digit = |letter: Option<char>| letter.and_then(|letter| letter.to_digit(16));
     match (digit(high), digit(low)) {
         (Some(high), Some(low)) => Ok((high << 4 | low) as u8),
-        _ => Err(ArgumentError::new(
-            argument,
-            "expected two hexadecimal digits after '\\x'",
-        )),
+        _ => Err(ArgumentError::new(argument, "expected two hexadecimal digits after '\\x'")),
     }
 }
 
@@ -117,10 +105,7 @@ mod tests {
 
     #[test]
     fn knows_the_escapes() {
-        assert_eq!(
-            unescape("", r"a\n\r\t\\\e\x1dä"),
-            Ok(b"a\n\r\t\\\x1b\x1d\xc3\xa4".to_vec())
-        );
+        assert_eq!(unescape("", r"a\n\r\t\\\e\x1dä"), Ok(b"a\n\r\t\\\x1b\x1d\xc3\xa4".to_vec()));
         for wrong in [r"\", r"\q", r"\x1", r"\xzz", r"\x"] {
             let error = unescape(wrong, wrong).expect_err(wrong);
             assert!(error.to_string().contains(wrong), "{error}");

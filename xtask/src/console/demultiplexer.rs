@@ -10,9 +10,8 @@ use super::transcript::Transcript;
 pub const EL2_NAME: &str = "tessera";
 const RESET: &[u8] = b"\x1b[0m";
 /// What stands for the halves of a byte that must not act on a terminal.
-const NIBBLES: [u8; 16] = [
-    0x01, 0x02, 0x03, 0x04, 0x06, 0x10, 0x12, 0x14, 0x15, 0x16, 0x17, 0x19, 0x1c, 0x1d, 0x1e, 0x1f,
-];
+const NIBBLES: [u8; 16] =
+    [0x01, 0x02, 0x03, 0x04, 0x06, 0x10, 0x12, 0x14, 0x15, 0x16, 0x17, 0x19, 0x1c, 0x1d, 0x1e, 0x1f];
 /// Precedes the line end of a line that will be continued.
 const BREAK: u8 = 0x7f;
 const ESCAPE: u8 = 0x1b;
@@ -91,6 +90,7 @@ impl Demultiplexer {
     }
 
     /// All that `vm` wrote, exactly. Empty for a name that does not exist.
+    #[cfg(test)]
     pub fn output(&self, vm: &str) -> &[u8] {
         self.transcript(vm).map_or(&[], Transcript::output)
     }
@@ -223,10 +223,8 @@ impl Demultiplexer {
     }
 
     fn add(&mut self, bytes: &[u8], events: &mut Vec<Event>) {
-        let (Some(transcript), Some(name)) = (
-            self.transcripts.get_mut(self.source),
-            self.names.get(self.source),
-        ) else {
+        let (Some(transcript), Some(name)) = (self.transcripts.get_mut(self.source), self.names.get(self.source))
+        else {
             return;
         };
         if bytes.is_empty() {
@@ -235,10 +233,7 @@ impl Demultiplexer {
         transcript.extend(bytes);
         match events.last_mut().filter(|event| event.vm == *name) {
             Some(event) => event.bytes.extend_from_slice(bytes),
-            None => events.push(Event {
-                vm: name.clone(),
-                bytes: bytes.to_vec(),
-            }),
+            None => events.push(Event { vm: name.clone(), bytes: bytes.to_vec() }),
         }
     }
 }

@@ -22,6 +22,9 @@ mod script;
 mod tests;
 mod transcript;
 
-pub use argument::ArgumentError;
-pub use demultiplexer::{Demultiplexer, EL2_NAME, Event};
-pub use script::{Action, Script, ScriptError, Step};
+#[cfg(test)]
+use {argument::ArgumentError, demultiplexer::EL2_NAME, demultiplexer::Event, script::ScriptError};
+pub use {
+    demultiplexer::Demultiplexer,
+    script::{Action, Script, Step},
+};

@@ -50,19 +50,13 @@ impl Step {
             .multi_line(true)
             .build()
             .map_err(|error| ArgumentError::new(argument, error.to_string()))?;
-        Ok(Self::Expect {
-            vm: vm.to_string(),
-            pattern,
-        })
+        Ok(Self::Expect { vm: vm.to_string(), pattern })
     }
 
     /// The step that `--send VM:TEXT` asks for. Escapes: `\n \r \t \\ \e \xHH`. Nothing is added.
     pub fn send(argument: &str) -> Result<Self, ArgumentError> {
         let (vm, text) = argument::split(argument)?;
-        Ok(Self::Send {
-            vm: vm.to_string(),
-            bytes: argument::unescape(argument, text)?,
-        })
+        Ok(Self::Send { vm: vm.to_string(), bytes: argument::unescape(argument, text)? })
     }
 }
 
@@ -95,15 +89,12 @@ pub enum ScriptError {
 impl fmt::Display for ScriptError {
     fn fmt(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
         match self {
-            Self::UnknownVm { vm, known } => write!(
-                formatter,
-                "there is no guest '{vm}'; there are: {}",
-                known.join(", ")
-            ),
-            Self::Unreachable { vm } => write!(
-                formatter,
-                "nothing can be sent to '{vm}': only to the first {REACHABLE} guests"
-            ),
+            Self::UnknownVm { vm, known } => {
+                write!(formatter, "there is no guest '{vm}'; there are: {}", known.join(", "))
+            }
+            Self::Unreachable { vm } => {
+                write!(formatter, "nothing can be sent to '{vm}': only to the first {REACHABLE} guests")
+            }
         }
     }
 }
@@ -146,10 +137,7 @@ impl Script {
     /// # Errors
     /// When a step names a guest that does not exist or that cannot be sent to.
     pub fn new(steps: Vec<Step>, guests: &[impl AsRef<str>]) -> Result<Self, ScriptError> {
-        let guests: Vec<String> = guests
-            .iter()
-            .map(|name| name.as_ref().to_string())
-            .collect();
+        let guests: Vec<String> = guests.iter().map(|name| name.as_ref().to_string()).collect();
         for step in &steps {
             check(step, &guests)?;
         }
@@ -222,9 +210,7 @@ impl Script {
             self.chunks.push_back(vec![ESCAPE_KEY, digit(index)]);
         }
         for part in bytes.chunks(CHUNK) {
-            let doubled = part
-                .iter()
-                .flat_map(|byte| [*byte].repeat(if *byte == ESCAPE_KEY { 2 } else { 1 }));
+            let doubled = part.iter().flat_map(|byte| [*byte].repeat(if *byte == ESCAPE_KEY { 2 } else { 1 }));
             self.chunks.push_back(doubled.collect());
         }
     }
@@ -241,14 +227,9 @@ fn check(step: &Step, guests: &[String]) -> Result<(), ScriptError> {
         Step::Send { vm, .. } => (vm, true),
     };
     match guests.iter().position(|name| name == vm) {
-        Some(index) if sends && index >= REACHABLE => {
-            Err(ScriptError::Unreachable { vm: vm.clone() })
-        }
+        Some(index) if sends && index >= REACHABLE => Err(ScriptError::Unreachable { vm: vm.clone() }),
         Some(_) => Ok(()),
-        None if vm != EL2_NAME => Err(ScriptError::UnknownVm {
-            vm: vm.clone(),
-            known: guests.to_vec(),
-        }),
+        None if vm != EL2_NAME => Err(ScriptError::UnknownVm { vm: vm.clone(), known: guests.to_vec() }),
         None if sends => Err(ScriptError::Unreachable { vm: vm.clone() }),
         None => Ok(()),
     }

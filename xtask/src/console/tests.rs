@@ -33,34 +33,24 @@ fn a_broken_line_is_one_line() {
 
 #[test]
 fn a_tag_inside_a_line_is_text() {
-    assert_eq!(
-        demultiplexed(b"[linux] [rtos] x\r\n", "linux"),
-        "[rtos] x\n"
-    );
+    assert_eq!(demultiplexed(b"[linux] [rtos] x\r\n", "linux"), "[rtos] x\n");
     assert_eq!(demultiplexed(b"[linux] [rtos] x\r\n", "rtos"), "");
 }
 
 #[test]
 fn a_carriage_return_of_the_guests_is_kept() {
-    assert_eq!(
-        demultiplexed(b"[linux] 10%\r[linux] 20%\r\n", "linux"),
-        "10%\r20%\n"
-    );
+    assert_eq!(demultiplexed(b"[linux] 10%\r[linux] 20%\r\n", "linux"), "10%\r20%\n");
 }
 
 #[test]
 fn only_the_consoles_colours_are_taken_away() {
-    let bytes =
-        b"\x1b[0;36m[linux]\x1b[0m \x1b[31mred\x1b[0m\x1b[0m\r\n\x1b[0;36m[linux]\x1b[0m plain\r\n";
+    let bytes = b"\x1b[0;36m[linux]\x1b[0m \x1b[31mred\x1b[0m\x1b[0m\r\n\x1b[0;36m[linux]\x1b[0m plain\r\n";
     assert_eq!(demultiplexed(bytes, "linux"), "\x1b[31mred\x1b[0m\nplain\n");
 }
 
 #[test]
 fn hidden_bytes_come_back() {
-    assert_eq!(
-        demultiplexed(b"[linux] a\x02\x19[2Jb\r\n", "linux"),
-        "a\x1b[2Jb\n"
-    );
+    assert_eq!(demultiplexed(b"[linux] a\x02\x19[2Jb\r\n", "linux"), "a\x1b[2Jb\n");
 }
 
 #[test]
@@ -73,14 +63,8 @@ fn what_has_no_tag_is_nobodys() {
 #[test]
 fn events_come_in_order_and_at_once() {
     let mut demultiplexer = Demultiplexer::new(["linux", "rtos"]);
-    let event = |vm: &str, bytes: &[u8]| Event {
-        vm: vm.to_string(),
-        bytes: bytes.to_vec(),
-    };
-    assert_eq!(
-        demultiplexer.feed(b"[rtos] a\r\n[linux] log"),
-        [event("rtos", b"a\n"), event("linux", b"log")]
-    );
+    let event = |vm: &str, bytes: &[u8]| Event { vm: vm.to_string(), bytes: bytes.to_vec() };
+    assert_eq!(demultiplexer.feed(b"[rtos] a\r\n[linux] log"), [event("rtos", b"a\n"), event("linux", b"log")]);
     assert_eq!(demultiplexer.feed(b"in: "), [event("linux", b"in: ")]);
     assert_eq!(demultiplexer.feed(b"\r"), []);
 }

@@ -9,7 +9,7 @@ use crate::build::Hypervisor;
 use crate::images::Images;
 use crate::paths;
 use crate::qemu::Machine;
-use crate::system;
+use crate::system::{self, CompiledSystem, ImageProvider, SystemError};
 
 /// What is asked for; what is None comes from the system.
 #[derive(Clone, Debug)]
@@ -36,14 +36,23 @@ pub struct Prepared {
 
 /// Compiles and packs the system.
 pub fn prepare(request: &Request, hypervisor: &Hypervisor) -> Result<Prepared> {
-    let system = system::compile(&request.system, &Images { gic: request.gic })?;
+    prepare_with(request, hypervisor, |path, images| system::compile(path, images))
+}
+
+/// As [`prepare`], with another way to compile.
+pub fn prepare_with(
+    request: &Request,
+    hypervisor: &Hypervisor,
+    compile: impl FnOnce(&Path, &dyn ImageProvider) -> Result<CompiledSystem, SystemError>,
+) -> Result<Prepared> {
+    let system = compile(&request.system, &Images { gic: request.gic })?;
     let initrd = store(&request.name, &system.archive)?;
     let machine = Machine {
         cpus: request.cpus.unwrap_or(system.machine.cpus),
         memory: request.memory.unwrap_or(system.machine.memory),
         gic: request.gic,
         kernel: hypervisor.flat.clone(),
-        initrd,
+        initrd: Some(initrd),
         colour: false,
         gdb: false,
         extra: Vec::new(),
@@ -65,7 +74,9 @@ pub fn store(name: &str, archive: &[u8]) -> Result<PathBuf> {
 /// The file of a system: a path to a TOML file, or the name of one of guests/systems.
 pub fn find_system(name: &str) -> Result<PathBuf> {
     if name.ends_with(".toml") {
-        return Ok(PathBuf::from(name));
+        let path = PathBuf::from(name);
+        ensure!(path.is_file(), "there is no file {name}");
+        return Ok(path);
     }
     let folder = paths::guests().join("systems");
     let path = folder.join(name).with_extension("toml");
@@ -121,7 +132,10 @@ mod tests {
 
     #[test]
     fn a_system_is_a_file_or_a_name_and_an_unknown_name_lists_the_known() {
-        assert_eq!(find_system("/x/mine.toml").expect("a path"), Path::new("/x/mine.toml"));
+        let own = paths::guests().join("systems/hello.toml");
+        assert_eq!(find_system("hello").expect("known"), own);
+        assert_eq!(find_system(&own.display().to_string()).expect("a path"), own);
+        assert!(find_system("/x/mine.toml").is_err());
         assert!(find_system("no-such-system").expect_err("unknown").to_string().contains("there are:"));
     }
 

@@ -140,13 +140,9 @@ type Source = (String, String, String);
 /// The private sources file's text.
 fn sources(system: &System, purpose: Use) -> Result<String> {
     let release = &system.codename;
-    let mut sources = if purpose == Use::Guests && !system.is_debian() {
-        debian_elsewhere()?
-    } else {
-        let format = "$(SITE)|$(RELEASE)|$(COMPONENT)|$(ORIGIN)|$(IDENTIFIER)";
-        let mut list = Command::new("apt-get");
-        let targets = process::output(list.args(["indextargets", "--format", format]))?;
-        own_sources(&targets, release)
+    let mut sources = match purpose {
+        Use::Guests if !system.is_debian() => debian_elsewhere()?,
+        _ => own_sources(&index_targets()?, release),
     };
     if purpose == Use::Host && system.is_debian() {
         sources.extend(backports(&sources, release));
@@ -157,23 +153,33 @@ fn sources(system: &System, purpose: Use) -> Result<String> {
     Ok(sources.iter().map(line).collect())
 }
 
-/// The release's own sources among the user's (`apt-get indextargets`, one `|`-separated line each).
+/// What the user's apt would fetch, a `|`-separated line each. Who made it is known only of what has been fetched, but a
+/// fresh system has fetched nothing: so everything is asked for twice.
+fn index_targets() -> Result<String> {
+    let format = "$(SITE)|$(RELEASE)|$(COMPONENT)|$(ORIGIN)|$(IDENTIFIER)";
+    let list = |options: &[&str]| {
+        let mut list = Command::new("apt-get");
+        process::output(list.args(["indextargets", "--format", format]).args(options))
+    };
+    Ok(list(&[])? + &list(&["--no-release-info"])?)
+}
+
+/// The release's own sources among the user's, as [`index_targets`] lists them.
 fn own_sources(targets: &str, release: &str) -> BTreeSet<Source> {
     let parts = ["", "-updates", "-security", "/updates"];
     let is_own =
         |name: &str| [release, "stable"].iter().any(|base| parts.iter().any(|part| name == format!("{base}{part}")));
-    let distributor = |origin: &str| origin.starts_with('$') || ["", "Debian", "Ubuntu"].contains(&origin);
-    let fields = targets.lines().map(|line| line.split('|').collect::<Vec<_>>());
-    fields
-        .filter_map(|fields| match fields[..] {
-            [site, name, component, origin, "Packages"]
-                if is_own(name) && distributor(origin) && ["main", "universe"].contains(&component) =>
-            {
-                Some((site.to_owned(), name.to_owned(), component.to_owned()))
-            }
-            _ => None,
-        })
-        .collect()
+    let is_ours = |origin: &str| origin.starts_with('$') || ["", "Debian", "Ubuntu"].contains(&origin);
+    let mut sources = BTreeSet::new();
+    let mut others = BTreeSet::new();
+    for line in targets.lines() {
+        let [site, name, component, origin, "Packages"] = line.split('|').collect::<Vec<_>>()[..] else { continue };
+        if is_own(name) && ["main", "universe"].contains(&component) {
+            let kind = if is_ours(origin) { &mut sources } else { &mut others };
+            kind.insert((site.to_owned(), name.to_owned(), component.to_owned()));
+        }
+    }
+    sources.difference(&others).cloned().collect()
 }
 
 /// The backports beside the release itself.
@@ -211,6 +217,7 @@ mod tests {
         scheme:/debian|bookworm-updates|main|$(ORIGIN)|Packages\n\
         scheme:/security|bookworm-security|main||Packages\n\
         scheme:/other|bookworm|main|Somebody|Packages\n\
+        scheme:/other|bookworm|main|$(ORIGIN)|Packages\n\
         scheme:/tools|nodistro|main|$(ORIGIN)|Packages\n";
 
     #[test]

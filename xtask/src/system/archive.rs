@@ -16,10 +16,7 @@ const MODE: usize = 0o100_644;
 /// Packs the manifest and the files. The error says which file is too large for the format.
 pub(super) fn pack(manifest: &[u8], files: &Files) -> Result<Vec<u8>, String> {
     if manifest.len() > MAX_BYTES {
-        return Err(format!(
-            "too much for a manifest: {} bytes, at most {MAX_BYTES}",
-            manifest.len()
-        ));
+        return Err(format!("too much for a manifest: {} bytes, at most {MAX_BYTES}", manifest.len()));
     }
     let mut archive = Vec::new();
     entry(&mut archive, FILE_NAME, MODE, manifest)?;
@@ -33,29 +30,13 @@ pub(super) fn pack(manifest: &[u8], files: &Files) -> Result<Vec<u8>, String> {
 /// One entry: header, name up to the next page, data up to the next multiple of 4.
 fn entry(archive: &mut Vec<u8>, name: &str, mode: usize, data: &[u8]) -> Result<(), String> {
     if u32::try_from(data.len()).is_err() {
-        return Err(format!(
-            "`{name}` is larger than 4 GiB, which the archive format cannot hold"
-        ));
+        return Err(format!("`{name}` is larger than 4 GiB, which the archive format cannot hold"));
     }
     let name_start = archive.len() + HEADER_BYTES;
     let data_start = (name_start + name.len() + 1).next_multiple_of(PAGE);
     let inode = archive.len() / PAGE + 1;
     // ino, mode, uid, gid, nlink, mtime, filesize, four of devices, namesize, check.
-    let fields = [
-        inode,
-        mode,
-        0,
-        0,
-        1,
-        0,
-        data.len(),
-        0,
-        0,
-        0,
-        0,
-        data_start - name_start,
-        0,
-    ];
+    let fields = [inode, mode, 0, 0, 1, 0, data.len(), 0, 0, 0, 0, data_start - name_start, 0];
     archive.extend_from_slice(b"070701");
     for field in fields {
         archive.extend_from_slice(format!("{field:08x}").as_bytes());

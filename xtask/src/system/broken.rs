@@ -31,11 +31,7 @@ impl Broken {
     /// # Errors
     ///
     /// The file does not compile as it is.
-    pub fn compile(
-        &self,
-        path: &Path,
-        images: &dyn ImageProvider,
-    ) -> Result<CompiledSystem, SystemError> {
+    pub fn compile(&self, path: &Path, images: &dyn ImageProvider) -> Result<CompiledSystem, SystemError> {
         match self.damage {
             Damage::Manifest(change) => compile_changed(path, images, change),
             Damage::Archive(change) => {
@@ -48,23 +44,11 @@ impl Broken {
 }
 
 const fn archive(name: &'static str, message: &'static str, change: fn(&mut Vec<u8>)) -> Broken {
-    Broken {
-        name,
-        message,
-        damage: Damage::Archive(change),
-    }
+    Broken { name, message, damage: Damage::Archive(change) }
 }
 
-const fn manifest(
-    name: &'static str,
-    message: &'static str,
-    change: fn(&mut DeviceTree),
-) -> Broken {
-    Broken {
-        name,
-        message,
-        damage: Damage::Manifest(change),
-    }
+const fn manifest(name: &'static str, message: &'static str, change: fn(&mut DeviceTree)) -> Broken {
+    Broken { name, message, damage: Damage::Manifest(change) }
 }
 
 /// A page beyond the start of the archive lies the manifest's blob.
@@ -75,41 +59,19 @@ const RAM: u64 = 0x4000_0000;
 
 /// One case for each kind of damage.
 pub const CASES: [Broken; 20] = [
-    archive(
-        "archive-magic",
-        "system archive: at offset 0x0: no `newc` cpio entry",
-        |a| a[0] = b'x',
-    ),
-    archive(
-        "archive-digits",
-        "a header field is not eight hexadecimal digits",
-        |a| a[54] = b'z',
-    ),
-    archive("archive-cut", "goes beyond the archive's end", |a| {
-        a.truncate(a.len() - 100)
+    archive("archive-magic", "system archive: at offset 0x0: no `newc` cpio entry", |a| a[0] = b'x'),
+    archive("archive-digits", "a header field is not eight hexadecimal digits", |a| a[54] = b'z'),
+    archive("archive-cut", "goes beyond the archive's end", |a| a.truncate(a.len() - 100)),
+    archive("manifest-missing", "there is no file `manifest.dtb` in the archive", |a| a[110] = b'M'),
+    archive("manifest-garbage", "manifest: manifest.dtb: ", |a| a[BLOB] = 0),
+    manifest("format-version", "format-version: 2, but this hypervisor reads version 1", |t| {
+        set(t, "/", "format-version", 2u32)
     }),
-    archive(
-        "manifest-missing",
-        "there is no file `manifest.dtb` in the archive",
-        |a| a[110] = b'M',
-    ),
-    archive("manifest-garbage", "manifest: manifest.dtb: ", |a| {
-        a[BLOB] = 0
-    }),
-    manifest(
-        "format-version",
-        "format-version: 2, but this hypervisor reads version 1",
-        |t| set(t, "/", "format-version", 2u32),
-    ),
     manifest("no-vm", "there is no VM: describe at least one", |t| {
         t.root.remove_child("vm@0");
     }),
-    manifest("name", "vm-name: must be 1 to 31 of a-z", |t| {
-        set(t, "/vm@0", "vm-name", "tessera")
-    }),
-    manifest("unknown-property", "colour: unknown property", |t| {
-        set(t, "/vm@0", "colour", "red")
-    }),
+    manifest("name", "vm-name: must be 1 to 31 of a-z", |t| set(t, "/vm@0", "vm-name", "tessera")),
+    manifest("unknown-property", "colour: unknown property", |t| set(t, "/vm@0", "colour", "red")),
     manifest("core-missing", "there is no core 99", |t| {
         remove(t, "/vm@0", "cpus");
         set(t, "/vm@0", "cores", [99u32]);
@@ -118,43 +80,18 @@ pub const CASES: [Broken; 20] = [
         remove(t, "/vm@0", "cpus");
         set(t, "/vm@0", "cores", [0u32, 0]);
     }),
-    manifest(
-        "cores-too-many",
-        "cpus: wants 60, but of the board's",
-        |t| set(t, "/vm@0", "cpus", 60u32),
-    ),
-    manifest(
-        "memory-too-much",
-        "memory: wants 1073741824 KiB, but of the board's",
-        |t| set(t, MEMORY, "reg", pair(RAM, 1 << 40)),
-    ),
-    manifest("memory-unaligned", "is not made of whole pages", |t| {
-        set(t, MEMORY, "reg", pair(RAM, (4 << 20) + 1))
+    manifest("cores-too-many", "cpus: wants 60, but of the board's", |t| set(t, "/vm@0", "cpus", 60u32)),
+    manifest("memory-too-much", "memory: wants 1073741824 KiB, but of the board's", |t| {
+        set(t, MEMORY, "reg", pair(RAM, 1 << 40))
     }),
+    manifest("memory-unaligned", "is not made of whole pages", |t| set(t, MEMORY, "reg", pair(RAM, (4 << 20) + 1))),
     manifest("memory-overlap", "overlaps memory@40000000", |t| {
-        set(
-            t,
-            "/vm@0/memory@40001000",
-            "reg",
-            pair(RAM + PAGE_BYTES, PAGE_BYTES),
-        )
+        set(t, "/vm@0/memory@40001000", "reg", pair(RAM + PAGE_BYTES, PAGE_BYTES))
     }),
-    manifest("memory-of-el2", "belongs to", |t| {
-        set(t, MEMORY, "machine", RAM)
-    }),
-    manifest(
-        "entry-outside",
-        "entry: 0x0..0x4 does not lie in one region",
-        |t| set(t, "/vm@0", "entry", 0u64),
-    ),
-    manifest(
-        "file-missing",
-        "there is no file `none` in the archive",
-        |t| set(t, "/vm@0/device-tree", "file", "none"),
-    ),
-    manifest("uart-of-el2", "belongs to", |t| {
-        passthrough(t, "/vm@0/device@a000000", 0x0a00_0000, UART)
-    }),
+    manifest("memory-of-el2", "belongs to", |t| set(t, MEMORY, "machine", RAM)),
+    manifest("entry-outside", "entry: 0x0..0x4 does not lie in one region", |t| set(t, "/vm@0", "entry", 0u64)),
+    manifest("file-missing", "there is no file `none` in the archive", |t| set(t, "/vm@0/device-tree", "file", "none")),
+    manifest("uart-of-el2", "belongs to", |t| passthrough(t, "/vm@0/device@a000000", 0x0a00_0000, UART)),
     manifest("device-twice", "is given to VM", |t| {
         passthrough(t, "/vm@0/device@a000000", 0x0a00_0000, 0x0a00_0000);
         passthrough(t, "/vm@0/device@a001000", 0x0a00_1000, 0x0a00_0000);
@@ -195,8 +132,7 @@ mod tests {
 
     use super::*;
 
-    const HELLO: &str =
-        "[[vm]]\nname = \"hello\"\ncpus = 1\nmemory = \"4M\"\nimage = \"raw.bin\"\n";
+    const HELLO: &str = "[[vm]]\nname = \"hello\"\ncpus = 1\nmemory = \"4M\"\nimage = \"raw.bin\"\n";
 
     struct NoImages;
 
@@ -213,18 +149,12 @@ mod tests {
     /// What EL2 says to the archive on a machine like QEMU's `virt`.
     fn verdict(archive: &[u8]) -> Result<(), String> {
         let span = |start, bytes| Span { start, bytes };
-        let reserved = |owner, start, bytes| Reserved {
-            owner,
-            span: span(start, bytes),
-        };
+        let reserved = |owner, start, bytes| Reserved { owner, span: span(start, bytes) };
         let facts = BoardFacts {
             cores: 4,
             available_memory: 512 << 20,
             ram: &[span(RAM, 1 << 30)],
-            reserved: &[
-                reserved("EL2", RAM, 4 << 20),
-                reserved("EL2's UART", UART, 0x1000),
-            ],
+            reserved: &[reserved("EL2", RAM, 4 << 20), reserved("EL2's UART", UART, 0x1000)],
             gic_version: 3,
             spis: 256,
             reserved_spis: &[1],
@@ -232,10 +162,7 @@ mod tests {
         };
         let archive = Archive::parse(archive).map_err(|error| error.to_string())?;
         let manifest = Manifest::read(&archive).map_err(|error| error.to_string())?;
-        manifest
-            .validate(&facts)
-            .map(|_| ())
-            .map_err(|error| error.to_string())
+        manifest.validate(&facts).map(|_| ()).map_err(|error| error.to_string())
     }
 
     #[test]

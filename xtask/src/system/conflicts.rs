@@ -10,9 +10,7 @@ use tessera_abi::manifest as abi;
 /// Names, devices, interrupts and machine addresses that two VMs cannot both have.
 pub(super) fn check(system: &System) -> Result<()> {
     if let Some(surplus) = system.vms.get(abi::MAX_VMS) {
-        return Err(surplus
-            .name
-            .problem(format!("more than {} VMs", abi::MAX_VMS)));
+        return Err(surplus.name.problem(format!("more than {} VMs", abi::MAX_VMS)));
     }
     names(&system.vms)?;
     machine_addresses(&system.vms)?;
@@ -22,14 +20,8 @@ pub(super) fn check(system: &System) -> Result<()> {
 
 fn names(vms: &[Vm]) -> Result<()> {
     for (position, vm) in vms.iter().enumerate() {
-        if vms
-            .iter()
-            .take(position)
-            .any(|earlier| earlier.name.value == vm.name.value)
-        {
-            let problem = vm
-                .name
-                .problem(format!("there are two VMs called `{}`", vm.name.value));
+        if vms.iter().take(position).any(|earlier| earlier.name.value == vm.name.value) {
+            let problem = vm.name.problem(format!("there are two VMs called `{}`", vm.name.value));
             return Err(problem.help("rename one"));
         }
     }
@@ -44,55 +36,31 @@ fn machine_addresses(vms: &[Vm]) -> Result<()> {
         for memory in &vm.memory {
             if let Some(start) = memory.value.machine {
                 let what = format!("the machine memory of VM `{name}`");
-                machine.claim(Claim {
-                    start,
-                    bytes: memory.value.bytes,
-                    what,
-                    span: memory.span.clone(),
-                })?;
+                machine.claim(Claim { start, bytes: memory.value.bytes, what, span: memory.span.clone() })?;
             }
         }
         for (device, start) in passed_through(vm) {
-            let what = format!(
-                "the machine's device `{}` of VM `{name}`",
-                device.value.name
-            );
-            machine.claim(Claim {
-                start,
-                bytes: device.value.bytes,
-                what,
-                span: device.span.clone(),
-            })?;
+            let what = format!("the machine's device `{}` of VM `{name}`", device.value.name);
+            machine.claim(Claim { start, bytes: device.value.bytes, what, span: device.span.clone() })?;
         }
     }
     Ok(())
 }
 
 fn passed_through(vm: &Vm) -> impl Iterator<Item = (&At<Device>, u64)> {
-    vm.devices
-        .iter()
-        .filter_map(|device| match device.value.kind {
-            DeviceKind::Passthrough { machine } => Some((device, machine)),
-            DeviceKind::Pl011 | DeviceKind::Pl031 => None,
-        })
+    vm.devices.iter().filter_map(|device| match device.value.kind {
+        DeviceKind::Passthrough { machine } => Some((device, machine)),
+        DeviceKind::Pl011 | DeviceKind::Pl031 => None,
+    })
 }
 
 /// Within a VM an interrupt belongs to one device.
 fn interrupts_in(vm: &Vm) -> Result<()> {
-    let mut seen: Vec<u64> = vm
-        .console
-        .then_some(vm.layout.uart_interrupt)
-        .into_iter()
-        .collect();
-    for interrupt in vm
-        .devices
-        .iter()
-        .flat_map(|device| &device.value.interrupts)
-    {
+    let mut seen: Vec<u64> = vm.console.then_some(vm.layout.uart_interrupt).into_iter().collect();
+    for interrupt in vm.devices.iter().flat_map(|device| &device.value.interrupts) {
         let spi = interrupt.value.spi;
         if seen.contains(&spi) {
-            let problem =
-                interrupt.problem(format!("SPI {spi} belongs to another device of this VM"));
+            let problem = interrupt.problem(format!("SPI {spi} belongs to another device of this VM"));
             return Err(problem.help("the console's is `layout.uart-interrupt`, 1 by default"));
         }
         seen.push(spi);
@@ -107,8 +75,7 @@ fn interrupts_between(vms: &[Vm]) -> Result<()> {
         for interrupt in passed_through(vm).flat_map(|(device, _)| &device.value.interrupts) {
             let spi = interrupt.value.spi;
             if let Some((_, other)) = given.iter().find(|(number, _)| *number == spi) {
-                let problem =
-                    interrupt.problem(format!("SPI {spi} is given to VM `{other}` already"));
+                let problem = interrupt.problem(format!("SPI {spi} is given to VM `{other}` already"));
                 return Err(problem.help("give it to one of them"));
             }
             given.push((spi, &vm.name.value));
@@ -130,9 +97,7 @@ pub(super) fn machine(system: &System, plans: &[Plan], archive_bytes: u64) -> Re
         && given.value < cpus
     {
         let message = format!("the VMs need {cpus} cores, the machine has {}", given.value);
-        return Err(given
-            .problem(message)
-            .help("give the machine more or the VMs fewer"));
+        return Err(given.problem(message).help("give the machine more or the VMs fewer"));
     }
     if let Some(given) = &system.machine_memory
         && given.value < memory.saturating_add(archive_bytes)
@@ -143,25 +108,14 @@ pub(super) fn machine(system: &System, plans: &[Plan], archive_bytes: u64) -> Re
             size(archive_bytes.next_multiple_of(1 << 20)),
             size(given.value)
         );
-        return Err(given
-            .problem(message)
-            .help("give the machine more or the VMs less"));
+        return Err(given.problem(message).help("give the machine more or the VMs less"));
     }
-    let suffices = memory
-        .saturating_add(archive_bytes)
-        .saturating_add(OVERHEAD);
+    let suffices = memory.saturating_add(archive_bytes).saturating_add(OVERHEAD);
     let suffices = suffices.checked_next_multiple_of(STEP).unwrap_or(suffices);
-    let cpus = system
-        .machine_cpus
-        .as_ref()
-        .map_or(cpus, |given| given.value);
+    let cpus = system.machine_cpus.as_ref().map_or(cpus, |given| given.value);
     Ok(Machine {
-        cpus: usize::try_from(cpus)
-            .map_err(|_| Problem::new(system.span.clone(), "too many cores"))?,
-        memory: system
-            .machine_memory
-            .as_ref()
-            .map_or(suffices, |given| given.value),
+        cpus: usize::try_from(cpus).map_err(|_| Problem::new(system.span.clone(), "too many cores"))?,
+        memory: system.machine_memory.as_ref().map_or(suffices, |given| given.value),
     })
 }
 

@@ -41,21 +41,14 @@ impl Files {
     /// `origin`'s last part in characters that no tool stumbles over, with a number if it is taken.
     fn unused_name(&self, origin: &str) -> String {
         let last = Path::new(origin.rsplit(':').next().unwrap_or(origin)).file_name();
-        let last = last
-            .map(|name| name.to_string_lossy())
-            .unwrap_or("file".into());
+        let last = last.map(|name| name.to_string_lossy()).unwrap_or("file".into());
         let plain = |c: char| {
-            if c.is_ascii_alphanumeric() || "._-".contains(c) {
-                c
-            } else {
-                '_'
-            }
+            if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '_' }
         };
         let base: String = last.chars().take(100).map(plain).collect();
         let numbered = (2..).map(|number| format!("{base}-{number}"));
         let mut names = std::iter::once(base.clone()).chain(numbered);
-        let free =
-            |name: &String| name != FILE_NAME && self.0.iter().all(|file| file.name != *name);
+        let free = |name: &String| name != FILE_NAME && self.0.iter().all(|file| file.name != *name);
         names.find(free).unwrap_or(base)
     }
 }
@@ -77,10 +70,7 @@ mod tests {
     #[test]
     fn names_are_plain_and_never_the_manifests() {
         let mut files = Files::default();
-        for (number, origin) in ["manifest.dtb", "tessera:guest/hello", "ä b", "TRAILER!!!"]
-            .iter()
-            .enumerate()
-        {
+        for (number, origin) in ["manifest.dtb", "tessera:guest/hello", "ä b", "TRAILER!!!"].iter().enumerate() {
             files.add(origin, vec![number as u8]);
         }
         let names: Vec<_> = files.iter().map(|file| &file.name[..]).collect();

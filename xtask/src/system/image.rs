@@ -38,16 +38,11 @@ pub(super) struct Part {
 /// Reads the image whose file has the content `data`.
 pub(super) fn read(image: &Image, data: Vec<u8>) -> Result<Loadable> {
     let name = &image.path.value;
-    let wrong =
-        |is: String, help: &str| Err(image.path.problem(format!("`{name}` {is}")).help(help));
+    let wrong = |is: String, help: &str| Err(image.path.problem(format!("`{name}` {is}")).help(help));
     if data.is_empty() {
         return wrong("is empty".into(), "give the image's path");
     }
-    if image
-        .kind
-        .as_ref()
-        .is_some_and(|kind| kind.value == Kind::Raw)
-    {
+    if image.kind.as_ref().is_some_and(|kind| kind.value == Kind::Raw) {
         return Ok(Loadable::Raw(data));
     }
     let data = match unpacked(data) {
@@ -62,10 +57,7 @@ pub(super) fn read(image: &Image, data: Vec<u8>) -> Result<Loadable> {
     let loadable = match recognise(data) {
         Ok(loadable) => loadable,
         Err(is) => {
-            return wrong(
-                is,
-                "give an image for AArch64; one that is to be loaded as it is needs `kind = \"raw\"`",
-            );
+            return wrong(is, "give an image for AArch64; one that is to be loaded as it is needs `kind = \"raw\"`");
         }
     };
     match (image.kind.as_ref().map(|kind| kind.value), &loadable) {
@@ -73,9 +65,7 @@ pub(super) fn read(image: &Image, data: Vec<u8>) -> Result<Loadable> {
             "is no arm64 Linux Image".into(),
             "give the file that is called `Image` or `vmlinuz`, or remove `kind`",
         ),
-        (Some(Kind::Elf), Loadable::Linux { .. } | Loadable::Raw(_)) => {
-            wrong("is no ELF file".into(), "remove `kind`")
-        }
+        (Some(Kind::Elf), Loadable::Linux { .. } | Loadable::Raw(_)) => wrong("is no ELF file".into(), "remove `kind`"),
         _ => Ok(loadable),
     }
 }
@@ -98,11 +88,7 @@ fn unpacked(data: Vec<u8>) -> core::result::Result<Vec<u8>, String> {
 /// `Err` says what else it is.
 fn recognise(data: Vec<u8>) -> core::result::Result<Loadable, String> {
     if let Some((text_offset, bytes)) = linux(&data) {
-        return Ok(Loadable::Linux {
-            text_offset,
-            bytes,
-            data,
-        });
+        return Ok(Loadable::Linux { text_offset, bytes, data });
     }
     if data.starts_with(b"\x7fELF") {
         return elf(&data);
@@ -116,12 +102,7 @@ fn recognise(data: Vec<u8>) -> core::result::Result<Loadable, String> {
 /// A little-endian number in `data`.
 fn number<const N: usize>(data: &[u8], offset: usize) -> Option<u64> {
     let bytes: [u8; N] = data.get(offset..offset + N)?.try_into().ok()?;
-    Some(
-        bytes
-            .iter()
-            .rev()
-            .fold(0, |value, byte| (value << 8) | u64::from(*byte)),
-    )
+    Some(bytes.iter().rev().fold(0, |value, byte| (value << 8) | u64::from(*byte)))
 }
 
 /// `text_offset` and the size in memory, if it is an arm64 Linux Image (Documentation/arch/arm64/booting.rst).
@@ -133,29 +114,20 @@ fn linux(data: &[u8]) -> Option<(u64, u64)> {
         return None;
     }
     let (text_offset, image_size) = (number::<8>(data, 8)?, number::<8>(data, 16)?);
-    let text_offset = if image_size == 0 {
-        OLD_TEXT_OFFSET
-    } else {
-        text_offset
-    };
+    let text_offset = if image_size == 0 { OLD_TEXT_OFFSET } else { text_offset };
     Some((text_offset, image_size.max(data.len() as u64)))
 }
 
 /// Files that people give by mistake.
 fn known_but_wrong(data: &[u8]) -> Option<&'static str> {
     let starts = |magic: &[u8]| data.starts_with(magic);
-    let has =
-        |offset: usize, magic: &[u8]| data.get(offset..).is_some_and(|d| d.starts_with(magic));
+    let has = |offset: usize, magic: &[u8]| data.get(offset..).is_some_and(|d| d.starts_with(magic));
     match () {
         () if has(0x202, b"HdrS") => Some("is an x86 Linux kernel (bzImage)"),
-        () if starts(b"MZ") && has(4, b"zimg") => {
-            Some("is a compressed EFI kernel (zboot): unpack it first")
-        }
+        () if starts(b"MZ") && has(4, b"zimg") => Some("is a compressed EFI kernel (zboot): unpack it first"),
         () if starts(b"MZ") => Some("is a PE (EFI or Windows) program"),
         () if has(36, &[0x18, 0x28, 0x6f, 0x01]) => Some("is a 32-bit Arm Linux kernel (zImage)"),
-        () if starts(&[0x27, 0x05, 0x19, 0x56]) => {
-            Some("is a U-Boot image (uImage): give what it was made of")
-        }
+        () if starts(&[0x27, 0x05, 0x19, 0x56]) => Some("is a U-Boot image (uImage): give what it was made of"),
         () if starts(&[0xd0, 0x0d, 0xfe, 0xed]) => Some("is a device tree blob or a FIT image"),
         () if starts(&[0xfd, b'7', b'z', b'X', b'Z']) => Some("is xz-compressed: unpack it first"),
         () if starts(&[0x28, 0xb5, 0x2f, 0xfd]) => Some("is zstd-compressed: unpack it first"),
@@ -174,36 +146,23 @@ fn elf(data: &[u8]) -> core::result::Result<Loadable, String> {
         return Err("is an ELF file that is not linked: link it to an executable".into());
     }
     let headers = header.program_headers(endian, data).map_err(broken)?;
-    let loads = |header: &&ProgramHeader64<_>| {
-        header.p_type(endian) == PT_LOAD && header.p_memsz(endian) > 0
-    };
+    let loads = |header: &&ProgramHeader64<_>| header.p_type(endian) == PT_LOAD && header.p_memsz(endian) > 0;
     let headers: Vec<_> = headers.iter().filter(loads).collect();
     if headers.is_empty() {
         return Err("is an ELF file without anything to load".into());
     }
     let parts = headers.iter().map(|header| part(header, endian, data));
     let parts = parts.collect::<core::result::Result<Vec<_>, String>>()?;
-    Ok(Loadable::Elf {
-        entry: entry(header.e_entry(endian), &headers, endian),
-        parts,
-    })
+    Ok(Loadable::Elf { entry: entry(header.e_entry(endian), &headers, endian), parts })
 }
 
-fn part(
-    header: &ProgramHeader64<Endianness>,
-    endian: Endianness,
-    data: &[u8],
-) -> core::result::Result<Part, String> {
+fn part(header: &ProgramHeader64<Endianness>, endian: Endianness, data: &[u8]) -> core::result::Result<Part, String> {
     let bytes = header.p_memsz(endian);
     match header.data(endian, data) {
-        Ok(data) if data.len() as u64 <= bytes => Ok(Part {
-            address: header.p_paddr(endian),
-            data: data.to_vec(),
-            bytes,
-        }),
-        Ok(_) => {
-            Err("is a damaged ELF file: a segment is larger in the file than in memory".into())
+        Ok(data) if data.len() as u64 <= bytes => {
+            Ok(Part { address: header.p_paddr(endian), data: data.to_vec(), bytes })
         }
+        Ok(_) => Err("is a damaged ELF file: a segment is larger in the file than in memory".into()),
         Err(()) => Err("is a damaged ELF file: a segment goes beyond its end".into()),
     }
 }
@@ -230,9 +189,7 @@ fn elf_is_ours(data: &[u8]) -> core::result::Result<(), String> {
         Some(AARCH64) => Ok(()),
         Some(62) => Err("is an ELF file for x86-64, not for AArch64".into()),
         Some(243) => Err("is an ELF file for RISC-V, not for AArch64".into()),
-        Some(machine) => Err(format!(
-            "is an ELF file for machine {machine}, not for AArch64 (183)"
-        )),
+        Some(machine) => Err(format!("is an ELF file for machine {machine}, not for AArch64 (183)")),
         None => Err("is a damaged ELF file: it ends within its header".into()),
     }
 }

@@ -49,11 +49,7 @@ pub(super) struct AddressSpace(Vec<Claim>);
 impl AddressSpace {
     /// Adds a claim, unless another one is in its way.
     pub(super) fn claim(&mut self, claim: Claim) -> Result<()> {
-        if claim
-            .start
-            .checked_add(claim.bytes)
-            .is_none_or(|end| end > ADDRESS_LIMIT)
-        {
+        if claim.start.checked_add(claim.bytes).is_none_or(|end| end > ADDRESS_LIMIT) {
             let message = format!(
                 "{} at {:#x}, {} long, goes beyond {ADDRESS_LIMIT:#x}",
                 claim.what,
@@ -62,16 +58,10 @@ impl AddressSpace {
             );
             return Err(claim.problem(message).help("place it lower"));
         }
-        match self
-            .0
-            .iter()
-            .find(|other| other.overlaps(claim.start, claim.end()))
-        {
+        match self.0.iter().find(|other| other.overlaps(claim.start, claim.end())) {
             Some(other) => {
                 let message = format!("{} overlaps {}", claim.described(), other.described());
-                Err(claim
-                    .problem(message)
-                    .help("give each addresses of its own"))
+                Err(claim.problem(message).help("give each addresses of its own"))
             }
             None => {
                 self.0.push(claim);
@@ -86,22 +76,14 @@ impl AddressSpace {
     }
 
     /// The highest multiple of `alignment` with `bytes` free addresses from it on, all within `range`.
-    pub(super) fn highest_free(
-        &self,
-        range: Range<u64>,
-        bytes: u64,
-        alignment: u64,
-    ) -> Option<u64> {
+    pub(super) fn highest_free(&self, range: Range<u64>, bytes: u64, alignment: u64) -> Option<u64> {
         let mut top = range.end;
         loop {
             let start = top.checked_sub(bytes)? / alignment * alignment;
             if start < range.start {
                 return None;
             }
-            let in_the_way = self
-                .0
-                .iter()
-                .filter(|claim| claim.overlaps(start, start + bytes));
+            let in_the_way = self.0.iter().filter(|claim| claim.overlaps(start, start + bytes));
             match in_the_way.map(|claim| claim.start).min() {
                 Some(lower) => top = lower,
                 None => return Some(start),
@@ -115,12 +97,7 @@ mod tests {
     use super::{AddressSpace, Claim};
 
     fn claim(start: u64, bytes: u64) -> Claim {
-        Claim {
-            start,
-            bytes,
-            what: format!("thing {start:#x}"),
-            span: 0..0,
-        }
+        Claim { start, bytes, what: format!("thing {start:#x}"), span: 0..0 }
     }
 
     #[test]
@@ -129,10 +106,7 @@ mod tests {
         space.claim(claim(0x1000, 0x1000)).expect("free");
         space.claim(claim(0x2000, 0x1000)).expect("touches only");
         let problem = space.claim(claim(0x1fff, 1)).expect_err("taken");
-        assert_eq!(
-            problem.message,
-            "thing 0x1fff (0x1fff to 0x2000) overlaps thing 0x1000 (0x1000 to 0x2000)"
-        );
+        assert_eq!(problem.message, "thing 0x1fff (0x1fff to 0x2000) overlaps thing 0x1000 (0x1000 to 0x2000)");
         assert!(space.claim(claim(u64::MAX, 2)).is_err());
         assert!(space.claim(claim((1 << 48) - 1, 2)).is_err());
     }

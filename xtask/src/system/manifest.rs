@@ -11,8 +11,7 @@ use super::place::{Plan, Region, Segment};
 /// The manifest for the VMs of `system`, placed as `plans` say.
 pub(super) fn tree(system: &System, plans: &[Plan], files: &Files) -> DeviceTree {
     let mut root = Writer::new(String::new());
-    root.set(key::COMPATIBLE, abi::COMPATIBLE)
-        .set(key::FORMAT_VERSION, abi::FORMAT_VERSION);
+    root.set(key::COMPATIBLE, abi::COMPATIBLE).set(key::FORMAT_VERSION, abi::FORMAT_VERSION);
     if !system.description.is_empty() {
         root.set(key::DESCRIPTION, &*system.description.replace('\0', ""));
     }
@@ -37,8 +36,7 @@ impl Writer {
     }
 
     fn set(&mut self, property: &str, value: impl ToPropertyValue) -> &mut Self {
-        self.0
-            .add_property(DeviceTreeProperty::new_unchecked(property, value));
+        self.0.add_property(DeviceTreeProperty::new_unchecked(property, value));
         self
     }
 
@@ -54,10 +52,7 @@ impl Writer {
     }
 
     fn span(&mut self, property: &str, start: u64, bytes: u64) -> &mut Self {
-        self.set(
-            property,
-            [start.to_be_bytes(), bytes.to_be_bytes()].concat(),
-        )
+        self.set(property, [start.to_be_bytes(), bytes.to_be_bytes()].concat())
     }
 
     fn child(&mut self, child: Writer) -> &mut Self {
@@ -77,35 +72,20 @@ fn vm(position: usize, vm: &Vm, plan: &Plan, files: &Files) -> Writer {
         }
     };
     node.set(key::ENTRY, plan.entry)
-        .set_if_given(
-            key::COMMAND_LINE,
-            vm.command_line.as_ref().map(|line| &*line.value),
-        )
+        .set_if_given(key::COMMAND_LINE, vm.command_line.as_ref().map(|line| &*line.value))
         .flag(key::SHARE_IMAGE, vm.share_image)
-        .set_if_given(
-            key::ON_RESET,
-            vm.on_reset.as_ref().map(|policy| &*policy.value),
-        )
-        .set_if_given(
-            key::ON_CRASH,
-            vm.on_crash.as_ref().map(|policy| &*policy.value),
-        );
+        .set_if_given(key::ON_RESET, vm.on_reset.as_ref().map(|policy| &*policy.value))
+        .set_if_given(key::ON_CRASH, vm.on_crash.as_ref().map(|policy| &*policy.value));
     if let Some((start, bytes)) = plan.initrd {
         node.span(key::INITRD, start, bytes);
     }
-    plan.memory
-        .iter()
-        .for_each(|region| _ = node.child(memory(region)));
-    plan.segments
-        .iter()
-        .for_each(|placed| _ = node.child(segment(placed, files)));
+    plan.memory.iter().for_each(|region| _ = node.child(memory(region)));
+    plan.segments.iter().for_each(|placed| _ = node.child(segment(placed, files)));
     node.child(device_tree(plan, files)).child(gic(vm));
     if vm.console {
         node.child(console(&vm.layout));
     }
-    vm.devices
-        .iter()
-        .for_each(|found| _ = node.child(device(&found.value)));
+    vm.devices.iter().for_each(|found| _ = node.child(device(&found.value)));
     node
 }
 
@@ -128,20 +108,16 @@ fn segment(segment: &Segment, files: &Files) -> Writer {
 fn device_tree(plan: &Plan, files: &Files) -> Writer {
     let (address, bytes, file) = plan.device_tree;
     let mut node = Writer::new(node::DEVICE_TREE.to_string());
-    node.span(key::REG, address, bytes)
-        .set_if_given(key::FILE, file.map(|file| files.name(file)));
+    node.span(key::REG, address, bytes).set_if_given(key::FILE, file.map(|file| files.name(file)));
     node
 }
 
 fn gic(vm: &Vm) -> Writer {
     let mut node = Writer::new(node::GIC.to_string());
-    node.set_if_given(
-        key::VERSION,
-        vm.gic_version.as_ref().map(|version| version.value as u32),
-    )
-    .set(key::DISTRIBUTOR, vm.layout.gic_distributor)
-    .set(key::CPU_INTERFACE, vm.layout.gic_cpu_interface)
-    .set(key::REDISTRIBUTORS, vm.layout.gic_redistributors);
+    node.set_if_given(key::VERSION, vm.gic_version.as_ref().map(|version| version.value as u32))
+        .set(key::DISTRIBUTOR, vm.layout.gic_distributor)
+        .set(key::CPU_INTERFACE, vm.layout.gic_cpu_interface)
+        .set(key::REDISTRIBUTORS, vm.layout.gic_redistributors);
     node
 }
 
@@ -149,10 +125,7 @@ fn console(layout: &Layout) -> Writer {
     let mut node = Writer::at(node::DEVICE, layout.uart);
     node.set(key::KIND, value::PL011)
         .span(key::REG, layout.uart, abi::PAGE_BYTES)
-        .set(
-            key::INTERRUPTS,
-            [layout.uart_interrupt as u32, abi::TRIGGER_LEVEL],
-        )
+        .set(key::INTERRUPTS, [layout.uart_interrupt as u32, abi::TRIGGER_LEVEL])
         .flag(key::CONSOLE, true);
     node
 }
@@ -164,13 +137,8 @@ fn device(device: &Device) -> Writer {
         DeviceKind::Pl031 => value::PL031,
         DeviceKind::Passthrough { .. } => value::PASSTHROUGH,
     };
-    node.set(key::KIND, kind)
-        .span(key::REG, device.address, device.bytes);
-    let interrupts: Vec<u32> = device
-        .interrupts
-        .iter()
-        .flat_map(|found| interrupt(found.value))
-        .collect();
+    node.set(key::KIND, kind).span(key::REG, device.address, device.bytes);
+    let interrupts: Vec<u32> = device.interrupts.iter().flat_map(|found| interrupt(found.value)).collect();
     if !interrupts.is_empty() {
         node.set(key::INTERRUPTS, interrupts);
     }
@@ -181,8 +149,7 @@ fn device(device: &Device) -> Writer {
 }
 
 fn passthrough(node: &mut Writer, device: &Device, machine: u64) {
-    node.set(key::MACHINE, machine)
-        .set(key::NODE_NAME, &*device.name);
+    node.set(key::MACHINE, machine).set(key::NODE_NAME, &*device.name);
     if !device.compatible.is_empty() {
         let names: Vec<&str> = device.compatible.iter().map(String::as_str).collect();
         node.set(key::COMPATIBLE, names);
@@ -197,10 +164,6 @@ fn passthrough(node: &mut Writer, device: &Device, machine: u64) {
 }
 
 fn interrupt(interrupt: super::description::Interrupt) -> [u32; 2] {
-    let trigger = if interrupt.edge {
-        abi::TRIGGER_EDGE
-    } else {
-        abi::TRIGGER_LEVEL
-    };
+    let trigger = if interrupt.edge { abi::TRIGGER_EDGE } else { abi::TRIGGER_LEVEL };
     [interrupt.spi as u32, trigger]
 }

@@ -7,6 +7,7 @@
 //! see [`ImageProvider`].
 
 mod archive;
+#[allow(dead_code, reason = "the guest tests are to take it up")]
 pub mod broken;
 mod conflicts;
 mod description;
@@ -71,10 +72,7 @@ pub struct Machine {
 /// # Errors
 ///
 /// The first thing found wrong, with its place in the file.
-pub fn compile(
-    path: &Path,
-    images: &dyn ImageProvider,
-) -> core::result::Result<CompiledSystem, SystemError> {
+pub fn compile(path: &Path, images: &dyn ImageProvider) -> core::result::Result<CompiledSystem, SystemError> {
     compile_changed(path, images, |_| ())
 }
 
@@ -84,8 +82,7 @@ fn compile_changed(
     images: &dyn ImageProvider,
     change: impl FnOnce(&mut DeviceTree),
 ) -> core::result::Result<CompiledSystem, SystemError> {
-    let source =
-        std::fs::read_to_string(path).map_err(|error| SystemError::unreadable(path, &error))?;
+    let source = std::fs::read_to_string(path).map_err(|error| SystemError::unreadable(path, &error))?;
     let directory = path.parent().unwrap_or(Path::new("."));
     compile_source(&source, Sources { directory, images }, change)
         .map_err(|problem| SystemError::new(path, source.clone(), problem))
@@ -98,23 +95,15 @@ struct Sources<'a> {
     images: &'a dyn ImageProvider,
 }
 
-fn compile_source(
-    source: &str,
-    sources: Sources<'_>,
-    change: impl FnOnce(&mut DeviceTree),
-) -> Result<CompiledSystem> {
+fn compile_source(source: &str, sources: Sources<'_>, change: impl FnOnce(&mut DeviceTree)) -> Result<CompiledSystem> {
     let system = read::system(source)?;
     conflicts::check(&system)?;
     let mut files = Files::default();
-    let plans = system
-        .vms
-        .iter()
-        .map(|vm| place::vm(vm, sources, &mut files))
-        .collect::<Result<Vec<_>>>()?;
+    let plans = system.vms.iter().map(|vm| place::vm(vm, sources, &mut files)).collect::<Result<Vec<_>>>()?;
     let mut tree = manifest::tree(&system, &plans, &files);
     change(&mut tree);
-    let archive = archive::pack(&tree.to_dtb(), &files)
-        .map_err(|message| Problem::new(system.span.clone(), message))?;
+    let archive =
+        archive::pack(&tree.to_dtb(), &files).map_err(|message| Problem::new(system.span.clone(), message))?;
     let machine = conflicts::machine(&system, &plans, archive.len() as u64)?;
     Ok(CompiledSystem {
         archive,
@@ -134,9 +123,7 @@ impl Sources<'_> {
         std::fs::read(&path).map_err(|error| {
             let looked = path.display();
             name.problem(format!("cannot read `{}`: {error}", name.value))
-                .help(format!(
-                    "looked at {looked}; paths are relative to the system's file"
-                ))
+                .help(format!("looked at {looked}; paths are relative to the system's file"))
         })
     }
 
@@ -147,8 +134,6 @@ impl Sources<'_> {
             let problem = at.problem(format!("there is no image `{}`", at.value));
             return Err(problem.help(problem::one_of(&at.value, known)));
         }
-        self.images
-            .image(name)
-            .map_err(|error| at.problem(format!("cannot make image `{}`: {error:#}", at.value)))
+        self.images.image(name).map_err(|error| at.problem(format!("cannot make image `{}`: {error:#}", at.value)))
     }
 }

@@ -93,19 +93,9 @@ impl<'a> Placing<'a> {
             machine: memory.value.machine,
             firmware: false,
         };
-        let plan = Plan {
-            memory: vm.memory.iter().map(region).collect(),
-            ..Plan::default()
-        };
+        let plan = Plan { memory: vm.memory.iter().map(region).collect(), ..Plan::default() };
         let contents = AddressSpace::default();
-        Ok(Self {
-            vm,
-            plan,
-            physical,
-            ram,
-            contents,
-            outside: Vec::new(),
-        })
+        Ok(Self { vm, plan, physical, ram, contents, outside: Vec::new() })
     }
 
     /// The region of RAM that things go to by themselves: the first.
@@ -117,39 +107,19 @@ impl<'a> Placing<'a> {
         for Blob { path, load } in &self.vm.files {
             let data = sources.load(path)?;
             let address = load.as_ref().map_or(0, |load| load.value);
-            let part = Part {
-                address,
-                bytes: data.len() as u64,
-                data,
-            };
+            let part = Part { address, bytes: data.len() as u64, data };
             self.content(part, path, &format!("`{}`", path.value), false, files)?;
         }
         Ok(())
     }
 
     /// Puts `part` into memory, or notes that it needs memory of its own.
-    fn content(
-        &mut self,
-        part: Part,
-        at: &At<String>,
-        what: &str,
-        image: bool,
-        files: &mut Files,
-    ) -> Result<()> {
-        let Part {
-            address,
-            data,
-            bytes,
-        } = part;
+    fn content(&mut self, part: Part, at: &At<String>, what: &str, image: bool, files: &mut Files) -> Result<()> {
+        let Part { address, data, bytes } = part;
         if bytes == 0 {
             return Err(at.problem(format!("`{}` is empty", at.value)));
         }
-        let claim = Claim {
-            start: address,
-            bytes,
-            what: what.into(),
-            span: at.span.clone(),
-        };
+        let claim = Claim { start: address, bytes, what: what.into(), span: at.span.clone() };
         self.contents.claim(claim.clone())?;
         if !self.ram.iter().any(|ram| ram.contains(&claim)) {
             self.not_across_the_end_of_ram(&claim)?;
@@ -158,31 +128,16 @@ impl<'a> Placing<'a> {
         // Uninitialized data alone needs no file: memory starts as zeros.
         if !data.is_empty() {
             let file = files.add(&at.value, data);
-            self.plan.segments.push(Segment {
-                address,
-                bytes,
-                file,
-                image,
-            });
+            self.plan.segments.push(Segment { address, bytes, file, image });
         }
         Ok(())
     }
 
     fn not_across_the_end_of_ram(&self, claim: &Claim) -> Result<()> {
-        match self
-            .ram
-            .iter()
-            .find(|ram| ram.overlaps(claim.start, claim.end()))
-        {
+        match self.ram.iter().find(|ram| ram.overlaps(claim.start, claim.end())) {
             Some(ram) => {
-                let message = format!(
-                    "{} does not fit into {}",
-                    claim.described(),
-                    ram.described()
-                );
-                Err(claim
-                    .problem(message)
-                    .help("give the VM more memory, or load it elsewhere"))
+                let message = format!("{} does not fit into {}", claim.described(), ram.described());
+                Err(claim.problem(message).help("give the VM more memory, or load it elsewhere"))
             }
             None => Ok(()),
         }
@@ -197,28 +152,14 @@ impl<'a> Placing<'a> {
             let end = claim.end().next_multiple_of(abi::PAGE_BYTES);
             match regions.last_mut().filter(|last| start <= last.end()) {
                 Some(last) => last.bytes = end - last.start,
-                None => regions.push(Claim {
-                    start,
-                    bytes: end - start,
-                    ..claim.clone()
-                }),
+                None => regions.push(Claim { start, bytes: end - start, ..claim.clone() }),
             }
         }
-        for Claim {
-            start: base, bytes, ..
-        } in &regions
-        {
+        for Claim { start: base, bytes, .. } in &regions {
             let (base, bytes) = (*base, *bytes);
-            self.plan.memory.push(Region {
-                base,
-                bytes,
-                machine: None,
-                firmware: true,
-            });
+            self.plan.memory.push(Region { base, bytes, machine: None, firmware: true });
         }
-        regions
-            .into_iter()
-            .try_for_each(|region| self.physical.claim(region))
+        regions.into_iter().try_for_each(|region| self.physical.claim(region))
     }
 
     /// The top of low RAM, unless the file says where.
@@ -230,15 +171,9 @@ impl<'a> Placing<'a> {
         let bytes = data.len() as u64;
         let address = match &initrd.load {
             Some(load) => self.in_ram(load, bytes, "the initrd")?,
-            None => self
-                .room(bytes, abi::PAGE_BYTES)
-                .ok_or_else(|| self.no_room(&initrd.path, bytes))?,
+            None => self.room(bytes, abi::PAGE_BYTES).ok_or_else(|| self.no_room(&initrd.path, bytes))?,
         };
-        let part = Part {
-            address,
-            bytes,
-            data,
-        };
+        let part = Part { address, bytes, data };
         self.content(part, &initrd.path, "the initrd", false, files)?;
         self.plan.initrd = Some((address, bytes));
         Ok(())
@@ -252,76 +187,46 @@ impl<'a> Placing<'a> {
 
     fn no_room(&self, at: &At<String>, bytes: u64) -> Problem {
         let ram = self.main_ram();
-        let message = format!(
-            "no room for `{}` ({}) beside the rest in {}",
-            at.value,
-            size(bytes),
-            ram.described()
-        );
+        let message = format!("no room for `{}` ({}) beside the rest in {}", at.value, size(bytes), ram.described());
         at.problem(message).help("give the VM more memory")
     }
 
     /// `load`, if `bytes` from there are in RAM.
     fn in_ram(&self, load: &At<u64>, bytes: u64, what: &str) -> Result<u64> {
-        let claim = Claim {
-            start: load.value,
-            bytes,
-            what: what.into(),
-            span: load.span.clone(),
-        };
+        let claim = Claim { start: load.value, bytes, what: what.into(), span: load.span.clone() };
         if self.ram.iter().any(|ram| ram.contains(&claim)) {
             return Ok(load.value);
         }
         let memory: Vec<String> = self.ram.iter().map(Claim::described).collect();
-        let message = format!(
-            "{} does not lie in {}",
-            claim.described(),
-            memory.join(" or ")
-        );
-        Err(claim
-            .problem(message)
-            .help("load it elsewhere, or give the VM more memory"))
+        let message = format!("{} does not lie in {}", claim.described(), memory.join(" or "));
+        Err(claim.problem(message).help("load it elsewhere, or give the VM more memory"))
     }
 
     fn check_entry(&self) -> Result<()> {
         let entry = self.plan.entry;
         let at = self.vm.image.entry.as_ref();
-        let span = at
-            .map_or(&self.vm.image.path.span, |entry| &entry.span)
-            .clone();
+        let span = at.map_or(&self.vm.image.path.span, |entry| &entry.span).clone();
         let within = |region: &Region| region.base <= entry && entry - region.base < region.bytes;
         if !self.plan.memory.iter().any(within) {
             let message = format!("the entry {entry:#x} is not in the VM's memory");
             return Err(Problem::new(span, message).help("give `entry` an address in the image"));
         }
         if !entry.is_multiple_of(4) {
-            return Err(Problem::new(
-                span,
-                format!("the entry {entry:#x} is not a multiple of 4"),
-            ));
+            return Err(Problem::new(span, format!("the entry {entry:#x} is not a multiple of 4")));
         }
         Ok(())
     }
 
     fn check_limits(&self) -> Result<()> {
         let within = [
-            (
-                "regions of memory",
-                self.plan.memory.len(),
-                abi::MAX_MEMORY_REGIONS,
-            ),
-            (
-                "files and image segments",
-                self.plan.segments.len(),
-                abi::MAX_SEGMENTS,
-            ),
+            ("regions of memory", self.plan.memory.len(), abi::MAX_MEMORY_REGIONS),
+            ("files and image segments", self.plan.segments.len(), abi::MAX_SEGMENTS),
             ("devices", self.vm.devices.len() + 1, abi::MAX_DEVICES),
         ];
         match within.into_iter().find(|(_, count, limit)| count > limit) {
-            Some((what, count, limit)) => Err(self
-                .vm
-                .name
-                .problem(format!("{count} {what}, at most {limit} are possible"))),
+            Some((what, count, limit)) => {
+                Err(self.vm.name.problem(format!("{count} {what}, at most {limit} are possible")))
+            }
             None => Ok(()),
         }
     }

@@ -41,19 +41,12 @@ pub(super) struct Problem {
 
 impl Problem {
     pub(super) fn new(span: Range<usize>, message: impl Into<String>) -> Self {
-        Self {
-            span,
-            message: message.into(),
-            help: None,
-        }
+        Self { span, message: message.into(), help: None }
     }
 
     /// Adds what to change.
     pub(super) fn help(self, help: impl Into<String>) -> Self {
-        Self {
-            help: Some(help.into()),
-            ..self
-        }
+        Self { help: Some(help.into()), ..self }
     }
 }
 
@@ -68,53 +61,17 @@ pub struct SystemError {
 
 impl SystemError {
     pub(super) fn new(path: &Path, source: String, problem: Problem) -> Self {
-        Self {
-            path: path.to_path_buf(),
-            source: Some(source),
-            problem,
-        }
+        Self { path: path.to_path_buf(), source: Some(source), problem }
     }
 
     pub(super) fn unreadable(path: &Path, error: &std::io::Error) -> Self {
         let message = format!("cannot read {}: {error}", path.display());
-        Self {
-            path: path.to_path_buf(),
-            source: None,
-            problem: Problem::new(0..0, message),
-        }
-    }
-
-    /// What is wrong, in one line.
-    pub fn message(&self) -> &str {
-        &self.problem.message
-    }
-
-    /// What to change, if there is more to say than the message does.
-    pub fn help(&self) -> Option<&str> {
-        self.problem.help.as_deref()
-    }
-
-    /// Line and column, both from 1, the column in characters; `None` if the file could not be read.
-    pub fn position(&self) -> Option<(usize, usize)> {
-        let before = self.source.as_ref()?.get(..self.problem.span.start)?;
-        let line = before.matches('\n').count() + 1;
-        let column = before
-            .rsplit('\n')
-            .next()
-            .unwrap_or_default()
-            .chars()
-            .count()
-            + 1;
-        Some((line, column))
+        Self { path: path.to_path_buf(), source: None, problem: Problem::new(0..0, message) }
     }
 
     /// The error with the lines it is about, as rustc shows its own; with colours if `styled`.
     pub fn render(&self, styled: bool) -> String {
-        let renderer = if styled {
-            Renderer::styled()
-        } else {
-            Renderer::plain()
-        };
+        let renderer = if styled { Renderer::styled() } else { Renderer::plain() };
         let title = Level::ERROR.primary_title(&self.problem.message);
         let mut report = Group::with_title(title);
         if let Some(source) = &self.source {
@@ -126,6 +83,28 @@ impl SystemError {
             report = report.element(Level::HELP.message(help));
         }
         renderer.render(&[report])
+    }
+}
+
+/// The parts, for tests: users are shown the whole.
+#[cfg(test)]
+impl SystemError {
+    /// What is wrong, in one line.
+    pub(super) fn message(&self) -> &str {
+        &self.problem.message
+    }
+
+    /// What to change, if there is more to say than the message does.
+    pub(super) fn help(&self) -> Option<&str> {
+        self.problem.help.as_deref()
+    }
+
+    /// Line and column, both from 1, the column in characters; `None` if the file could not be read.
+    pub(super) fn position(&self) -> Option<(usize, usize)> {
+        let before = self.source.as_ref()?.get(..self.problem.span.start)?;
+        let line = before.matches('\n').count() + 1;
+        let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+        Some((line, column))
     }
 }
 

@@ -13,10 +13,7 @@ use super::table::{Table, Value, array, integer, size, string, wrong};
 pub(super) fn system(source: &str) -> Result<System> {
     let document = DeTable::parse(source).map_err(|error| {
         let span = error.span().unwrap_or(0..0);
-        Problem::new(
-            span,
-            format!("this is no TOML: {}", error.message().trim_end()),
-        )
+        Problem::new(span, format!("this is no TOML: {}", error.message().trim_end()))
     })?;
     let keys = ["description", "machine", "vm"];
     let root = Table::new(document.get_ref(), 0..source.len(), "a system file", &keys)?;
@@ -67,33 +64,19 @@ fn vm(value: Value<'_>) -> Result<Vm> {
     let table = Table::from(value, "[[vm]]", &VM_KEYS)?;
     let name = name(&table)?;
     let layout = layout(&table, &name)?;
-    let console = table
-        .boolean("console")?
-        .is_none_or(|console| console.value);
+    let console = table.boolean("console")?.is_none_or(|console| console.value);
     Ok(Vm {
         cpus: cpus(&table)?,
         memory: memory(&table, &layout)?,
         image: image(&table)?,
-        initrd: table
-            .get("initrd")
-            .map(|value| blob(value, "initrd"))
-            .transpose()?,
+        initrd: table.get("initrd").map(|value| blob(value, "initrd")).transpose()?,
         command_line: command_line(&table)?,
-        device_tree: table
-            .get("device-tree")
-            .map(|value| blob(value, "device-tree"))
-            .transpose()?,
-        share_image: table
-            .boolean("share-image")?
-            .is_some_and(|share| share.value),
+        device_tree: table.get("device-tree").map(|value| blob(value, "device-tree")).transpose()?,
+        share_image: table.boolean("share-image")?.is_some_and(|share| share.value),
         files: files(&table)?,
         console,
         gic_version: gic_version(&table)?,
-        devices: table
-            .array("devices")?
-            .into_iter()
-            .map(device::read)
-            .collect::<Result<_>>()?,
+        devices: table.array("devices")?.into_iter().map(device::read).collect::<Result<_>>()?,
         on_reset: policy(&table, "on-reset")?,
         on_crash: policy(&table, "on-crash")?,
         name,
@@ -104,10 +87,9 @@ fn vm(value: Value<'_>) -> Result<Vm> {
 fn name(table: &Table<'_>) -> Result<At<String>> {
     let name = table.required("name", table.string("name")?)?;
     if !abi::is_valid_vm_name(&name.value) {
-        let help = "use 1 to 31 of a-z, 0-9, `-` and `_`, beginning with a letter or digit; `tessera` is the hypervisor's own";
-        return Err(name
-            .problem(format!("a VM cannot be called `{}`", name.value))
-            .help(help));
+        let help =
+            "use 1 to 31 of a-z, 0-9, `-` and `_`, beginning with a letter or digit; `tessera` is the hypervisor's own";
+        return Err(name.problem(format!("a VM cannot be called `{}`", name.value)).help(help));
     }
     Ok(name)
 }
@@ -115,9 +97,7 @@ fn name(table: &Table<'_>) -> Result<At<String>> {
 fn cpus(table: &Table<'_>) -> Result<At<Cpus>> {
     let value = table.required("cpus", table.get("cpus"))?;
     let (count, cpus) = if value.get_ref().is_array() {
-        let cores = array(value, "cpus")?
-            .into_iter()
-            .map(|core| integer(core, "cpus"));
+        let cores = array(value, "cpus")?.into_iter().map(|core| integer(core, "cpus"));
         let cores = cores.collect::<Result<Vec<_>>>()?;
         (cores.len() as u64, Cpus::Cores(cores))
     } else if value.get_ref().is_integer() {
@@ -143,11 +123,7 @@ fn no_core_twice(cpus: &At<Cpus>) -> Result<()> {
         if core.value > u64::from(u16::MAX) {
             return Err(core.problem(format!("no machine has a core {}", core.value)));
         }
-        if cores
-            .iter()
-            .take(position)
-            .any(|earlier| earlier.value == core.value)
-        {
+        if cores.iter().take(position).any(|earlier| earlier.value == core.value) {
             let problem = core.problem(format!("core {} is listed twice", core.value));
             return Err(problem.help("a VM can have one vCPU on a core; list another core"));
         }
@@ -159,19 +135,12 @@ fn memory(table: &Table<'_>, layout: &Layout) -> Result<Vec<At<Memory>>> {
     let value = table.required("memory", table.get("memory"))?;
     if !value.get_ref().is_array() {
         let bytes = size(value, "memory")?;
-        let memory = Memory {
-            base: layout.ram,
-            bytes: bytes.value,
-            machine: None,
-        };
+        let memory = Memory { base: layout.ram, bytes: bytes.value, machine: None };
         return Ok(vec![whole_pages(At::new(memory, value.span()))?]);
     }
     let regions = array(value, "memory")?;
     if regions.is_empty() || regions.len() > abi::MAX_MEMORY_REGIONS {
-        let message = format!(
-            "a VM has 1 to {} regions of memory",
-            abi::MAX_MEMORY_REGIONS
-        );
+        let message = format!("a VM has 1 to {} regions of memory", abi::MAX_MEMORY_REGIONS);
         return Err(Problem::new(value.span(), message));
     }
     regions.into_iter().map(memory_region).collect()
@@ -192,25 +161,15 @@ fn memory_region(value: Value<'_>) -> Result<At<Memory>> {
         (machine, None) => machine.map(|machine| machine.value),
         (None, Some(_)) => Some(base.value),
     };
-    let memory = Memory {
-        base: base.value,
-        bytes: bytes.value,
-        machine,
-    };
+    let memory = Memory { base: base.value, bytes: bytes.value, machine };
     whole_pages(At::new(memory, value.span()))
 }
 
 fn whole_pages(memory: At<Memory>) -> Result<At<Memory>> {
-    let Memory {
-        base,
-        bytes,
-        machine,
-    } = memory.value;
+    let Memory { base, bytes, machine } = memory.value;
     let aligned = |number: u64| number.is_multiple_of(abi::PAGE_BYTES);
     if bytes == 0 {
-        return Err(memory
-            .problem("memory of no bytes")
-            .help("give at least \"4K\""));
+        return Err(memory.problem("memory of no bytes").help("give at least \"4K\""));
     }
     if !aligned(base) || !aligned(bytes) || !machine.is_none_or(aligned) {
         let problem = memory.problem("memory must be whole pages");
@@ -222,12 +181,7 @@ fn whole_pages(memory: At<Memory>) -> Result<At<Memory>> {
 fn image(table: &Table<'_>) -> Result<Image> {
     let value = table.required("image", table.get("image"))?;
     if value.get_ref().is_str() {
-        return Ok(Image {
-            path: string(value, "image")?,
-            kind: None,
-            load: None,
-            entry: None,
-        });
+        return Ok(Image { path: string(value, "image")?, kind: None, load: None, entry: None });
     }
     if !value.get_ref().is_table() {
         return Err(wrong(value, "image", "a path or a table"));
@@ -242,11 +196,7 @@ fn image(table: &Table<'_>) -> Result<Image> {
 }
 
 fn kind(name: At<String>) -> Result<At<Kind>> {
-    let kinds = [
-        ("linux", Kind::Linux),
-        ("elf", Kind::Elf),
-        ("raw", Kind::Raw),
-    ];
+    let kinds = [("linux", Kind::Linux), ("elf", Kind::Elf), ("raw", Kind::Raw)];
     match kinds.iter().find(|(known, _)| *known == name.value) {
         Some((_, kind)) => Ok(name.with(*kind)),
         None => {
@@ -258,20 +208,14 @@ fn kind(name: At<String>) -> Result<At<Kind>> {
 
 fn blob(value: Value<'_>, key: &'static str) -> Result<Blob> {
     if value.get_ref().is_str() {
-        return Ok(Blob {
-            path: string(value, key)?,
-            load: None,
-        });
+        return Ok(Blob { path: string(value, key)?, load: None });
     }
     if !value.get_ref().is_table() {
         return Err(wrong(value, key, "a path or a table"));
     }
     let table = Table::from(value, "a file", &["path", "load"])?;
     let path = table.required("path", table.string("path")?)?;
-    Ok(Blob {
-        path,
-        load: table.integer("load")?,
-    })
+    Ok(Blob { path, load: table.integer("load")? })
 }
 
 fn files(table: &Table<'_>) -> Result<Vec<Blob>> {
@@ -291,9 +235,7 @@ fn command_line(table: &Table<'_>) -> Result<Option<At<String>>> {
     match &line {
         Some(line) if line.value.len() > abi::MAX_COMMAND_LINE => {
             let (bytes, limit) = (line.value.len(), abi::MAX_COMMAND_LINE);
-            Err(line.problem(format!(
-                "a command line of {bytes} bytes; Linux reads {limit}"
-            )))
+            Err(line.problem(format!("a command line of {bytes} bytes; Linux reads {limit}")))
         }
         _ => Ok(line),
     }
@@ -322,14 +264,8 @@ fn policy(table: &Table<'_>, key: &str) -> Result<Option<At<String>>> {
     }
 }
 
-const LAYOUT_KEYS: [&str; 6] = [
-    "ram",
-    "gic-distributor",
-    "gic-cpu-interface",
-    "gic-redistributors",
-    "uart",
-    "uart-interrupt",
-];
+const LAYOUT_KEYS: [&str; 6] =
+    ["ram", "gic-distributor", "gic-cpu-interface", "gic-redistributors", "uart", "uart-interrupt"];
 
 fn layout(table: &Table<'_>, name: &At<String>) -> Result<Layout> {
     let Some(value) = table.get("layout") else {

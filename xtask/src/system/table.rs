@@ -26,29 +26,19 @@ impl<'a> Table<'a> {
         what: &'static str,
         known: &[&str],
     ) -> Result<Self> {
-        match entries
-            .keys()
-            .find(|key| !known.contains(&&**key.get_ref()))
-        {
+        match entries.keys().find(|key| !known.contains(&&**key.get_ref())) {
             Some(key) => {
                 let name = key.get_ref();
                 let problem = Problem::new(key.span(), format!("{what} has no key `{name}`"));
                 Err(problem.help(one_of(name, known.iter().copied())))
             }
-            None => Ok(Self {
-                entries,
-                span,
-                what,
-            }),
+            None => Ok(Self { entries, span, what }),
         }
     }
 
     /// `value` as a table whose only keys are `known`.
     pub(super) fn from(value: Value<'a>, what: &'static str, known: &[&str]) -> Result<Self> {
-        let entries = value
-            .get_ref()
-            .as_table()
-            .ok_or_else(|| wrong(value, what, "a table"))?;
+        let entries = value.get_ref().as_table().ok_or_else(|| wrong(value, what, "a table"))?;
         Self::new(entries, value.span(), what, known)
     }
 
@@ -58,8 +48,7 @@ impl<'a> Table<'a> {
 
     pub(super) fn required<T>(&self, key: &str, value: Option<T>) -> Result<T> {
         value.ok_or_else(|| {
-            Problem::new(self.head(), format!("{} lacks the key `{key}`", self.what))
-                .help(format!("add `{key} = ...`"))
+            Problem::new(self.head(), format!("{} lacks the key `{key}`", self.what)).help(format!("add `{key} = ...`"))
         })
     }
 
@@ -94,65 +83,37 @@ impl<'a> Table<'a> {
 
     /// An array, or nothing.
     pub(super) fn array(&self, key: &str) -> Result<Vec<Value<'a>>> {
-        self.map(key, |value| array(value, key))
-            .map(Option::unwrap_or_default)
+        self.map(key, |value| array(value, key)).map(Option::unwrap_or_default)
     }
 
     /// The entries, for tables whose keys are free.
     pub(super) fn free_entries(value: Value<'a>, what: &str) -> Result<&'a DeTable<'a>> {
-        value
-            .get_ref()
-            .as_table()
-            .ok_or_else(|| wrong(value, what, "a table"))
+        value.get_ref().as_table().ok_or_else(|| wrong(value, what, "a table"))
     }
 }
 
 /// The problem that `value` is not what `expected` says.
 pub(super) fn wrong(value: Value<'_>, key: &str, expected: &str) -> Problem {
     let found = value.get_ref().type_str();
-    let article = if found.starts_with(['a', 'i']) {
-        "an"
-    } else {
-        "a"
-    };
-    Problem::new(
-        value.span(),
-        format!("`{key}` must be {expected}, this is {article} {found}"),
-    )
+    let article = if found.starts_with(['a', 'i']) { "an" } else { "a" };
+    Problem::new(value.span(), format!("`{key}` must be {expected}, this is {article} {found}"))
 }
 
 pub(super) fn string(value: Value<'_>, key: &str) -> Result<At<String>> {
-    let text = value
-        .get_ref()
-        .as_str()
-        .ok_or_else(|| wrong(value, key, "a string"))?;
+    let text = value.get_ref().as_str().ok_or_else(|| wrong(value, key, "a string"))?;
     if text.contains('\0') {
-        return Err(Problem::new(
-            value.span(),
-            format!("`{key}` must not contain a NUL"),
-        ));
+        return Err(Problem::new(value.span(), format!("`{key}` must not contain a NUL")));
     }
     Ok(At::new(text.to_string(), value.span()))
 }
 
 /// A non-negative integer.
 pub(super) fn integer(value: Value<'_>, key: &str) -> Result<At<u64>> {
-    let number = value
-        .get_ref()
-        .as_integer()
-        .ok_or_else(|| wrong(value, key, "an integer"))?;
-    let digits: String = number
-        .as_str()
-        .chars()
-        .filter(|digit| *digit != '_')
-        .collect();
+    let number = value.get_ref().as_integer().ok_or_else(|| wrong(value, key, "an integer"))?;
+    let digits: String = number.as_str().chars().filter(|digit| *digit != '_').collect();
     let parsed = u64::from_str_radix(&digits, number.radix());
-    let parsed = parsed.map_err(|_| {
-        Problem::new(
-            value.span(),
-            format!("`{key}` must be 0 or more, and have at most 64 bits"),
-        )
-    })?;
+    let parsed = parsed
+        .map_err(|_| Problem::new(value.span(), format!("`{key}` must be 0 or more, and have at most 64 bits")))?;
     Ok(At::new(parsed, value.span()))
 }
 
@@ -162,10 +123,7 @@ pub(super) fn size(value: Value<'_>, key: &str) -> Result<At<u64>> {
         return integer(value, key);
     }
     let expected = "a size such as \"256M\"";
-    let text = value
-        .get_ref()
-        .as_str()
-        .ok_or_else(|| wrong(value, key, expected))?;
+    let text = value.get_ref().as_str().ok_or_else(|| wrong(value, key, expected))?;
     let bytes = parse_size(text).ok_or_else(|| {
         Problem::new(value.span(), format!("`{text}` is no size"))
             .help("write a number of bytes, or a number with the unit K, M or G: \"256M\"")
@@ -189,10 +147,7 @@ fn parse_size(text: &str) -> Option<u64> {
 }
 
 pub(super) fn array<'a>(value: Value<'a>, key: &str) -> Result<Vec<Value<'a>>> {
-    let array = value
-        .get_ref()
-        .as_array()
-        .ok_or_else(|| wrong(value, key, "an array"))?;
+    let array = value.get_ref().as_array().ok_or_else(|| wrong(value, key, "an array"))?;
     Ok(array.iter().collect())
 }
 
@@ -206,17 +161,7 @@ mod tests {
         assert_eq!(parse_size("64K"), Some(64 << 10));
         assert_eq!(parse_size("256M"), Some(256 << 20));
         assert_eq!(parse_size("2GiB"), Some(2 << 30));
-        for bad in [
-            "",
-            "M",
-            "1T",
-            "1.5G",
-            "-1M",
-            "+1M",
-            "1 M",
-            "256MB",
-            "18014398509481984K",
-        ] {
+        for bad in ["", "M", "1T", "1.5G", "-1M", "+1M", "1 M", "256MB", "18014398509481984K"] {
             assert_eq!(parse_size(bad), None, "{bad}");
         }
     }

@@ -17,6 +17,7 @@ use crate::run::engine::{Plan, Session, Verdict};
 use crate::run::prepare::{self, Request};
 use crate::run::recorder::Recorder;
 use crate::run::{Symbolizer, failure};
+use crate::system::{self, broken};
 
 /// How many cases run at the same time.
 const WORKERS: usize = 2;
@@ -102,10 +103,16 @@ fn machine(case: &Case, hypervisor: &Hypervisor) -> Result<(crate::qemu::Machine
         memory: case.memory_mib.map(|mib| mib << 20),
         gic: case.gic,
     };
-    let mut prepared = prepare::prepare(&request, hypervisor)?;
-    if case.archive != Archive::AsItIs {
-        let bytes = fs::read(&prepared.machine.initrd)?;
-        prepared.machine.initrd = prepare::store(&name, &spoil(bytes, &case.archive)?)?;
+    let broken = match case.archive {
+        Archive::Broken(name) => broken::CASES.into_iter().find(|broken| broken.name == name),
+        Archive::AsItIs | Archive::Missing => None,
+    };
+    let mut prepared = prepare::prepare_with(&request, hypervisor, |path, images| match broken {
+        Some(broken) => broken.compile(path, images),
+        None => system::compile(path, images),
+    })?;
+    if case.archive == Archive::Missing {
+        prepared.machine.initrd = None;
     }
     Ok((prepared.machine, prepared.guests))
 }
@@ -121,23 +128,6 @@ fn system_file(case: &Case, name: &str) -> Result<PathBuf> {
             Ok(path)
         }
     }
-}
-
-/// The archive as a loader or a bad disk might deliver it.
-fn spoil(mut archive: Vec<u8>, how: &Archive) -> Result<Vec<u8>> {
-    match how {
-        Archive::AsItIs => {}
-        Archive::CutTo(length) => archive.truncate(*length),
-        Archive::Text(text) => archive = text.as_bytes().to_vec(),
-        Archive::Replaced(from, to) => {
-            let place = archive.windows(from.len()).position(|window| window == from.as_bytes());
-            let start = place.with_context(|| format!("`{from}` is not in the archive"))?;
-            let range = start..start.saturating_add(to.len());
-            let room = archive.get_mut(range).context("beyond the archive")?;
-            room.copy_from_slice(to.as_bytes());
-        }
-    }
-    Ok(archive)
 }
 
 /// `expect VM:REGEX` or `send VM:TEXT`, as on the command line of `run`.
@@ -180,15 +170,5 @@ mod tests {
         ] {
             assert!(judge(&verdict, wanted).is_some(), "{verdict:?} {wanted:?}");
         }
-    }
-
-    #[test]
-    fn archives_are_spoilt_as_asked() {
-        let bytes = || b"0123456789".to_vec();
-        assert_eq!(spoil(bytes(), &Archive::AsItIs).expect("same"), b"0123456789");
-        assert_eq!(spoil(bytes(), &Archive::CutTo(3)).expect("cut"), b"012");
-        assert_eq!(spoil(bytes(), &Archive::Text("x")).expect("other"), b"x");
-        assert_eq!(spoil(bytes(), &Archive::Replaced("34", "ab")).expect("there"), b"012ab56789");
-        assert!(spoil(bytes(), &Archive::Replaced("zz", "ab")).is_err());
     }
 }

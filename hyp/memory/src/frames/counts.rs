@@ -46,6 +46,17 @@ impl Counts {
         Ok(())
     }
 
+    /// Counts one less for a frame that more than one map has; `None`, and nothing done, for any other.
+    pub(super) fn decrement_shared(&mut self, frame: u64) -> Option<()> {
+        let region = self.regions.get_mut(&(frame >> REGION_SHIFT))?;
+        let count = region
+            .counts
+            .get_mut(index(frame))
+            .filter(|count| **count > 1)?;
+        *count -= 1;
+        Some(())
+    }
+
     pub(super) fn check_unshared(&self, run: FrameRun) -> Result<(), Error> {
         match self.shared(run).next() {
             Some(first) => Err(Error::Shared(FrameRun { first, count: 1 }.start())),

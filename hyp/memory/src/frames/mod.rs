@@ -168,7 +168,7 @@ impl Frames {
         self.records.check_owner(run, owner)?;
         self.counts.check_unshared(run)?;
         self.check_from_pool(run)?;
-        self.records.remove(run, owner)?;
+        self.records.remove(run, owner);
         self.pool.free(run);
         Ok(())
     }
@@ -285,7 +285,8 @@ impl FrameRun {
     }
 }
 
-/// The largest order, up to 1 GiB, of a naturally aligned block at `page` no longer than `count`; `None` for no pages.
+/// The largest order, up to 1 GiB, of a naturally aligned block at `page` no longer than `count`; `None` for no
+/// pages.
 fn largest_order(page: u64, count: u64) -> Option<u32> {
     let fits = count.checked_ilog2()?;
     Some(fits.min(page.trailing_zeros()).min(pool::HIGHEST_ORDER))

@@ -1,8 +1,8 @@
 //! Frames in several maps at once.
 //!
 //! A frame is *private* (one map, its owner's, no count kept) or *shared* (a count of the maps it is in). An archive
-//! frame starts out in no map. This carries declared sharing (the archive's images) and content-based sharing (a private
-//! frame becomes shared) alike; what is mapped where, and read-only, is the caller's to keep in step.
+//! frame starts out in no map. This carries declared sharing (the archive's images) and content-based sharing (a
+//! private frame becomes shared) alike; what is mapped where, and read-only, is the caller's to keep in step.
 
 use super::{FrameRun, Frames, Owner, VmId};
 use crate::address::{Pa, Span};
@@ -78,21 +78,21 @@ impl Frames {
     /// One of `vm`'s maps lets go of a frame, private or shared, of which no TLB holds anything any more.
     ///
     /// # Errors
-    /// [`Error::NotOwner`] if the frame is free, or another's private one; [`Error::NotShared`] for an archive frame that no map
-    /// should have.
+    /// [`Error::NotOwner`] if the frame is free, or another's private one; [`Error::NotShared`] for an archive
+    /// frame that no map should have.
     pub fn release(&mut self, vm: VmId, pa: Pa) -> Result<Released, Error> {
-        match self.counts.get(pa.page_number()) {
+        let frame = pa.page_number();
+        if self.counts.decrement_shared(frame).is_some() {
+            return Ok(Released::Kept);
+        }
+        match self.counts.get(frame) {
             0 => self.release_private(vm, pa),
-            1 => self.release_last(pa),
-            count => {
-                self.counts.set(pa.page_number(), count - 1)?;
-                Ok(Released::Kept)
-            }
+            _ => self.release_last(pa),
         }
     }
 
-    /// Lets go of all that a mapping of `vm`, now gone from every TLB, had: shared frames by their counts, private ones
-    /// to the pool, borrowed ones not at all.
+    /// Lets go of all that a mapping of `vm`, now gone from every TLB, had: shared frames by their counts, private
+    /// ones to the pool, borrowed ones not at all.
     ///
     /// # Errors
     /// Those of [`Self::release`] and [`Self::free`].
@@ -136,18 +136,23 @@ impl Frames {
     /// # Errors
     /// [`Error::NotShared`] if it is not shared.
     pub fn claim(&mut self, vm: VmId, pa: Pa) -> Result<bool, Error> {
-        let run = FrameRun::one(pa);
-        let owner = self.owner_of(pa).ok_or(Error::NotOwner(pa))?;
-        match self.counts.get(run.first) {
+        match self.counts.get(pa.page_number()) {
             0 => Err(Error::NotShared(pa)),
-            1 if owner != Owner::Archive => self.take_over(vm, run, owner).map(|()| true),
+            1 => self.claim_last(vm, pa),
             _ => Ok(false),
+        }
+    }
+
+    fn claim_last(&mut self, vm: VmId, pa: Pa) -> Result<bool, Error> {
+        match self.owner_of(pa).ok_or(Error::NotOwner(pa))? {
+            Owner::Archive => Ok(false),
+            owner => self.take_over(vm, FrameRun::one(pa), owner).map(|()| true),
         }
     }
 
     fn take_over(&mut self, vm: VmId, run: FrameRun, owner: Owner) -> Result<(), Error> {
         if owner != Owner::Vm(vm) {
-            self.records.remove(run, owner)?;
+            self.records.remove(run, owner);
             self.records.insert(run, Owner::Vm(vm))?;
         }
         self.counts.set(run.first, 0)

@@ -294,7 +294,7 @@ proptest! {
             let entry = match (level == leaf, leaf) {
                 (true, 3) => output | PAGE_AF,
                 (true, _) => output | BLOCK_AF,
-                (false, _) => 0x10_0000 * u64::from(level + 2) | TABLE,
+                (false, _) => (0x10_0000 * u64::from(level + 2)) | TABLE,
             };
             memory.insert(table + index * 8, entry);
         }

@@ -1,8 +1,8 @@
 //! Commit: the writes, in the order that no walker of any core ever sees half of something.
 //!
-//! Everything was checked and all tables were taken before ([`super::plan`], [`super::spare`]). A table is filled and published
-//! before it is linked. What was valid is broken and flushed before something else is made of it; only permissions and software
-//! bits may change in place (Arm ARM, D8.16.1).
+//! Everything was checked and all tables were taken before ([`super::plan`], [`super::spare`]). A table is filled
+//! and published before it is linked. What was valid is broken and flushed before something else is made of it;
+//! only permissions and software bits may change in place (Arm ARM, D8.16.1).
 
 use super::flush::Flush;
 use super::plan::Target;
@@ -49,7 +49,8 @@ fn map_below(slot: Slot, target: &Target, spare: &mut Spare, memory: &mut impl P
 
 /// Breaks all leaves of `slot` that are in `span`, and the tables in which nothing is left.
 ///
-/// A broken descriptor keeps everything but its valid bit, so that [`Collector`] finds what was there, after the flush.
+/// A broken descriptor keeps everything but its valid bit, so that [`Collector`] finds what was there, after the
+/// flush.
 pub(super) fn break_slot(
     slot: Slot,
     span: Span<Ipa>,

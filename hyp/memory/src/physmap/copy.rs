@@ -25,14 +25,15 @@ pub enum Outcome {
 }
 
 impl PhysMap {
-    /// Lets the guest write the page at `ipa`, which it shares copy-on-write, out of its reservation. A block around it is
-    /// split, which takes tables from the reservation too ([`Self::tables_for_pages`] says how many).
+    /// Lets the guest write the page at `ipa`, which it shares copy-on-write, out of its reservation. A block
+    /// around it is split, which takes tables from the reservation too ([`Self::tables_for_pages`] says how many).
     ///
     /// The page's access becomes what it was plus writing, unless the page is traced.
     ///
     /// # Errors
-    /// [`Error::NotMapped`]; [`Error::NotCopyOnWrite`] for a page that is read-only for other reasons; [`Error::NotShared`] if
-    /// the books do not know the frame as shared; [`Error::ReservationEmpty`]. Then what is mapped has not changed.
+    /// [`Error::NotMapped`]; [`Error::NotCopyOnWrite`] for a page that is read-only for other reasons;
+    /// [`Error::NotShared`] if the books do not know the frame as shared; [`Error::ReservationEmpty`]. Then what is
+    /// mapped has not changed.
     pub fn copy_on_write(
         &mut self,
         ipa: Ipa,

@@ -22,8 +22,8 @@ impl Flush {
         }
     }
 
-    /// The descriptor that translates `ipa`, of any level, was valid and is not, or is another. One address in what it
-    /// covers is enough, whatever the hardware made of it.
+    /// The descriptor that translates `ipa`, of any level, was valid and is not, or is another. One address in what
+    /// it covers is enough, whatever the hardware made of it.
     pub fn add(&mut self, ipa: Ipa) {
         if let Some(place) = self.stale.get_mut(self.count) {
             *place = ipa;

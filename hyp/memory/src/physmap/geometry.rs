@@ -21,7 +21,8 @@ pub struct Geometry {
 }
 
 impl Geometry {
-    /// A space of `ipa_bits`, 32 to 48, on a machine with this ID_AA64MMFR0_EL1.PARange (bits 3 to 0 of the register).
+    /// A space of `ipa_bits`, 32 to 48, on a machine with this ID_AA64MMFR0_EL1.PARange (bits 3 to 0 of the
+    /// register).
     ///
     /// # Errors
     /// [`Error::IpaBits`] if that is out of range, or more than the machine's own addresses have: such a VTCR_EL2
@@ -81,8 +82,8 @@ impl Geometry {
         (self.ipa_bits as u32).saturating_sub(self.start.shift() + ENTRY_BITS)
     }
 
-    /// The value of VTCR_EL2 for maps of this geometry (Arm ARM, D24.2.210): 4 KiB granule, walks that are inner-shareable
-    /// and write-back cacheable, no hardware access flag.
+    /// The value of VTCR_EL2 for maps of this geometry (Arm ARM, D24.2.210): 4 KiB granule, walks that are
+    /// inner-shareable and write-back cacheable, no hardware access flag.
     #[must_use]
     pub const fn vtcr(self, vmids: VmidBits) -> u64 {
         const RESERVED_ONE: u64 = 1 << 31;

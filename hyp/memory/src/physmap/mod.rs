@@ -4,11 +4,13 @@
 //! bits of its descriptor. Here belong the map's operations and the order in which a live table changes; frames and
 //! their sharing counts belong to [`crate::frames`], faults and what they mean to the hypervisor.
 //!
-//! Every operation checks everything and takes all the tables it needs first; then it commits, and cannot fail half-way.
+//! Every operation checks everything and takes all the tables it needs first; then it commits, and cannot fail
+//! half-way.
 //!
-//! While a descriptor is broken (replaced, split, merged) another core of the guest may meet a translation fault for a
-//! page that is mapped before and after. Its handler takes the same lock as the change, looks again with
-//! [`PhysMap::translate`], and retries. For the same reason a permission fault on a page that allows the access is retried.
+//! While a descriptor is broken (replaced, split, merged) another core of the guest may meet a translation fault
+//! for a page that is mapped before and after. Its handler takes the same lock as the change, looks again with
+//! [`PhysMap::translate`], and retries. For the same reason a permission fault on a page that allows the access is
+//! retried.
 //!
 //! | module | what it holds |
 //! | --- | --- |
@@ -125,7 +127,8 @@ impl PhysMap {
         }
     }
 
-    /// Maps all of `ipa`, which must not be mapped, to machine memory from `pa` on, with the largest descriptors that fit.
+    /// Maps all of `ipa`, which must not be mapped, to machine memory from `pa` on, with the largest descriptors
+    /// that fit.
     ///
     /// # Errors
     /// [`Error::Unaligned`], [`Error::OutsideIpaSpace`], [`Error::OutsidePaSpace`], [`Error::AlreadyMapped`], or lack
@@ -222,8 +225,8 @@ impl PhysMap {
         Ok(())
     }
 
-    /// Lets the page at `ipa`, which is mapped, be at `pa` from now on; a block around it is split. Returns what mapped
-    /// it before: no TLB knows that any more.
+    /// Lets the page at `ipa`, which is mapped, be at `pa` from now on; a block around it is split. Returns what
+    /// mapped it before: no TLB knows that any more.
     ///
     /// # Errors
     /// [`Error::Unaligned`], [`Error::OutsideIpaSpace`], [`Error::OutsidePaSpace`], [`Error::NotMapped`], or lack of
@@ -272,8 +275,8 @@ impl PhysMap {
         self.split_edges(part, tables, machine)
     }
 
-    /// Makes blocks of smaller descriptors, wherever in (and around) `span` they add up to one: after a trace is gone, say.
-    /// Returns how many tables that saved.
+    /// Makes blocks of smaller descriptors, wherever in (and around) `span` they add up to one: after a trace is
+    /// gone, say. Returns how many tables that saved.
     ///
     /// # Errors
     /// [`Error::Unaligned`], [`Error::OutsideIpaSpace`]: then nothing has changed. The error of giving a table back.
@@ -289,8 +292,8 @@ impl PhysMap {
         Ok(before - self.table_frames)
     }
 
-    /// The end of the map. No core runs under it any more. All is unmapped as by [`Self::unmap`], the root is given back,
-    /// and no TLB holds anything under the VMID, which may be used again.
+    /// The end of the map. No core runs under it any more. All is unmapped as by [`Self::unmap`], the root is given
+    /// back, and no TLB holds anything under the VMID, which may be used again.
     ///
     /// # Errors
     /// The first error of `removed`, or of giving a table back. The map is gone all the same.

@@ -163,7 +163,9 @@ impl<M: PhysicalMemory> Iterator for Mappings<'_, M> {
         while let Some(rest) = self.rest {
             let (slot, descriptor) = lookup(self.root, rest.start(), self.memory);
             let own = slot.span()?;
-            self.rest = Span::between(own.end(), rest.end());
+            // Always further on, whatever is in the tables.
+            let next = own.end().max(rest.start().checked_add(1)?);
+            self.rest = Span::between(next, rest.end());
             if let Kind::Leaf(pa) = descriptor.kind(slot.level) {
                 return slot.mapping(pa, descriptor);
             }

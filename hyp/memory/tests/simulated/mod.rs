@@ -1,12 +1,13 @@
 //! A simulated machine that is as nasty as the architecture allows.
 //!
-//! Its memory starts out full of junk that looks like descriptors. A descriptor write may be seen by other cores at once,
-//! late, or before an earlier one, until it is published. Its TLB keeps every translation and every table pointer that any
-//! core ever met, for ever, unless the right TLBI under the right VMID has been completed. While an operation runs, the
-//! other cores walk the watched pages after every single step, and must see the state before or the state after.
+//! Its memory starts out full of junk that looks like descriptors. A descriptor write may be seen by other cores at
+//! once, late, or before an earlier one, until it is published. Its TLB keeps every translation and every table
+//! pointer that any core ever met, for ever, unless the right TLBI under the right VMID has been completed. While
+//! an operation runs, the other cores walk the watched pages after every single step, and must see the state before
+//! or the state after.
 //!
-//! Nothing here uses a constant or a helper of the code under test: addresses come in as bare numbers, and the walker is
-//! written from the Arm ARM a second time.
+//! Nothing here uses a constant or a helper of the code under test: addresses come in as bare numbers, and the
+//! walker is written from the Arm ARM a second time.
 #![allow(dead_code)]
 
 pub mod checks;
@@ -16,7 +17,9 @@ pub mod sharing;
 mod walker;
 pub mod world;
 
+use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
+use std::rc::Rc;
 use tessera_memory::{Context, Ipa, Pa, PhysicalMemory, Span, TlbMaintenance};
 use walker::{Cached, End, at_page, contradict};
 
@@ -77,12 +80,37 @@ enum Maintenance {
     All(u16),
 }
 
+/// What all cores have cached, by VMID. Shared, so that a test can look while an operation runs.
+#[derive(Clone, Default)]
+pub struct Tlb(Rc<RefCell<HashMap<u16, Vec<Cached>>>>);
+
+impl Tlb {
+    /// Whether anything is cached that leads from these pages to memory.
+    pub fn knows(&self, regime: Regime, first: u64, count: u64) -> bool {
+        let leads = |entry: &Cached| match *entry {
+            Cached::Leaf { page, pages, .. } | Cached::Combined { page, pages, .. } => {
+                page < first + count && first < page + pages
+            }
+            Cached::Table { .. } => false,
+        };
+        self.of(regime.vmid()).iter().any(leads)
+    }
+
+    fn of(&self, vmid: u16) -> Vec<Cached> {
+        self.0.borrow().get(&vmid).cloned().unwrap_or_default()
+    }
+
+    fn retain(&self, vmid: u16, keeps: impl Fn(&Cached) -> bool) {
+        self.0.borrow_mut().entry(vmid).or_default().retain(keeps);
+    }
+}
+
 #[derive(Default)]
 pub struct Simulated {
     frames: HashMap<u64, Box<[u64; 512]>>,
     unpublished: HashMap<u64, u64>,
     newest: Option<(u64, u64)>,
-    tlb: HashMap<u16, Vec<Cached>>,
+    tlb: Tlb,
     begun: Vec<Maintenance>,
     needs_isb: bool,
     watches: Vec<Watch>,
@@ -128,6 +156,11 @@ impl Simulated {
             Some(words) => words[(address as usize & 0xfff) / 8],
             None => junk(address & !7),
         }
+    }
+
+    /// The TLBs, to look into during an operation.
+    pub fn tlb(&self) -> Tlb {
+        self.tlb.clone()
     }
 
     /// Guest data, for the tests themselves: the first word of a frame.
@@ -176,8 +209,8 @@ impl Simulated {
         self.other_cores();
     }
 
-    /// The operation says that it is complete: what any core may still have cached must be as `expected` says, under every
-    /// VMID that there is.
+    /// The operation says that it is complete: what any core may still have cached must be as `expected` says,
+    /// under every VMID that there is.
     pub fn end(&mut self, regimes: &[Regime], mut expected: impl FnMut(u16, u64) -> Option<Seen>) {
         assert!(
             self.unpublished.is_empty(),
@@ -196,7 +229,7 @@ impl Simulated {
         self.broken.clear();
         self.other_cores();
         self.watches.clear();
-        for (vmid, entries) in &self.tlb {
+        for (vmid, entries) in self.tlb.0.borrow().iter() {
             let regime = regimes.iter().find(|regime| regime.vmid() == *vmid);
             for entry in entries {
                 let regime = regime
@@ -245,7 +278,7 @@ impl Simulated {
         let end = self.walk_root(view, watch.regime, watch.page, &mut tables);
         self.met(watch, end, &tables);
         // A core may also go on from any table pointer that it has cached.
-        let cached = self.tlb.get(&vmid).cloned().unwrap_or_default();
+        let cached = self.tlb.of(vmid);
         for entry in cached.iter().filter(|entry| entry.covers(watch.page)) {
             match *entry {
                 Cached::Table { base, level, .. } => {
@@ -295,7 +328,8 @@ impl Simulated {
 
     /// Caches an entry; two entries that contradict each other are what break-before-make is there to prevent.
     fn cache(&mut self, vmid: u16, new: Cached) {
-        let entries = self.tlb.entry(vmid).or_default();
+        let mut tlb = self.tlb.0.borrow_mut();
+        let entries = tlb.entry(vmid).or_default();
         if entries.contains(&new) {
             return;
         }
@@ -314,22 +348,20 @@ impl Simulated {
                 let keeps = |entry: &Cached| {
                     matches!(entry, Cached::Combined { .. }) || !entry.covers(page)
                 };
-                self.tlb.entry(vmid).or_default().retain(keeps);
+                self.tlb.retain(vmid, keeps);
             }
             Maintenance::Stage1(vmid) => {
                 self.tlb
-                    .entry(vmid)
-                    .or_default()
-                    .retain(|entry| !matches!(entry, Cached::Combined { .. }));
+                    .retain(vmid, |entry| !matches!(entry, Cached::Combined { .. }));
             }
             Maintenance::All(vmid) => {
-                self.tlb.remove(&vmid);
+                self.tlb.0.borrow_mut().remove(&vmid);
             }
         }
     }
 
     fn check_bits(&self, address: u64, old: u64, new: u64) {
-        if old % 2 == 0 || new % 2 == 0 {
+        if old.is_multiple_of(2) || new.is_multiple_of(2) {
             return;
         }
         // Only S2AP, XN and software bits may change while an entry is valid.
@@ -344,19 +376,19 @@ impl Simulated {
 
 impl PhysicalMemory for Simulated {
     fn read(&self, address: Pa) -> u64 {
-        assert!(address.get() % 8 == 0);
+        assert!(address.get().is_multiple_of(8));
         self.seen_by(View::All, address.get())
     }
 
     fn write(&mut self, address: Pa, value: u64) {
         let address = address.get();
-        assert!(address % 8 == 0);
+        assert!(address.is_multiple_of(8));
         let old = self.seen_by(View::All, address);
         let visited = self.visited.contains(&(address >> 12));
         if visited {
             self.check_bits(address, old, value);
         }
-        if old % 2 == 1 && value % 2 == 0 {
+        if old % 2 == 1 && value.is_multiple_of(2) {
             self.broken.insert(address);
         }
         self.uses.writes += 1;
@@ -413,8 +445,8 @@ impl TlbMaintenance for Simulated {
         self.other_cores();
     }
 
-    /// Until here the operations begun may have happened in any order: the worst is that combined entries went first, and were
-    /// made again from what was still there of Stage 2.
+    /// Until here the operations begun may have happened in any order: the worst is that combined entries went
+    /// first, and were made again from what was still there of Stage 2.
     fn complete(&mut self) {
         let begun = std::mem::take(&mut self.begun);
         self.needs_isb |= !begun.is_empty();

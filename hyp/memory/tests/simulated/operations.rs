@@ -1,13 +1,10 @@
 //! The operations on maps, each with what it should do.
 #![allow(clippy::unwrap_used)]
 
-use super::Seen;
 use super::model::{Model, Page};
 use super::world::*;
 use tessera_memory::frames::{GuestSpan, Released};
-use tessera_memory::{
-    Access, Attributes, Error, Ipa, Level, MemoryType, Owner, Pa, SoftwareState, Span,
-};
+use tessera_memory::{Access, Attributes, Error, Ipa, Level, MemoryType, Owner, Pa, SoftwareState};
 
 impl World {
     /// Maps, and expects success exactly if nothing was mapped there.
@@ -67,7 +64,7 @@ impl World {
             state: IS_BORROWED,
         };
         // What is far from alignment would need a table for each 2 MiB of a gigabyte.
-        let count = if (page.frame ^ first) % 512 == 0 {
+        let count = if (page.frame ^ first).is_multiple_of(512) {
             count
         } else {
             count.min(1024)
@@ -179,14 +176,21 @@ impl World {
 
     pub fn unmap_span(&mut self, index: usize, first: u64, count: u64) {
         self.begin(index, first, count, &|_| None);
+        let regime = self.regime(index);
         let map = self.guests[index].map.as_mut().unwrap();
         let mut removed = 0;
+        let tlb = self.machine.tlb();
         let result = map.unmap(
             ipa_span(first, count),
             &mut self.frames.tables(vm(index)),
             &mut self.machine,
             |tables, mapping| {
-                removed += mapping.ipa.bytes() >> 12;
+                let (page, pages) = (mapping.ipa.start().get() >> 12, mapping.ipa.page_count());
+                assert!(
+                    !tlb.knows(regime, page, pages),
+                    "given back while a TLB knows it"
+                );
+                removed += pages;
                 tables.release(&mapping)
             },
         );

@@ -26,6 +26,7 @@ impl World {
     }
 
     pub fn copy_on_write(&mut self, index: usize, page: u64, old: Page) {
+        let content = self.content(index, page);
         let sharers = self.sharers().get(&old.frame).copied().unwrap_or(0);
         let last = sharers == 1 && !is_archive(old.frame);
         let expected = Seen {
@@ -72,6 +73,10 @@ impl World {
             ..old
         };
         self.guests[index].model.change(page, 1, |_, _| Some(new));
+        assert!(
+            self.machine.data_is(frame, content),
+            "the copy is not like the original"
+        );
         let guest = &mut self.guests[index];
         let map = guest.map.as_mut().unwrap();
         let outcome = map.copy_on_write(

@@ -4,7 +4,7 @@ use super::{Regime, Seen, Simulated, View};
 use std::collections::HashSet;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Cached {
+pub enum Cached {
     /// A leaf of Stage 2: first page, pages, and what the first page is.
     Leaf { page: u64, pages: u64, seen: Seen },
     /// The same as part of an entry of both stages.
@@ -159,7 +159,7 @@ impl Simulated {
 /// What a leaf descriptor says about the first page it covers.
 pub(super) fn decode(descriptor: u64, output: u64, shift: u64) -> Seen {
     assert!(
-        output % (1 << shift) == 0,
+        output.is_multiple_of(1 << shift),
         "block {descriptor:x} is not aligned"
     );
     assert!(

@@ -102,9 +102,9 @@ impl World {
             guests: Vec::new(),
             next_value: 1,
         };
-        for index in 0..VMS {
+        for (index, bits) in IPA_BITS.into_iter().enumerate() {
             let reservation = world.frames.reserve(vm(index), 0).unwrap();
-            let model = Model::new(1 << (IPA_BITS[index] - 12));
+            let model = Model::new(1 << (bits - 12));
             world.guests.push(Guest {
                 map: None,
                 model,

@@ -63,9 +63,21 @@ fn zero_pages(start: u64, bytes: u64) {
     clean_to_coherency(start, bytes);
 }
 
+/// Whose TLBs may hold translations of the maps that are changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// This core's alone: all vCPUs of the VM run here and never move. Nothing is broadcast.
+    ThisCore,
+    /// Any core's.
+    AllCores,
+}
+
 /// The machine this code runs on. EL2 maps all RAM at its own address.
 #[derive(Clone, Copy, Debug)]
-pub struct Hardware;
+pub struct Hardware {
+    /// How far TLB maintenance goes.
+    pub reach: Reach,
+}
 
 impl PhysicalMemory for Hardware {
     fn read(&self, address: Pa) -> u64 {
@@ -111,21 +123,33 @@ fn within(context: Context, operation: impl FnOnce()) {
     super::instruction_barrier();
 }
 
+/// A TLBI in its local and its broadcast form, for a context.
+macro_rules! invalidate {
+    ($self:ident, $context:ident, $local:literal, $broadcast:literal $(, $operand:ident)?) => {
+        within($context, || {
+            // SAFETY: drops cached translations only.
+            unsafe {
+                match $self.reach {
+                    Reach::ThisCore => asm!($local, $(in(reg) $operand,)? options(nostack, preserves_flags)),
+                    Reach::AllCores => asm!($broadcast, $(in(reg) $operand,)? options(nostack, preserves_flags)),
+                }
+            }
+        })
+    };
+}
+
 impl TlbMaintenance for Hardware {
     fn invalidate_ipa(&mut self, context: Context, ipa: Ipa) {
         let operand = ipa.get() >> 12;
-        // SAFETY: drops cached translations only.
-        within(context, || unsafe { asm!("tlbi ipas2e1is, {}", in(reg) operand, options(nostack, preserves_flags)) });
+        invalidate!(self, context, "tlbi ipas2e1, {}", "tlbi ipas2e1is, {}", operand);
     }
 
     fn invalidate_stage_1(&mut self, context: Context) {
-        // SAFETY: drops cached translations only.
-        within(context, || unsafe { asm!("tlbi vmalle1is", options(nostack, preserves_flags)) });
+        invalidate!(self, context, "tlbi vmalle1", "tlbi vmalle1is");
     }
 
     fn invalidate_all(&mut self, context: Context) {
-        // SAFETY: drops cached translations only.
-        within(context, || unsafe { asm!("tlbi vmalls12e1is", options(nostack, preserves_flags)) });
+        invalidate!(self, context, "tlbi vmalls12e1", "tlbi vmalls12e1is");
     }
 
     fn complete(&mut self) {

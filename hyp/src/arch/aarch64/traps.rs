@@ -73,7 +73,9 @@ pub fn configure_core(vtcr: u64) {
     write_register!("hstr_el2", 0);
     write_register!("cnthctl_el2", CNTHCTL);
     write_register!("vtcr_el2", vtcr);
-    super::instruction_barrier();
+    // Whatever ran before may have left translations under the VMIDs we are going to use.
+    // SAFETY: drops cached translations only; no guest runs on this core yet.
+    unsafe { core::arch::asm!("isb", "tlbi alle1", "dsb nsh", "isb", options(nostack, preserves_flags)) };
 }
 
 /// ESR_EL2.EC: why a synchronous exit came (Arm ARM D24.2.40).

@@ -9,32 +9,11 @@ use dtoolkit::model::DeviceTree;
 use super::sample::{add, archive, blob, good, pair, remove, set};
 use crate::manifest::{BoardFacts, Manifest, Placement, Reserved, Span};
 
-const RAM: [Span; 1] = [Span {
-    start: 0x4000_0000,
-    bytes: 0x4000_0000,
-}];
+const RAM: [Span; 1] = [Span { start: 0x4000_0000, bytes: 0x4000_0000 }];
 const RESERVED: [Reserved<'static>; 3] = [
-    Reserved {
-        owner: "EL2",
-        span: Span {
-            start: 0x4000_0000,
-            bytes: 0x40_0000,
-        },
-    },
-    Reserved {
-        owner: "EL2's UART",
-        span: Span {
-            start: 0x0900_0000,
-            bytes: 0x1000,
-        },
-    },
-    Reserved {
-        owner: "the GIC",
-        span: Span {
-            start: 0x0800_0000,
-            bytes: 0x10_0000,
-        },
-    },
+    Reserved { owner: "EL2", span: Span { start: 0x4000_0000, bytes: 0x40_0000 } },
+    Reserved { owner: "EL2's UART", span: Span { start: 0x0900_0000, bytes: 0x1000 } },
+    Reserved { owner: "the GIC", span: Span { start: 0x0800_0000, bytes: 0x10_0000 } },
 ];
 
 fn facts() -> BoardFacts<'static> {
@@ -50,10 +29,7 @@ fn facts() -> BoardFacts<'static> {
     }
 }
 
-fn validated(
-    facts: &BoardFacts<'_>,
-    change: impl FnOnce(&mut DeviceTree),
-) -> Result<Vec<Placement>, String> {
+fn validated(facts: &BoardFacts<'_>, change: impl FnOnce(&mut DeviceTree)) -> Result<Vec<Placement>, String> {
     let mut tree = good();
     change(&mut tree);
     let manifest = Manifest::parse(&blob(&tree), &archive()).expect("good by itself");
@@ -71,16 +47,9 @@ fn unchanged(_: &mut DeviceTree) {}
 #[test]
 fn counted_cores_are_the_ones_nobody_lists() {
     let placements = validated(&facts(), unchanged).expect("fits");
-    let cores: Vec<_> = placements
-        .iter()
-        .map(|placement| &placement.cores[..])
-        .collect();
+    let cores: Vec<_> = placements.iter().map(|placement| &placement.cores[..]).collect();
     assert_eq!(cores, [&[1, 2][..], &[0]]);
-    assert!(
-        placements
-            .iter()
-            .all(|placement| placement.gic_version == 3)
-    );
+    assert!(placements.iter().all(|placement| placement.gic_version == 3));
 }
 
 #[test]
@@ -96,10 +65,7 @@ fn vms_that_list_the_same_core_share_it() {
 
 #[test]
 fn cores_that_are_not_there_are_refused() {
-    let two = BoardFacts {
-        cores: 2,
-        ..facts()
-    };
+    let two = BoardFacts { cores: 2, ..facts() };
     expect(
         &two,
         unchanged,
@@ -119,26 +85,16 @@ fn cores_that_are_not_there_are_refused() {
 
 #[test]
 fn memory_that_is_not_there_is_refused() {
-    let little = BoardFacts {
-        available_memory: 0x1000_0000 + 0x1000,
-        ..facts()
-    };
+    let little = BoardFacts { available_memory: 0x1000_0000 + 0x1000, ..facts() };
     expect(
         &little,
         unchanged,
         "`rtos`: memory: wants 16388 KiB, but of the board's 262148 KiB for guests only 4 KiB are left: give the VMs less or the machine more",
     );
-    let exact = BoardFacts {
-        available_memory: 0x1000_0000 + 0x100_0000 + 0x1000,
-        ..facts()
-    };
+    let exact = BoardFacts { available_memory: 0x1000_0000 + 0x100_0000 + 0x1000, ..facts() };
     validated(&exact, unchanged).expect("exactly enough");
     let sums_overflow = |t: &mut DeviceTree| {
-        set(
-            t,
-            "/vm@0/memory@40000000/reg",
-            pair(0x4000_0000, 0xff_0000_0000),
-        );
+        set(t, "/vm@0/memory@40000000/reg", pair(0x4000_0000, 0xff_0000_0000));
     };
     let error = validated(&facts(), sums_overflow).expect_err("a terabyte");
     assert!(error.contains("wants 1069547520 KiB"), "{error}");
@@ -151,9 +107,7 @@ fn machine_memory_is_ram_that_nobody_else_has() {
     expect(
         &facts(),
         |t| set(t, machine, 0x4000_0000u64),
-        &std::format!(
-            "{place} 0x40000000..0x41000000 belongs to EL2 (0x40000000..0x40400000): choose another"
-        ),
+        &std::format!("{place} 0x40000000..0x41000000 belongs to EL2 (0x40000000..0x40400000): choose another"),
     );
     expect(
         &facts(),
@@ -176,16 +130,12 @@ fn a_device_is_given_once_and_not_if_el2_needs_it() {
     expect(
         &facts(),
         |t| set(t, machine, 0x0900_0000u64),
-        &std::format!(
-            "{place} 0x9000000..0x9001000 belongs to EL2's UART (0x9000000..0x9001000): choose another"
-        ),
+        &std::format!("{place} 0x9000000..0x9001000 belongs to EL2's UART (0x9000000..0x9001000): choose another"),
     );
     expect(
         &facts(),
         |t| set(t, machine, 0x080f_f000u64),
-        &std::format!(
-            "{place} 0x80ff000..0x8100000 belongs to the GIC (0x8000000..0x8100000): choose another"
-        ),
+        &std::format!("{place} 0x80ff000..0x8100000 belongs to the GIC (0x8000000..0x8100000): choose another"),
     );
     expect(
         &facts(),
@@ -220,10 +170,7 @@ fn an_interrupt_is_given_once_and_not_if_el2_needs_it() {
         &std::format!("{place} SPI 256, but this board's GIC has 256"),
     );
     expect(
-        &BoardFacts {
-            reserved_spis: &[40],
-            ..facts()
-        },
+        &BoardFacts { reserved_spis: &[40], ..facts() },
         unchanged,
         &std::format!("{place} SPI 40 is used by EL2 itself"),
     );
@@ -242,44 +189,22 @@ fn the_gic_is_the_boards() {
         |t| set(t, "/vm@0/gic/version", 2u32),
         "`linux`: gic/version: this board has a GICv3: ask for that or leave it out",
     );
-    let old = BoardFacts {
-        gic_version: 2,
-        cores: 16,
-        ..facts()
-    };
-    expect(
-        &old,
-        |t| set(t, "/vm@0/cpus", 9u32),
-        "`linux`: cpus: 9 vCPUs, but a GICv2 has room for 8",
-    );
+    let old = BoardFacts { gic_version: 2, cores: 16, ..facts() };
+    expect(&old, |t| set(t, "/vm@0/cpus", 9u32), "`linux`: cpus: 9 vCPUs, but a GICv2 has room for 8");
     let placements = validated(&old, unchanged).expect("fits");
     assert_eq!(placements[0].gic_version, 2);
 }
 
 #[test]
 fn addresses_fit_the_boards_width() {
-    let narrow = BoardFacts {
-        ipa_bits: 32,
-        available_memory: u64::MAX,
-        ..facts()
-    };
+    let narrow = BoardFacts { ipa_bits: 32, available_memory: u64::MAX, ..facts() };
     expect(
         &narrow,
-        |t| {
-            set(
-                t,
-                "/vm@0/memory@40000000/reg",
-                pair(0x4000_0000, 0xc000_1000),
-            )
-        },
+        |t| set(t, "/vm@0/memory@40000000/reg", pair(0x4000_0000, 0xc000_1000)),
         "`linux`: memory@40000000: 0x40000000..0x100001000 goes beyond this board's guest physical addresses of 32 bits: place it below 0x100000000",
     );
     let fits = |t: &mut DeviceTree| {
-        set(
-            t,
-            "/vm@0/memory@40000000/reg",
-            pair(0x4000_0000, 0xc000_0000),
-        );
+        set(t, "/vm@0/memory@40000000/reg", pair(0x4000_0000, 0xc000_0000));
     };
     validated(&narrow, fits).expect("up to the last address");
 }

@@ -6,10 +6,7 @@ use super::sample::{archive, blob, good};
 use crate::guest_tree::{self, TreeFacts};
 use crate::manifest::{BoardFacts, Manifest, Span};
 
-const RAM: [Span; 1] = [Span {
-    start: 0,
-    bytes: u64::MAX,
-}];
+const RAM: [Span; 1] = [Span { start: 0, bytes: u64::MAX }];
 
 /// A board that has room for nearly everything, so that mutants get far.
 fn generous() -> BoardFacts<'static> {
@@ -31,26 +28,12 @@ fn try_all(blob: &[u8]) {
         return;
     };
     for vm in &manifest.vms {
-        let facts = TreeFacts {
-            cpu_compatible: &[],
-            gic_version: 3,
-        };
+        let facts = TreeFacts { cpu_compatible: &[], gic_version: 3 };
         let _ = guest_tree::build(vm, &facts);
         assert!((1..=64).contains(&vm.vcpus()));
-        let memory = |span: Span| {
-            vm.memory.iter().any(|m| {
-                Span {
-                    start: m.ipa,
-                    bytes: m.bytes,
-                }
-                .contains(&span)
-            })
-        };
+        let memory = |span: Span| vm.memory.iter().any(|m| Span { start: m.ipa, bytes: m.bytes }.contains(&span));
         for segment in &vm.segments {
-            assert!(memory(Span {
-                start: segment.ipa,
-                bytes: segment.bytes
-            }));
+            assert!(memory(Span { start: segment.ipa, bytes: segment.bytes }));
         }
     }
     if let Ok(placements) = manifest.validate(&generous()) {
@@ -62,10 +45,7 @@ fn try_all(blob: &[u8]) {
 fn every_truncation_is_refused() {
     let blob = blob(&good());
     for length in 0..blob.len() {
-        assert!(
-            Manifest::parse(&blob[..length], &archive()).is_err(),
-            "{length} bytes"
-        );
+        assert!(Manifest::parse(&blob[..length], &archive()).is_err(), "{length} bytes");
     }
 }
 

@@ -14,12 +14,7 @@ pub(super) fn archive() -> Archive<'static> {
     static BYTES: LazyLock<Vec<u8>> = LazyLock::new(|| {
         let own = blob(&DeviceTree::new());
         let image: &[u8] = &[1; 5000];
-        pack(&[
-            ("linux", image),
-            ("initrd", &[2; 16]),
-            ("rtos", &[3; 300]),
-            ("own.dtb", &own),
-        ])
+        pack(&[("linux", image), ("initrd", &[2; 16]), ("rtos", &[3; 300]), ("own.dtb", &own)])
     });
     Archive::parse(&BYTES).expect("a good archive")
 }
@@ -29,25 +24,9 @@ fn pack(files: &[(&str, &[u8])]) -> Vec<u8> {
     for (name, data) in files.iter().chain(&[("TRAILER!!!", &[][..])]) {
         let start = archive.len() + 110;
         let name_bytes = (start + name.len() + 1).next_multiple_of(4096) - start;
-        let fields = [
-            1,
-            0o100_644,
-            0,
-            0,
-            1,
-            0,
-            data.len(),
-            0,
-            0,
-            0,
-            0,
-            name_bytes,
-            0,
-        ];
+        let fields = [1, 0o100_644, 0, 0, 1, 0, data.len(), 0, 0, 0, 0, name_bytes, 0];
         archive.extend_from_slice(b"070701");
-        fields
-            .iter()
-            .for_each(|field| archive.extend(std::format!("{field:08x}").bytes()));
+        fields.iter().for_each(|field| archive.extend(std::format!("{field:08x}").bytes()));
         archive.extend_from_slice(name.as_bytes());
         archive.resize(start + name_bytes, 0);
         archive.extend_from_slice(data);
@@ -65,22 +44,15 @@ pub(super) fn blob(tree: &DeviceTree) -> Vec<u8> {
 pub(super) fn set(tree: &mut DeviceTree, path: &str, value: impl ToPropertyValue) {
     let (node, property) = path.rsplit_once('/').expect("a path");
     let node = if node.is_empty() { "/" } else { node };
-    let node = tree
-        .find_node_mut(node)
-        .unwrap_or_else(|| panic!("no node {node}"));
-    node.add_property(DeviceTreeProperty::new_unchecked(
-        property.to_string(),
-        value,
-    ));
+    let node = tree.find_node_mut(node).unwrap_or_else(|| panic!("no node {node}"));
+    node.add_property(DeviceTreeProperty::new_unchecked(property.to_string(), value));
 }
 
 /// Removes a property, or a node.
 pub(super) fn remove(tree: &mut DeviceTree, path: &str) {
     let (node, name) = path.rsplit_once('/').expect("a path");
     let node = if node.is_empty() { "/" } else { node };
-    let node = tree
-        .find_node_mut(node)
-        .unwrap_or_else(|| panic!("no node {node}"));
+    let node = tree.find_node_mut(node).unwrap_or_else(|| panic!("no node {node}"));
     let removed = node.remove_property(name).is_some() || node.remove_child(name).is_some();
     assert!(removed, "there is no {path}");
 }
@@ -89,9 +61,7 @@ pub(super) fn remove(tree: &mut DeviceTree, path: &str) {
 pub(super) fn add(tree: &mut DeviceTree, path: &str) {
     let (parent, name) = path.rsplit_once('/').expect("a path");
     let parent = if parent.is_empty() { "/" } else { parent };
-    let parent = tree
-        .find_node_mut(parent)
-        .unwrap_or_else(|| panic!("no node {parent}"));
+    let parent = tree.find_node_mut(parent).unwrap_or_else(|| panic!("no node {parent}"));
     parent.add_child(DeviceTreeNode::new_unchecked(name.to_string()));
 }
 

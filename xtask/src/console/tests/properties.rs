@@ -103,20 +103,8 @@ struct Run {
 impl Run {
     /// One tick is one millisecond.
     fn new(colour: bool) -> Self {
-        let console = Console::new(
-            &NAMES,
-            Settings {
-                ticks_per_second: 1000,
-                colour,
-            },
-        );
-        Self {
-            console,
-            written: Default::default(),
-            logged: String::new(),
-            wire: Vec::new(),
-            now: 0,
-        }
+        let console = Console::new(&NAMES, Settings { ticks_per_second: 1000, colour });
+        Self { console, written: Default::default(), logged: String::new(), wire: Vec::new(), now: 0 }
     }
 
     fn happen(&mut self, event: &Event) {
@@ -124,8 +112,7 @@ impl Run {
             Event::Write(guest, bytes) => bytes.iter().for_each(|byte| self.write(*guest, *byte)),
             Event::Log(number) => {
                 self.take(usize::MAX);
-                self.console
-                    .log_line(format_args!("log {number}"), self.now);
+                self.console.log_line(format_args!("log {number}"), self.now);
                 self.logged += &format!("log {number}\n");
             }
             Event::Pass(time) => self.pass(*time),
@@ -151,10 +138,7 @@ impl Run {
     fn pass(&mut self, time: u64) {
         let end = self.now + time;
         while let Some(deadline) = self.console.deadline().filter(|deadline| *deadline <= end) {
-            assert!(
-                deadline > self.now,
-                "a deadline in the past would be served for ever"
-            );
+            assert!(deadline > self.now, "a deadline in the past would be served for ever");
             self.now = deadline;
             self.console.expire(deadline);
         }
@@ -162,8 +146,7 @@ impl Run {
     }
 
     fn take(&mut self, count: usize) {
-        self.wire
-            .extend(core::iter::from_fn(|| self.console.next_output()).take(count));
+        self.wire.extend(core::iter::from_fn(|| self.console.next_output()).take(count));
     }
 
     /// Ends every line and waits until everything is shown.

@@ -18,9 +18,7 @@ impl Screen {
         while let Some(byte) = rest.next() {
             match byte {
                 b'\r' => screen.column = 0,
-                b'\n' if screen.column == 0 => {
-                    screen.rows.push(std::mem::take(&mut screen.current))
-                }
+                b'\n' if screen.column == 0 => screen.rows.push(std::mem::take(&mut screen.current)),
                 0x08 => screen.column = screen.column.saturating_sub(1),
                 b'\t' => screen.column += 8 - screen.column % 8,
                 0x07 | 0x7f => {}
@@ -46,15 +44,9 @@ impl Screen {
             }
         }
         let [b'[', parameters @ .., last] = bytes.as_slice() else {
-            return Err(TestCaseError::fail(format!(
-                "sequence {}",
-                bytes.escape_ascii()
-            )));
+            return Err(TestCaseError::fail(format!("sequence {}", bytes.escape_ascii())));
         };
-        let number = String::from_utf8_lossy(parameters)
-            .parse::<usize>()
-            .unwrap_or(1)
-            .max(1);
+        let number = String::from_utf8_lossy(parameters).parse::<usize>().unwrap_or(1).max(1);
         match last {
             b'm' | b'@' | b'P' | b'X' => {}
             b'J' | b'K' if matches!(parameters, [] | [b'0']) => self.current.truncate(self.column),
@@ -62,10 +54,7 @@ impl Screen {
             b'C' => self.column = (self.column + number).min(79.max(self.column)),
             b'D' => self.column = self.column.saturating_sub(number),
             _ => {
-                return Err(TestCaseError::fail(format!(
-                    "sequence {}",
-                    bytes.escape_ascii()
-                )));
+                return Err(TestCaseError::fail(format!("sequence {}", bytes.escape_ascii())));
             }
         }
         Ok(())

@@ -14,16 +14,9 @@ struct Session {
 
 impl Session {
     fn new(steps: &[Result<Step, ArgumentError>]) -> Self {
-        let steps = steps
-            .iter()
-            .map(|step| step.clone().expect("a good argument"))
-            .collect();
+        let steps = steps.iter().map(|step| step.clone().expect("a good argument")).collect();
         let script = Script::new(steps, &GUESTS).expect("a good script");
-        Self {
-            script,
-            console: Demultiplexer::new(GUESTS),
-            now: Instant::now(),
-        }
+        Self { script, console: Demultiplexer::new(GUESTS), now: Instant::now() }
     }
 
     /// All that is sent until the script waits for output (false) or is done (true).
@@ -55,22 +48,13 @@ fn waits_then_sends_with_the_focus() {
         Step::send("rtos:t"),
     ]);
     assert_eq!(session.go_on(), (vec![], false));
-    assert_eq!(
-        session.feed(b"[rtos] login: \r\n[linux] log"),
-        (vec![], false)
-    );
+    assert_eq!(session.feed(b"[rtos] login: \r\n[linux] log"), (vec![], false));
     assert_eq!(session.feed(b"in: "), (b"\x1d1root\n".to_vec(), false));
     assert_eq!(
-        session
-            .script
-            .current()
-            .map(|(number, step)| format!("{number} {step}")),
+        session.script.current().map(|(number, step)| format!("{number} {step}")),
         Some("3 expect rtos: tick".into())
     );
-    assert_eq!(
-        session.feed(b"\x7f\r\n[rtos] tick"),
-        (b"\x1d2st".to_vec(), true)
-    );
+    assert_eq!(session.feed(b"\x7f\r\n[rtos] tick"), (b"\x1d2st".to_vec(), true));
     assert_eq!(session.script.current().map(|(number, _)| number), None);
 }
 
@@ -90,13 +74,9 @@ fn a_match_is_used_up_by_its_guest_alone() {
 
 #[test]
 fn patterns_see_lines_and_cross_them() {
-    let mut session = Session::new(&[
-        Step::expect("linux:^two$"),
-        Step::expect(r"linux:three\nfour"),
-        Step::expect("linux:^# $"),
-    ]);
-    let bytes =
-        b"[linux] one two\r\n[linux] two\r\n[linux] three\r\n[linux] four\r\n[linux] # \x02\x19[6n";
+    let mut session =
+        Session::new(&[Step::expect("linux:^two$"), Step::expect(r"linux:three\nfour"), Step::expect("linux:^# $")]);
+    let bytes = b"[linux] one two\r\n[linux] two\r\n[linux] three\r\n[linux] four\r\n[linux] # \x02\x19[6n";
     assert_eq!(session.feed(bytes), (vec![], true));
 }
 
@@ -116,48 +96,20 @@ fn text_is_sent_in_chunks_with_pauses_and_the_escape_key_doubled() {
             Action::Done => break,
         }
     }
-    assert_eq!(
-        sent,
-        [
-            b"\x1d1".to_vec(),
-            vec![b'x'; 64],
-            [vec![b'x'; 36], b"\x1d\x1d".to_vec()].concat()
-        ]
-    );
+    assert_eq!(sent, [b"\x1d1".to_vec(), vec![b'x'; 64], [vec![b'x'; 36], b"\x1d\x1d".to_vec()].concat()]);
     assert!(pauses >= 40);
 }
 
 #[test]
 fn what_cannot_work_is_refused_at_once() {
     let refused = |argument: &str| {
-        Script::new(vec![Step::send(argument).expect("well formed")], &GUESTS)
-            .map(|_| ())
-            .expect_err(argument)
+        Script::new(vec![Step::send(argument).expect("well formed")], &GUESTS).map(|_| ()).expect_err(argument)
     };
-    assert_eq!(
-        refused("lunix:a").to_string(),
-        "there is no guest 'lunix'; there are: linux, rtos"
-    );
-    assert_eq!(
-        refused("tessera:a"),
-        ScriptError::Unreachable {
-            vm: "tessera".into()
-        }
-    );
+    assert_eq!(refused("lunix:a").to_string(), "there is no guest 'lunix'; there are: linux, rtos");
+    assert_eq!(refused("tessera:a"), ScriptError::Unreachable { vm: "tessera".into() });
     let many: Vec<String> = (1..=11).map(|number| format!("vm{number}")).collect();
-    let to = |argument: &str| {
-        Script::new(vec![Step::send(argument).expect("well formed")], &many).map(|_| ())
-    };
-    assert_eq!(
-        (to("vm10:a"), to("vm11:a")),
-        (Ok(()), Err(ScriptError::Unreachable { vm: "vm11".into() }))
-    );
+    let to = |argument: &str| Script::new(vec![Step::send(argument).expect("well formed")], &many).map(|_| ());
+    assert_eq!((to("vm10:a"), to("vm11:a")), (Ok(()), Err(ScriptError::Unreachable { vm: "vm11".into() })));
     assert!(Step::expect("linux:(").is_err_and(|error| error.to_string().contains("linux:(")));
-    assert!(
-        Script::new(
-            vec![Step::expect("tessera:up").expect("well formed")],
-            &GUESTS
-        )
-        .is_ok()
-    );
+    assert!(Script::new(vec![Step::expect("tessera:up").expect("well formed")], &GUESTS).is_ok());
 }

@@ -20,12 +20,7 @@ pub(super) fn ram(memory: &At<Memory>) -> Claim {
 pub(super) fn devices(vm: &Vm) -> Vec<Claim> {
     let mut claims = interrupt_controller(vm);
     if vm.console {
-        claims.push(fixed(
-            vm,
-            "the console's UART",
-            vm.layout.uart,
-            abi::PAGE_BYTES,
-        ));
+        claims.push(fixed(vm, "the console's UART", vm.layout.uart, abi::PAGE_BYTES));
     }
     claims.extend(vm.devices.iter().map(device));
     claims
@@ -34,12 +29,7 @@ pub(super) fn devices(vm: &Vm) -> Vec<Claim> {
 /// Something that the layout places.
 fn fixed(vm: &Vm, what: &str, start: u64, bytes: u64) -> Claim {
     let span = vm.layout.span.clone();
-    Claim {
-        start,
-        bytes,
-        what: what.into(),
-        span,
-    }
+    Claim { start, bytes, what: what.into(), span }
 }
 
 /// The frames of both versions as long as the board decides which it is.
@@ -51,49 +41,21 @@ fn interrupt_controller(vm: &Vm) -> Vec<Claim> {
     };
     let redistributors = abi::GIC_REDISTRIBUTOR_BYTES * vcpus;
     let frames = [
-        (
-            None,
-            "the GIC's distributor",
-            layout.gic_distributor,
-            abi::GIC_DISTRIBUTOR_BYTES,
-        ),
-        (
-            Some(2),
-            "the GIC's CPU interface",
-            layout.gic_cpu_interface,
-            abi::GIC_CPU_INTERFACE_BYTES,
-        ),
-        (
-            Some(3),
-            "the GIC's redistributors",
-            layout.gic_redistributors,
-            redistributors,
-        ),
+        (None, "the GIC's distributor", layout.gic_distributor, abi::GIC_DISTRIBUTOR_BYTES),
+        (Some(2), "the GIC's CPU interface", layout.gic_cpu_interface, abi::GIC_CPU_INTERFACE_BYTES),
+        (Some(3), "the GIC's redistributors", layout.gic_redistributors, redistributors),
     ];
     let wanted = vm.gic_version.as_ref().map(|version| version.value);
     let there = |of: Option<u64>| of.is_none() || wanted.is_none() || of == wanted;
     let frames = frames.into_iter().filter(|(of, ..)| there(*of));
-    frames
-        .map(|(_, what, start, bytes)| fixed(vm, what, start, bytes))
-        .collect()
+    frames.map(|(_, what, start, bytes)| fixed(vm, what, start, bytes)).collect()
 }
 
 fn device(device: &At<Device>) -> Claim {
-    let Device {
-        kind,
-        address,
-        bytes,
-        name,
-        ..
-    } = &device.value;
+    let Device { kind, address, bytes, name, .. } = &device.value;
     let what = match kind {
         DeviceKind::Passthrough { .. } => format!("the device `{name}`"),
         DeviceKind::Pl011 | DeviceKind::Pl031 => format!("the emulated {name}"),
     };
-    Claim {
-        start: *address,
-        bytes: *bytes,
-        what,
-        span: device.span.clone(),
-    }
+    Claim { start: *address, bytes: *bytes, what, span: device.span.clone() }
 }

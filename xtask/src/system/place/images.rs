@@ -29,8 +29,7 @@ impl Placing<'_> {
             Loadable::Elf { parts, entry } => match load {
                 Some(load) => {
                     let problem = load.problem("an ELF file says itself where it is loaded");
-                    Err(problem
-                        .help("remove `load`, or make a raw image of it: `objcopy -O binary`"))
+                    Err(problem.help("remove `load`, or make a raw image of it: `objcopy -O binary`"))
                 }
                 None => Ok((parts, entry)),
             },
@@ -38,30 +37,12 @@ impl Placing<'_> {
                 let default = self.main_ram().start.saturating_add(RAW_OFFSET);
                 let address = load.map_or(default, |load| load.value);
                 let bytes = data.len() as u64;
-                Ok((
-                    vec![Part {
-                        address,
-                        data,
-                        bytes,
-                    }],
-                    address,
-                ))
+                Ok((vec![Part { address, data, bytes }], address))
             }
-            Loadable::Linux {
-                data,
-                text_offset,
-                bytes,
-            } => {
+            Loadable::Linux { data, text_offset, bytes } => {
                 let address = self.linux_address(text_offset)?;
                 self.check_linux_fits(address, bytes)?;
-                Ok((
-                    vec![Part {
-                        address,
-                        data,
-                        bytes,
-                    }],
-                    address,
-                ))
+                Ok((vec![Part { address, data, bytes }], address))
             }
         }
     }
@@ -69,17 +50,11 @@ impl Placing<'_> {
     /// 2 MiB behind the start of RAM, which leaves room for the device tree there.
     fn linux_address(&self, text_offset: u64) -> Result<u64> {
         let Some(load) = &self.vm.image.load else {
-            let block = self
-                .main_ram()
-                .start
-                .saturating_add(BLOCK)
-                .next_multiple_of(BLOCK);
+            let block = self.main_ram().start.saturating_add(BLOCK).next_multiple_of(BLOCK);
             return Ok(block.saturating_add(text_offset));
         };
         if load.value % BLOCK != text_offset % BLOCK {
-            let message = format!(
-                "this Linux Image must be {text_offset:#x} bytes behind a multiple of 2 MiB"
-            );
+            let message = format!("this Linux Image must be {text_offset:#x} bytes behind a multiple of 2 MiB");
             return Err(load.problem(message).help("change `load`, or remove it"));
         }
         Ok(load.value)
@@ -99,10 +74,6 @@ impl Placing<'_> {
             ram.end()
         );
         let needed = end.saturating_sub(ram.start).next_multiple_of(BLOCK);
-        Err(ram.problem(message).help(format!(
-            "give it more than {} at {:#x}",
-            size(needed),
-            ram.start
-        )))
+        Err(ram.problem(message).help(format!("give it more than {} at {:#x}", size(needed), ram.start)))
     }
 }

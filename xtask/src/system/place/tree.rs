@@ -20,9 +20,7 @@ impl Placing<'_> {
     pub(super) fn device_tree(&mut self, sources: Sources<'_>, files: &mut Files) -> Result<()> {
         let own = self.vm.device_tree.as_ref();
         let blob = own.map(|own| self.own_tree(own, sources)).transpose()?;
-        let bytes = blob.as_ref().map_or(GENERATED_BYTES, |blob| {
-            blob.len().next_multiple_of(8) as u64
-        });
+        let bytes = blob.as_ref().map_or(GENERATED_BYTES, |blob| blob.len().next_multiple_of(8) as u64);
         let at = own.map_or(self.vm.name.clone(), |own| own.path.clone());
         let load = own.and_then(|own| own.load.as_ref());
         let address = match load {
@@ -36,12 +34,7 @@ impl Placing<'_> {
                 problem.help("give the VM more memory")
             })?,
         };
-        let claim = Claim {
-            start: address,
-            bytes,
-            what: "the device tree".into(),
-            span: at.span.clone(),
-        };
+        let claim = Claim { start: address, bytes, what: "the device tree".into(), span: at.span.clone() };
         self.contents.claim(claim)?;
         let file: Option<FileId> = blob.map(|blob| files.add(&at.value, blob));
         self.plan.device_tree = (address, bytes, file);
@@ -56,8 +49,7 @@ impl Placing<'_> {
             return Some(start);
         }
         let alignment = ALIGNMENT.max(bytes.next_power_of_two());
-        self.room(bytes, alignment)
-            .or_else(|| self.room(bytes, ALIGNMENT))
+        self.room(bytes, alignment).or_else(|| self.room(bytes, ALIGNMENT))
     }
 
     /// The guest's own blob, with the command line and the initrd that the file gives, as QEMU does it.
@@ -65,9 +57,7 @@ impl Placing<'_> {
         let data = sources.load(&own.path)?;
         let tree = Fdt::new(&data).map_err(|error| {
             let message = format!("`{}` is no device tree blob: {error}", own.path.value);
-            own.path
-                .problem(message)
-                .help("make one from source: `dtc -O dtb`")
+            own.path.problem(message).help("make one from source: `dtc -O dtb`")
         })?;
         if self.vm.command_line.is_none() && self.plan.initrd.is_none() {
             return Ok(data);

@@ -8,23 +8,12 @@ use super::super::problem::{At, Problem, Result, one_of};
 use super::super::table::{Table, Value, array, integer, string, wrong};
 use super::spi;
 
-const KEYS: [&str; 8] = [
-    "kind",
-    "address",
-    "size",
-    "machine",
-    "interrupts",
-    "compatible",
-    "name",
-    "properties",
-];
+const KEYS: [&str; 8] = ["kind", "address", "size", "machine", "interrupts", "compatible", "name", "properties"];
 
 /// Reads one device.
 pub(super) fn read(value: Value<'_>) -> Result<At<Device>> {
     let table = Table::from(value, "a device", &KEYS)?;
-    let kind = table
-        .string("kind")?
-        .unwrap_or(At::new(value::PASSTHROUGH.into(), table.head()));
+    let kind = table.string("kind")?.unwrap_or(At::new(value::PASSTHROUGH.into(), table.head()));
     let device = match &*kind.value {
         value::PASSTHROUGH => passthrough(&table)?,
         value::PL011 => emulated(&table, &kind, DeviceKind::Pl011, None)?,
@@ -39,12 +28,7 @@ pub(super) fn read(value: Value<'_>) -> Result<At<Device>> {
 }
 
 /// At the address and interrupt that QEMU has it at, if `default` says so.
-fn emulated(
-    table: &Table<'_>,
-    kind: &At<String>,
-    device: DeviceKind,
-    default: Option<(u64, u64)>,
-) -> Result<Device> {
+fn emulated(table: &Table<'_>, kind: &At<String>, device: DeviceKind, default: Option<(u64, u64)>) -> Result<Device> {
     let only_passed = ["size", "machine", "compatible", "name", "properties"];
     if let Some(key) = only_passed.into_iter().find(|key| table.get(key).is_some()) {
         let message = format!("an emulated device has no `{key}`");
@@ -77,9 +61,7 @@ fn passthrough(table: &Table<'_>) -> Result<Device> {
     Ok(Device {
         kind: DeviceKind::Passthrough { machine },
         address: address.unwrap_or(machine),
-        bytes: table
-            .size("size")?
-            .map_or(abi::PAGE_BYTES, |size| size.value),
+        bytes: table.size("size")?.map_or(abi::PAGE_BYTES, |size| size.value),
         interrupts: interrupts(table)?,
         name: node_name(table, &compatible)?,
         compatible,
@@ -88,19 +70,12 @@ fn passthrough(table: &Table<'_>) -> Result<Device> {
 }
 
 fn whole_pages(device: At<Device>) -> Result<At<Device>> {
-    let Device {
-        address,
-        bytes,
-        kind,
-        ..
-    } = &device.value;
+    let Device { address, bytes, kind, .. } = &device.value;
     let machine = match kind {
         DeviceKind::Passthrough { machine } => *machine,
         _ => 0,
     };
-    let whole = [*address, *bytes, machine]
-        .iter()
-        .all(|n| n.is_multiple_of(abi::PAGE_BYTES));
+    let whole = [*address, *bytes, machine].iter().all(|n| n.is_multiple_of(abi::PAGE_BYTES));
     if *bytes == 0 || !whole {
         let problem = device.problem("a device must be whole pages");
         return Err(problem.help("make addresses and size multiples of 4096 (0x1000, \"4K\")"));
@@ -127,13 +102,7 @@ fn at_most(table: &Table<'_>, key: &str, count: usize, limit: usize) -> Result<(
 fn interrupt(value: Value<'_>) -> Result<At<Interrupt>> {
     if value.get_ref().is_integer() {
         let number = spi(Some(integer(value, "interrupts")?))?.unwrap_or_default();
-        return Ok(At::new(
-            Interrupt {
-                spi: number,
-                edge: false,
-            },
-            value.span(),
-        ));
+        return Ok(At::new(Interrupt { spi: number, edge: false }, value.span()));
     }
     let table = Table::from(value, "an interrupt", &["spi", "trigger"])?;
     let number = table.required("spi", spi(table.integer("spi")?)?)?;
@@ -143,10 +112,7 @@ fn interrupt(value: Value<'_>) -> Result<At<Interrupt>> {
         Some("edge") => true,
         Some(_) => {
             let span = trigger.map_or(value.span(), |trigger| trigger.span);
-            return Err(Problem::new(
-                span,
-                "`trigger` must be \"level\" or \"edge\"",
-            ));
+            return Err(Problem::new(span, "`trigger` must be \"level\" or \"edge\""));
         }
     };
     Ok(At::new(Interrupt { spi: number, edge }, value.span()))
@@ -160,9 +126,7 @@ fn compatible(table: &Table<'_>) -> Result<Vec<String>> {
         return Ok(vec![string(value, "compatible")?.value]);
     }
     let strings = array(value, "compatible")?.into_iter();
-    strings
-        .map(|value| Ok(string(value, "compatible")?.value))
-        .collect()
+    strings.map(|value| Ok(string(value, "compatible")?.value)).collect()
 }
 
 /// The name of the device's node: what is given, or the part of `compatible` behind the maker.
@@ -175,10 +139,7 @@ fn node_name(table: &Table<'_>, compatible: &[String]) -> Result<String> {
         return Ok(name.value);
     }
     let product = compatible.first().and_then(|name| name.rsplit(',').next());
-    Ok(product
-        .filter(|name| is_node_name(name))
-        .unwrap_or("device")
-        .to_string())
+    Ok(product.filter(|name| is_node_name(name)).unwrap_or("device").to_string())
 }
 
 /// Devicetree Specification v0.4, 2.2.1; property names are much the same (2.2.4.1).
@@ -194,12 +155,7 @@ fn properties(table: &Table<'_>) -> Result<Vec<(String, Vec<u8>)>> {
     };
     let mut properties = Vec::new();
     let entries = Table::free_entries(value, "properties")?;
-    at_most(
-        table,
-        "properties",
-        entries.len(),
-        abi::MAX_DEVICE_PROPERTIES,
-    )?;
+    at_most(table, "properties", entries.len(), abi::MAX_DEVICE_PROPERTIES)?;
     for (key, value) in entries {
         let name = key.get_ref();
         let problem = |message| Err(Problem::new(key.span(), message));
@@ -219,9 +175,7 @@ fn property(value: Value<'_>, name: &str) -> Result<Vec<u8>> {
     match value.get_ref() {
         DeValue::Boolean(true) => Ok(Vec::new()),
         DeValue::Array(_) => {
-            let parts = array(value, name)?
-                .into_iter()
-                .map(|part| scalar(part, name));
+            let parts = array(value, name)?.into_iter().map(|part| scalar(part, name));
             Ok(parts.collect::<Result<Vec<_>>>()?.concat())
         }
         _ => scalar(value, name),

@@ -31,28 +31,11 @@ fn every_key_reaches_the_manifest() {
     assert_eq!(vm.command_line, "console=ttyAMA0");
     assert!(vm.share_image && vm.segments[0].shareable);
     assert_eq!((vm.on_reset, vm.on_crash), (Policy::Stop, Policy::Restart));
-    assert_eq!(
-        (vm.gic.version, vm.gic.redistributors),
-        (Some(3), 0x0810_0000)
-    );
-    let [console, clock, device] = &vm.devices[..] else {
-        panic!("three devices")
-    };
-    assert_eq!(
-        (console.ipa, console.kind),
-        (0x0910_0000, DeviceKind::Uart { console: true })
-    );
-    assert_eq!(
-        console.interrupts,
-        [Interrupt {
-            spi: 5,
-            edge: false
-        }]
-    );
-    assert_eq!(
-        (clock.ipa, clock.kind),
-        (0x0901_0000, DeviceKind::RealTimeClock)
-    );
+    assert_eq!((vm.gic.version, vm.gic.redistributors), (Some(3), 0x0810_0000));
+    let [console, clock, device] = &vm.devices[..] else { panic!("three devices") };
+    assert_eq!((console.ipa, console.kind), (0x0910_0000, DeviceKind::Uart { console: true }));
+    assert_eq!(console.interrupts, [Interrupt { spi: 5, edge: false }]);
+    assert_eq!((clock.ipa, clock.kind), (0x0901_0000, DeviceKind::RealTimeClock));
     let properties = [
         ("cells".to_string(), vec![0, 0, 0, 1, 0, 0, 0, 2]),
         ("dma-coherent".to_string(), vec![]),
@@ -60,21 +43,10 @@ fn every_key_reaches_the_manifest() {
     ];
     let expected = Device {
         name: "mmio".into(),
-        kind: DeviceKind::Passthrough {
-            machine: 0x0a00_1000,
-        },
+        kind: DeviceKind::Passthrough { machine: 0x0a00_1000 },
         ipa: 0x0a00_3000,
         bytes: 0x2000,
-        interrupts: vec![
-            Interrupt {
-                spi: 47,
-                edge: false,
-            },
-            Interrupt {
-                spi: 48,
-                edge: true,
-            },
-        ],
+        interrupts: vec![Interrupt { spi: 47, edge: false }, Interrupt { spi: 48, edge: true }],
         compatible: vec!["virtio,mmio".into(), "x".into()],
         properties: properties.into(),
     };
@@ -109,11 +81,7 @@ fn memory_and_cores_can_be_asked_for_one_by_one() {
     let (system, manifest) = accepted(&Workshop::new(), toml);
     let vm = &manifest.vms[0];
     assert_eq!(vm.cores, CoreRequest::List(vec![3, 1]));
-    let machine: Vec<_> = vm
-        .memory
-        .iter()
-        .map(|m| (m.ipa, m.bytes, m.machine))
-        .collect();
+    let machine: Vec<_> = vm.memory.iter().map(|m| (m.ipa, m.bytes, m.machine)).collect();
     let expected = [
         (0x4000_0000, 32 << 20, Some(0x4000_0000)),
         (0x8000_0000, 0x1000, Some(0x5000_0000)),
@@ -127,22 +95,10 @@ fn memory_and_cores_can_be_asked_for_one_by_one() {
 fn the_machine_is_what_the_file_says_or_one_that_suffices() {
     let two = linux_vm("") + &guest_vm("image = \"raw.bin\"");
     let (system, _) = accepted(&Workshop::new(), &two);
-    assert_eq!(
-        system.machine,
-        Machine {
-            cpus: 3,
-            memory: 256 << 20
-        }
-    );
+    assert_eq!(system.machine, Machine { cpus: 3, memory: 256 << 20 });
     let given = format!("[machine]\ncpus = 4\nmemory = \"2G\"\n{two}");
     let (system, _) = accepted(&Workshop::new(), &given);
-    assert_eq!(
-        system.machine,
-        Machine {
-            cpus: 4,
-            memory: 2 << 30
-        }
-    );
+    assert_eq!(system.machine, Machine { cpus: 4, memory: 2 << 30 });
     assert_eq!(system.description, "");
 }
 
@@ -171,38 +127,25 @@ fn the_archive_is_a_cpio_with_the_manifest_first_and_every_image_once() {
     let names: Vec<_> = files.iter().map(|(name, _)| &name[..]).collect();
     assert_eq!(names, ["manifest.dtb", "Image", "initrd", "raw.bin"]);
     assert_eq!(files[3].1, [2; 300]);
-    assert_eq!(
-        manifest.vms[0].segments[0].archive_offset,
-        manifest.vms[1].segments[0].archive_offset
-    );
+    assert_eq!(manifest.vms[0].segments[0].archive_offset, manifest.vms[1].segments[0].archive_offset);
     for segment in manifest.vms.iter().flat_map(|vm| &vm.segments) {
         assert!(segment.archive_offset.is_multiple_of(4096));
     }
     let archive = Archive::parse(&system.archive).expect("EL2 reads it");
-    let ours: Vec<_> = archive
-        .files()
-        .iter()
-        .map(|f| (f.name.to_string(), f.data.to_vec()))
-        .collect();
+    let ours: Vec<_> = archive.files().iter().map(|f| (f.name.to_string(), f.data.to_vec())).collect();
     assert_eq!(files, ours);
 }
 
 #[test]
 fn the_same_system_gives_the_same_bytes() {
     let workshop = Workshop::new();
-    let compile = || {
-        workshop
-            .compile(&linux_vm("initrd = \"initrd\""))
-            .expect("good")
-            .archive
-    };
+    let compile = || workshop.compile(&linux_vm("initrd = \"initrd\"")).expect("good").archive;
     assert_eq!(compile(), compile());
 }
 
 #[test]
 fn images_can_be_xtasks_own() {
-    let toml = linux_vm("").replace("\"Image\"", "\"tessera:linux\"")
-        + &guest_vm("image = \"tessera:guest/hello\"");
+    let toml = linux_vm("").replace("\"Image\"", "\"tessera:linux\"") + &guest_vm("image = \"tessera:guest/hello\"");
     let (_, manifest) = accepted(&Workshop::new(), &toml);
     assert_eq!(manifest.vms[1].segments[0].file, "hello");
 }
@@ -212,9 +155,7 @@ struct AnyImage(std::path::PathBuf);
 
 impl ImageProvider for AnyImage {
     fn names(&self) -> Vec<String> {
-        ["linux", "initramfs", "freertos", "guest/hello"]
-            .map(String::from)
-            .into()
+        ["linux", "initramfs", "freertos", "guest/hello"].map(String::from).into()
     }
 
     fn image(&self, _: &str) -> anyhow::Result<std::path::PathBuf> {

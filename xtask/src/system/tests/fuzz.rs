@@ -42,10 +42,7 @@ fn numbers() -> Vec<std::ops::Range<usize>> {
         let rest = TOML[at..].find(|c: char| !c.is_ascii_alphanumeric());
         rest.map_or(TOML.len(), |length| at + length)
     };
-    (1..TOML.len())
-        .filter(|at| starts(*at))
-        .map(|at| at..end(at))
-        .collect()
+    (1..TOML.len()).filter(|at| starts(*at)).map(|at| at..end(at)).collect()
 }
 
 fn try_compile(toml: &str) -> Result<(), TestCaseError> {
@@ -62,12 +59,7 @@ fn try_compile(toml: &str) -> Result<(), TestCaseError> {
     };
     let archive = Archive::parse(&system.archive).expect("EL2 reads the archive");
     let manifest = Manifest::read(&archive);
-    prop_assert!(
-        manifest.is_ok(),
-        "{}\n{}",
-        manifest.expect_err("not ok"),
-        toml
-    );
+    prop_assert!(manifest.is_ok(), "{}\n{}", manifest.expect_err("not ok"), toml);
     Ok(())
 }
 
@@ -75,9 +67,7 @@ fn try_compile(toml: &str) -> Result<(), TestCaseError> {
 fn the_file_that_is_mutated_is_good() {
     let workshop = Workshop::new();
     workshop.write("own.dtb", &dtoolkit::model::DeviceTree::new().to_dtb());
-    workshop
-        .compile(TOML)
-        .unwrap_or_else(|error| panic!("{error}"));
+    workshop.compile(TOML).unwrap_or_else(|error| panic!("{error}"));
     assert!(numbers().len() > 25);
 }
 

@@ -9,10 +9,7 @@ fn placed(workshop: &Workshop, toml: &str) -> VmConfig {
 }
 
 fn spans(vm: &VmConfig) -> Vec<(u64, u64)> {
-    vm.segments
-        .iter()
-        .map(|segment| (segment.ipa, segment.bytes))
-        .collect()
+    vm.segments.iter().map(|segment| (segment.ipa, segment.bytes)).collect()
 }
 
 #[test]
@@ -20,17 +17,8 @@ fn linux_lies_2_mib_behind_the_tree_and_its_initrd_at_the_top() {
     let vm = placed(&Workshop::new(), &linux_vm("initrd = \"initrd\""));
     assert_eq!(spans(&vm), [(0x4020_0000, 0x20_0000), (0x43ff_e000, 5001)]);
     assert_eq!(vm.entry, 0x4020_0000);
-    assert_eq!(
-        (vm.device_tree.ipa, vm.device_tree.bytes),
-        (0x4000_0000, 0x1_0000)
-    );
-    assert_eq!(
-        vm.initrd,
-        Some(Span {
-            start: 0x43ff_e000,
-            bytes: 5001
-        })
-    );
+    assert_eq!((vm.device_tree.ipa, vm.device_tree.bytes), (0x4000_0000, 0x1_0000));
+    assert_eq!(vm.initrd, Some(Span { start: 0x43ff_e000, bytes: 5001 }));
 }
 
 #[test]
@@ -40,11 +28,7 @@ fn the_text_offset_of_older_kernels_is_kept() {
     assert_eq!(placed(&workshop, &linux_vm("")).entry, 0x4028_0000);
     workshop.write("Image", &linux_image(100_000, 0x1000, 0));
     let vm = placed(&workshop, &linux_vm(""));
-    assert_eq!(
-        spans(&vm),
-        [(0x4028_0000, 100_000)],
-        "image_size 0 means a text_offset of 0x80000"
-    );
+    assert_eq!(spans(&vm), [(0x4028_0000, 100_000)], "image_size 0 means a text_offset of 0x80000");
 }
 
 #[test]
@@ -59,10 +43,7 @@ fn linux_goes_to_the_block_behind_odd_memory() {
 fn a_tree_for_linux_crosses_no_2_mib_boundary() {
     let toml = linux_vm("").replace("\"64M\"", "[{ base = 0x403ff000, size = \"64M\" }]");
     let vm = placed(&Workshop::new(), &toml);
-    let (first, last) = (
-        vm.device_tree.ipa,
-        vm.device_tree.ipa + vm.device_tree.bytes - 1,
-    );
+    let (first, last) = (vm.device_tree.ipa, vm.device_tree.ipa + vm.device_tree.bytes - 1);
     assert_eq!(first >> 21, last >> 21);
     assert_eq!(first, 0x443e_0000, "as high as possible");
 }
@@ -86,10 +67,7 @@ fn an_image_at_the_start_of_memory_sends_the_tree_to_the_top() {
 fn load_and_entry_are_obeyed() {
     let image = "image = { path = \"raw.bin\", load = 0x40100000, entry = 0x40100010 }";
     let vm = placed(&Workshop::new(), &guest_vm(image));
-    assert_eq!(
-        (spans(&vm), vm.entry),
-        (vec![(0x4010_0000, 300)], 0x4010_0010)
-    );
+    assert_eq!((spans(&vm), vm.entry), (vec![(0x4010_0000, 300)], 0x4010_0010));
     let image = "image = { path = \"Image\", load = 0x40400000 }\ninitrd = { path = \"initrd\", load = 0x40800000 }";
     let vm = placed(&Workshop::new(), &guest_vm(image));
     assert_eq!(spans(&vm), [(0x4040_0000, 0x20_0000), (0x4080_0000, 5001)]);
@@ -115,16 +93,10 @@ fn nothing_is_put_into_an_elf_files_uninitialized_data() {
     let image = elf(
         AARCH64,
         0x4008_0000,
-        &[
-            (0x4008_0000, 0x4008_0000, &[1; 100], 100),
-            (0x40ff_0000, 0x40ff_0000, &[], 0x1_0000),
-        ],
+        &[(0x4008_0000, 0x4008_0000, &[1; 100], 100), (0x40ff_0000, 0x40ff_0000, &[], 0x1_0000)],
     );
     workshop.write("rtos.elf", &image);
-    let vm = placed(
-        &workshop,
-        &guest_vm("image = \"rtos.elf\"\ninitrd = \"initrd\""),
-    );
+    let vm = placed(&workshop, &guest_vm("image = \"rtos.elf\"\ninitrd = \"initrd\""));
     assert_eq!(vm.initrd.map(|initrd| initrd.start), Some(0x40fe_e000));
 }
 
@@ -132,26 +104,15 @@ fn nothing_is_put_into_an_elf_files_uninitialized_data() {
 fn a_virtual_entry_is_translated() {
     let workshop = Workshop::new();
     let high = 0xffff_0000_0008_0000;
-    workshop.write(
-        "rtos.elf",
-        &elf(AARCH64, high + 8, &[(high, 0x4008_0000, &[1; 100], 100)]),
-    );
-    assert_eq!(
-        placed(&workshop, &guest_vm("image = \"rtos.elf\"")).entry,
-        0x4008_0008
-    );
+    workshop.write("rtos.elf", &elf(AARCH64, high + 8, &[(high, 0x4008_0000, &[1; 100], 100)]));
+    assert_eq!(placed(&workshop, &guest_vm("image = \"rtos.elf\"")).entry, 0x4008_0008);
 }
 
 #[test]
 fn firmware_outside_ram_gets_memory_of_its_own() {
     let image = "image = { path = \"initrd\", kind = \"raw\", load = 0 }";
     let vm = placed(&Workshop::new(), &guest_vm(image));
-    let firmware = MemoryRegion {
-        ipa: 0,
-        bytes: 0x2000,
-        machine: None,
-        firmware: true,
-    };
+    let firmware = MemoryRegion { ipa: 0, bytes: 0x2000, machine: None, firmware: true };
     assert_eq!(vm.memory[1], firmware);
     assert_eq!((vm.entry, vm.device_tree.ipa), (0, 0x4000_0000));
 }
@@ -162,23 +123,12 @@ fn parts_in_the_same_pages_outside_ram_share_a_region() {
     let image = elf(
         AARCH64,
         0x100,
-        &[
-            (0x100, 0x100, &[1; 100], 100),
-            (0x800, 0x800, &[2; 100], 0x1000),
-            (0x10_0000, 0x10_0000, &[3; 100], 100),
-        ],
+        &[(0x100, 0x100, &[1; 100], 100), (0x800, 0x800, &[2; 100], 0x1000), (0x10_0000, 0x10_0000, &[3; 100], 100)],
     );
     workshop.write("rtos.elf", &image);
     let vm = placed(&workshop, &guest_vm("image = \"rtos.elf\""));
-    let regions: Vec<_> = vm
-        .memory
-        .iter()
-        .map(|region| (region.ipa, region.bytes))
-        .collect();
-    assert_eq!(
-        regions,
-        [(0x4000_0000, 16 << 20), (0, 0x2000), (0x10_0000, 0x1000)]
-    );
+    let regions: Vec<_> = vm.memory.iter().map(|region| (region.ipa, region.bytes)).collect();
+    assert_eq!(regions, [(0x4000_0000, 16 << 20), (0, 0x2000), (0x10_0000, 0x1000)]);
 }
 
 #[test]
@@ -205,10 +155,7 @@ fn a_tree_of_ones_own_is_given_command_line_and_initrd() {
     workshop.write("own.dtb", &DeviceTree::new().to_dtb());
     let plain = placed(&workshop, &linux_vm("device-tree = \"own.dtb\""));
     let own = plain.device_tree.own.expect("its own");
-    assert_eq!(
-        (own.file_bytes, plain.device_tree.bytes),
-        (DeviceTree::new().to_dtb().len(), 72)
-    );
+    assert_eq!((own.file_bytes, plain.device_tree.bytes), (DeviceTree::new().to_dtb().len(), 72));
 
     let lines = "device-tree = \"own.dtb\"\ncommand-line = \"quiet\"\ninitrd = \"initrd\"";
     let (system, manifest) = accepted(&workshop, &linux_vm(lines));
@@ -219,8 +166,5 @@ fn a_tree_of_ones_own_is_given_command_line_and_initrd() {
     let value = |name| chosen.property(name).expect("set").value().to_vec();
     assert_eq!(value("bootargs"), b"quiet\0");
     assert_eq!(value("linux,initrd-start"), 0x43ff_e000u64.to_be_bytes());
-    assert_eq!(
-        value("linux,initrd-end"),
-        (0x43ff_e000u64 + 5001).to_be_bytes()
-    );
+    assert_eq!(value("linux,initrd-end"), (0x43ff_e000u64 + 5001).to_be_bytes());
 }

@@ -41,21 +41,12 @@ pub(super) fn elf(machine: u16, entry: u64, loads: &[Load<'_>]) -> Vec<u8> {
         file.extend(1u32.to_le_bytes());
         file.extend(5u32.to_le_bytes());
         let length = data.len() as u64;
-        for word in [
-            offset,
-            *virtual_address,
-            *physical_address,
-            length,
-            *memory,
-            0x1000,
-        ] {
+        for word in [offset, *virtual_address, *physical_address, length, *memory, 0x1000] {
             file.extend(word.to_le_bytes());
         }
         offset += length;
     }
-    loads
-        .iter()
-        .for_each(|(_, _, data, _)| file.extend_from_slice(data));
+    loads.iter().for_each(|(_, _, data, _)| file.extend_from_slice(data));
     file
 }
 
@@ -69,11 +60,7 @@ impl Workshop {
     pub(super) fn new() -> Self {
         let workshop = Self(tempfile::tempdir().expect("a temporary directory"));
         workshop.write("Image", &linux_image(100_000, 0, 0x20_0000));
-        let elf = elf(
-            AARCH64,
-            0x4000_0000,
-            &[(0x4000_0000, 0x4000_0000, &[1; 5000], 0x3000)],
-        );
+        let elf = elf(AARCH64, 0x4000_0000, &[(0x4000_0000, 0x4000_0000, &[1; 5000], 0x3000)]);
         workshop.write("rtos.elf", &elf);
         workshop.write("raw.bin", &[2; 300]);
         workshop.write("initrd", &[3; 5001]);
@@ -90,10 +77,7 @@ impl Workshop {
 
     pub(super) fn compile(&self, toml: &str) -> Result<CompiledSystem, SystemError> {
         self.write("system.toml", toml.as_bytes());
-        compile(
-            &self.0.path().join("system.toml"),
-            &Provider(self.0.path().to_path_buf()),
-        )
+        compile(&self.0.path().join("system.toml"), &Provider(self.0.path().to_path_buf()))
     }
 }
 
@@ -102,9 +86,7 @@ struct Provider(PathBuf);
 
 impl ImageProvider for Provider {
     fn names(&self) -> Vec<String> {
-        ["linux", "guest/hello", "freertos"]
-            .map(String::from)
-            .into()
+        ["linux", "guest/hello", "freertos"].map(String::from).into()
     }
 
     fn image(&self, name: &str) -> anyhow::Result<PathBuf> {
@@ -119,9 +101,7 @@ impl ImageProvider for Provider {
 /// Compiles `toml` and has EL2's reader accept it.
 #[track_caller]
 pub(super) fn accepted(workshop: &Workshop, toml: &str) -> (CompiledSystem, Manifest) {
-    let system = workshop
-        .compile(toml)
-        .unwrap_or_else(|error| panic!("{error}"));
+    let system = workshop.compile(toml).unwrap_or_else(|error| panic!("{error}"));
     let archive = Archive::parse(&system.archive).expect("EL2 reads the archive");
     let blob = archive.file("manifest.dtb").expect("a manifest").data;
     let manifest = Manifest::parse(blob, &archive).unwrap_or_else(|error| panic!("{error}"));

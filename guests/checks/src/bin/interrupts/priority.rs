@@ -102,39 +102,44 @@ pub fn more_than_list_registers(machine: &Machine) -> Outcome {
     expect_none()
 }
 
-/// Many interrupts of one priority all arrive, each once, also when they are ended late.
+/// Many interrupts of one priority all arrive, each once, also when they are deactivated late (EOImode 1).
 pub fn equal_ones_all_arrive(machine: &Machine) -> Outcome {
     reset(machine);
     write_register!("icc_ctlr_el1", 1 << 1);
     for index in 0..MANY {
         raise(FREE_SHARED + index, 0x80);
     }
-    let mut seen = 0u32;
-    for _ in 0..MANY {
-        let taken = take().unwrap_or(v3::SPURIOUS);
-        ensure!(
-            (FREE_SHARED..FREE_SHARED + MANY).contains(&taken),
-            "took {taken}"
-        );
-        v3::end(taken);
-        seen |= 1 << (taken - FREE_SHARED);
-    }
-    ensure_equal!(seen, (1 << MANY) - 1, "those that arrived");
+    take_many("the first time", false)?;
     expect_none()?;
-    // All twenty are active now. They come again only after their deactivation.
+    Ok(())
+}
+
+/// With all of them active and none deactivated, none comes again before its deactivation, and then each does.
+pub fn many_active_ones(machine: &Machine) -> Outcome {
+    equal_ones_all_arrive(machine)?;
     (0..MANY).for_each(|index| v3::set_pending(FREE_SHARED + index));
     expect_none()?;
     (0..MANY).for_each(|index| v3::deactivate(FREE_SHARED + index));
-    for _ in 0..MANY {
-        let taken = take().unwrap_or(v3::SPURIOUS);
-        v3::end(taken);
-        v3::deactivate(taken);
-        seen &= !(1u32
-            .checked_shl(taken.wrapping_sub(FREE_SHARED))
-            .unwrap_or(0));
-    }
-    ensure_equal!(seen, 0, "those that did not come again");
+    take_many("after the deactivation", true)?;
     expect_none()?;
     reset(machine);
+    Ok(())
+}
+
+/// Takes all of the many, in any order, and drops their priority; each must come once.
+fn take_many(when: &str, deactivate: bool) -> Outcome {
+    let mut seen = 0u32;
+    for _ in 0..MANY {
+        let taken = take().unwrap_or(v3::SPURIOUS);
+        let known = (FREE_SHARED..FREE_SHARED + MANY).contains(&taken);
+        ensure!(known, "took {taken} {when}, with {seen:#x} taken before");
+        v3::end(taken);
+        if deactivate {
+            v3::deactivate(taken);
+        }
+        let bit = 1 << (taken - FREE_SHARED);
+        ensure!(seen & bit == 0, "{taken} came twice {when}");
+        seen |= bit;
+    }
     Ok(())
 }

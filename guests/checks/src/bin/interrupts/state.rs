@@ -93,35 +93,46 @@ pub fn active_set_and_clear(machine: &Machine) -> Outcome {
     Ok(())
 }
 
-/// Disabled between acknowledgement and end, an interrupt ends properly, keeps what came meanwhile, and brings it when
-/// it is enabled again.
+/// Disabled between acknowledgement and end, an interrupt ends properly, keeps what came before and after that, and
+/// brings it when it is enabled again.
 pub fn disabled_while_active(machine: &Machine) -> Outcome {
     for interrupt in KINDS {
-        reset(machine);
-        ready_any(interrupt);
-        v3::set_pending(interrupt);
-        ensure_equal!(take(), Some(interrupt), "interrupt {interrupt}");
-        v3::disable(interrupt);
-        ensure!(
-            is_active(interrupt),
-            "interrupt {interrupt} is not active once disabled"
-        );
-        v3::set_pending(interrupt);
-        v3::end(interrupt);
-        ensure!(
-            !is_active(interrupt),
-            "interrupt {interrupt} is active after its end"
-        );
-        expect_none()?;
-        ensure!(
-            is_pending(interrupt),
-            "interrupt {interrupt} lost what came while it was disabled"
-        );
-        v3::enable(interrupt);
-        expect(interrupt)?;
-        expect_none()?;
+        for pend_first in [true, false] {
+            disable_while_active(machine, interrupt, pend_first)?;
+        }
     }
     Ok(())
+}
+
+fn disable_while_active(machine: &Machine, interrupt: u32, pend_first: bool) -> Outcome {
+    reset(machine);
+    ready_any(interrupt);
+    v3::set_pending(interrupt);
+    ensure_equal!(take(), Some(interrupt), "interrupt {interrupt}");
+    if pend_first {
+        v3::set_pending(interrupt);
+    }
+    v3::disable(interrupt);
+    ensure!(
+        is_active(interrupt),
+        "interrupt {interrupt} is not active once disabled"
+    );
+    if !pend_first {
+        v3::set_pending(interrupt);
+    }
+    v3::end(interrupt);
+    ensure!(
+        !is_active(interrupt),
+        "interrupt {interrupt} is active after its end"
+    );
+    expect_none()?;
+    ensure!(
+        is_pending(interrupt),
+        "interrupt {interrupt} lost what came (before disabling: {pend_first})"
+    );
+    v3::enable(interrupt);
+    expect(interrupt)?;
+    expect_none()
 }
 
 /// The same for a timer, which hardware may have mapped through: Linux does this on CPU hotplug.

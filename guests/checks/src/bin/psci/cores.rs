@@ -200,42 +200,41 @@ pub fn two_starts_at_once(machine: &Machine) -> Outcome {
     if machine.is_plain_qemu {
         skip!("QEMU's own PSCI may start a core twice");
     }
-    for round in 0..50 {
-        VISITS.store(0, Ordering::SeqCst);
-        READY.store(false, Ordering::SeqCst);
-        RELEASE.store(false, Ordering::SeqCst);
-        smp::set_job(2, visit_slowly);
-        ensure_equal!(
-            smp::start(1, start_core_2),
-            psci::SUCCESS,
-            "CPU_ON of core 1"
-        );
-        ensure!(
-            delay::until(5_000_000, || READY.load(Ordering::SeqCst)),
-            "core 1 does not get ready"
-        );
-        RELEASE.store(true, Ordering::SeqCst);
-        let own = psci::call(psci::CPU_ON, [2, smp::entry_address(), 2]);
-        ensure!(
-            smp::wait_until_off(1) && smp::wait_until_off(2),
-            "cores do not get off"
-        );
-        let other = OTHERS_RESULT.load(Ordering::SeqCst);
-        // ALREADY_ON, or ON_PENDING (-5) while it is on its way.
-        let refused = |result: i32| result == psci::ALREADY_ON || result == -5;
-        let one = own == psci::SUCCESS && refused(other) || other == psci::SUCCESS && refused(own);
-        ensure!(one, "round {round}: results {own} and {other}");
-        ensure_equal!(
-            VISITS.load(Ordering::SeqCst),
-            1 << 16,
-            "visits in round {round}"
-        );
-    }
+    (0..50).try_for_each(start_core_2_twice)
+}
+
+fn start_core_2_twice(round: usize) -> Outcome {
+    VISITS.store(0, Ordering::SeqCst);
+    READY.store(false, Ordering::SeqCst);
+    RELEASE.store(false, Ordering::SeqCst);
+    smp::set_job(2, visit_and_stay);
+    ensure_equal!(
+        smp::start(1, start_core_2),
+        psci::SUCCESS,
+        "CPU_ON of core 1"
+    );
+    let ready = || READY.load(Ordering::SeqCst);
+    ensure!(delay::until(5_000_000, ready), "core 1 does not get ready");
+    RELEASE.store(true, Ordering::SeqCst);
+    let own = psci::call(psci::CPU_ON, [2, smp::entry_address(), 2]);
+    let answered = smp::wait_until_off(1);
+    let other = OTHERS_RESULT.load(Ordering::SeqCst);
+    RELEASE.store(false, Ordering::SeqCst);
+    ensure!(answered && smp::wait_until_off(2), "cores do not get off");
+    // ALREADY_ON, or ON_PENDING (-5) while it is on its way.
+    let refused = |result: i32| result == psci::ALREADY_ON || result == -5;
+    let one = own == psci::SUCCESS && refused(other) || other == psci::SUCCESS && refused(own);
+    ensure!(one, "round {round}: results {own} and {other}");
+    ensure_equal!(
+        VISITS.load(Ordering::SeqCst),
+        1 << 16,
+        "visits in round {round}"
+    );
     Ok(())
 }
 
-/// Long enough that the slower CPU_ON finds the core still on.
-fn visit_slowly(core: usize) {
+/// Stays on until both CPU_ONs are answered.
+fn visit_and_stay(core: usize) {
     visit(core);
-    delay::microseconds(2_000);
+    delay::until(10_000_000, || !RELEASE.load(Ordering::SeqCst));
 }

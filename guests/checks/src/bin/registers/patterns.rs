@@ -173,7 +173,8 @@ fn check_patterns(seed: u64) -> Outcome {
         .iter()
         .filter(|trial| trial.held != trial.old)
         .count();
-    ensure!(held >= 20, "only {held} registers took a pattern at all");
+    // By chance a pattern of few bits may be what was there before.
+    ensure!(held >= 15, "only {held} registers took a pattern at all");
     Ok(())
 }
 

@@ -1,5 +1,4 @@
 //! Small device trees to read, written by another library than the reader under test.
-#![allow(dead_code, reason = "each test file uses its part of it")]
 
 use dtoolkit::ToPropertyValue;
 use dtoolkit::memreserve::MemoryReservation;

@@ -1,12 +1,6 @@
 //! Real boards: what is discovered is what their manuals and sources say, written out by hand.
-#![allow(
-    clippy::unwrap_used,
-    reason = "a test stops at what it does not expect"
-)]
 
-mod common;
-
-use common::{BLOBS, blob};
+use super::common::{BLOBS, blob};
 use tessera_platform::board::{
     Board, Conduit, EnableMethod, InterruptController, PsciVersion, UartKind, find_console,
 };

@@ -1,14 +1,8 @@
 //! Trees that were damaged: always a board or an error, never a panic, and never for long.
 //!
 //! All damage comes from a seeded generator, so that a failure repeats.
-#![allow(
-    clippy::unwrap_used,
-    reason = "a test stops at what it does not expect"
-)]
 
-mod common;
-
-use common::{BLOBS, Machine, blob};
+use super::common::{BLOBS, Machine, blob};
 use std::time::{Duration, Instant};
 use tessera_platform::Board;
 use tessera_platform::board::find_console;

@@ -1,12 +1,6 @@
 //! The reader of device trees: structure, names and references.
-#![allow(
-    clippy::unwrap_used,
-    reason = "a test stops at what it does not expect"
-)]
 
-mod common;
-
-use common::{BLOBS, Machine, blob};
+use super::common::{BLOBS, Machine, blob};
 use dtoolkit::fdt::Fdt;
 use dtoolkit::{Node, Property};
 use tessera_platform::tree::{DeviceNode, MAX_DEPTH, Tree};
@@ -290,7 +284,7 @@ fn headers_that_lie_are_refused() {
         blob
     };
     refused(&[], "shorter than its header");
-    refused(&good[..39], "there are only 39");
+    refused(&good[..40], "there are only 40");
     refused(&good[..20], "shorter than its header");
     refused(&with(0, 0xedfe_0dd0), "no device tree");
     refused(&with(1, good.len() as u32 + 1), "there are only");
