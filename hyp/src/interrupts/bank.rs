@@ -305,11 +305,10 @@ impl Bank {
     }
 
     /// The physical interrupt has become active again, and its list register is known to be empty: true if that can be
-    /// written anew just so.
+    /// written anew. Whatever else was asked of it has called for attention and is seen to before the guest runs.
     #[inline]
     pub fn renew(&mut self, bit: u32, groups: u32) -> bool {
-        let disturbed = self.latch | self.activate | self.deactivate;
-        let ready = self.listed & self.enabled & groups & !disturbed & bit != 0;
+        let ready = self.listed & self.enabled & groups & bit != 0;
         if ready {
             self.active &= !bit;
             self.moved |= bit;

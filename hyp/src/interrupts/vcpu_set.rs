@@ -13,7 +13,6 @@ impl VcpuSet {
     pub const EMPTY: Self = Self(0);
 
     /// The set whose members are the set bits of `bits`.
-    #[must_use]
     pub const fn from_bits(bits: u64) -> Self {
         Self(bits)
     }
@@ -44,13 +43,11 @@ impl VcpuSet {
     }
 
     /// The set without `vcpu`.
-    #[must_use]
     pub const fn without(self, vcpu: usize) -> Self {
         if vcpu < MAXIMUM_VCPUS { Self(self.0 & !(1 << vcpu)) } else { self }
     }
 
     /// The members of both sets.
-    #[must_use]
     pub const fn union(self, other: Self) -> Self {
         Self(self.0 | other.0)
     }

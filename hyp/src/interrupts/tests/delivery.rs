@@ -406,6 +406,50 @@ fn a_more_urgent_one_displaces_and_the_displaced_comes_later() {
     assert_eq!(core.acknowledge(), None);
 }
 
+/// With two list registers: `least`, the least urgent, is ended while 33 is inside and 34 outside; then it comes again.
+fn comes_again_while_tight(least: u32, come: impl Fn(&Vgic, &mut Core)) {
+    let (vgic, mut core) = with_hardware(2);
+    enable(&vgic, least);
+    let _ = set_priority(&vgic, 0, least, 0xa0);
+    come(&vgic, &mut core);
+    flush(&vgic, &mut core);
+    assert_eq!(core.acknowledge(), Some(least));
+    for (intid, priority) in [(33, 0x10), (34, 0x20)] {
+        enable(&vgic, intid);
+        let _ = set_priority(&vgic, 0, intid, priority);
+        let _ = write_bit(&vgic, 0, ISPENDR, intid);
+    }
+    flush(&vgic, &mut core);
+    core.end(least);
+    assert!(!core.calls(), "33 is pending inside");
+    come(&vgic, &mut core);
+    flush(&vgic, &mut core);
+    for intid in [33, 34, least] {
+        assert_eq!(core.acknowledge(), Some(intid));
+        if core.calls() {
+            maintain(&vgic, &mut core);
+        }
+        core.end(intid);
+        if core.calls() {
+            maintain(&vgic, &mut core);
+        }
+    }
+}
+
+#[test]
+fn a_hardware_interrupt_does_not_jump_the_queue() {
+    for intid in [TIMER, DEVICE] {
+        comes_again_while_tight(intid, |vgic, core| fire(vgic, core, intid));
+    }
+}
+
+#[test]
+fn an_sgi_to_oneself_does_not_jump_the_queue() {
+    comes_again_while_tight(5, |vgic, core| {
+        assert!(vgic.send_sgi_here(0, core, SgiRegister::Group1, 5 << 24 | 1).is_empty());
+    });
+}
+
 #[test]
 fn a_new_priority_reaches_the_list_register() {
     let (vgic, mut core) = single(4);
@@ -473,6 +517,24 @@ fn an_active_interrupt_is_ended_where_it_was_taken() {
     assert_eq!(vgic.flush(0, &mut cores[0]), VcpuSet::from_bits(2));
     flush(&vgic, &mut cores[1]);
     assert_eq!(cores[1].acknowledge(), Some(40));
+}
+
+#[test]
+fn the_next_edge_goes_where_the_route_leads_by_then() {
+    let (vgic, mut cores) = machine(2, 4);
+    enable_groups(&vgic, 2);
+    enable(&vgic, 40);
+    make_edge(&vgic, 40);
+    let _ = vgic.pulse(0, 40);
+    flush(&vgic, &mut cores[0]);
+    assert_eq!(cores[0].acknowledge(), Some(40));
+    let _ = vgic.write_distributor(0, 0x6000 + 8 * 40, 8, 1);
+    flush(&vgic, &mut cores[0]);
+    cores[0].end(40);
+    let _ = vgic.pulse(0, 40);
+    assert_eq!(vgic.flush(0, &mut cores[0]), VcpuSet::from_bits(2));
+    flush(&vgic, &mut cores[1]);
+    assert_eq!((cores[0].best(), cores[1].acknowledge()), (None, Some(40)));
 }
 
 #[test]

@@ -337,6 +337,10 @@ impl World {
 
     /// Lets everybody who has to look do so, and devices fire, until all is quiet.
     fn settle(&mut self, mut told: VcpuSet) {
+        if self.random.below(4) == 0 {
+            // Devices do not wait until everybody has looked.
+            told = told.union(self.fire());
+        }
         for _ in 0..50 {
             while let Some(vcpu) = told.next() {
                 if !self.parked[vcpu] {

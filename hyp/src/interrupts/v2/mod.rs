@@ -82,7 +82,7 @@ impl Vgic {
         };
         match (offset, size) {
             (CTLR, 4) => u64::from(self.control()),
-            (TYPER, 4) => u64::from(self.typer & 0x1f) | (self.vcpus.len() as u64 - 1 & 7) << 5,
+            (TYPER, 4) => u64::from(self.typer & 0x1f) | ((self.vcpus.len() as u64 - 1) & 7) << 5,
             (IIDR, 4) => u64::from(IMPLEMENTER),
             (0xfd0..0x1000, 4) => u64::from(IDENTIFICATION[(offset - 0xfd0) as usize / 4 % IDENTIFICATION.len()]),
             (_, 1 | 4) => (0..size as u64).fold(0, |value, index| value | u64::from(byte(index)) << (8 * index)),

@@ -77,7 +77,7 @@ impl Vgic {
         let first = (value >> 44 & 0xf) as u32 * 16;
         let mut targets = VcpuSet::EMPTY;
         for place in Bits(value as u32 & 0xffff) {
-            let affinity = Affinity::from_packed(cluster << 8 | first + place as u32);
+            let affinity = Affinity::from_packed((cluster << 8) | (first + place as u32));
             if let Some(vcpu) = find(affinity, &self.vcpus) {
                 targets.insert(vcpu);
             }
