@@ -177,7 +177,7 @@ impl Bank {
     }
 
     /// Writes a register.
-    #[inline]
+    #[inline(always)]
     pub fn write(&mut self, register: BitRegister, value: u32) -> Change {
         let value = value & self.exists;
         match register {

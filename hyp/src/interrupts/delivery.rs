@@ -10,7 +10,7 @@ use super::bank::{Bank, BitRegister, Change};
 use super::best::Best;
 use super::distributor::{Distributor, SharedBank};
 use super::list_register::{ListRegisters, Maintenance};
-use super::listing::{list, release, relist};
+use super::listing::{list, list_sgi, release, relist};
 use super::vcpu_set::{Bits, VcpuSet};
 use super::vgic::{ENDED, PRIVATE, Private, SHARED, Vcpu, Vgic};
 
@@ -131,6 +131,10 @@ impl<'a, R: ListRegisters> Loaded<'a, R> {
         let (vgic, me) = (self.vgic, self.index);
         let Private { bank, slots, .. } = &mut *self.private;
         let intid = u32::from(slots.intid[slot & 15]);
+        if vgic.version_two && intid < 16 {
+            // It has a sender, which a new one may not have.
+            return false;
+        }
         if intid < 32 {
             let groups = vgic.enabled_groups(bank.group);
             return relist(bank, slots, self.registers, slot, intid, groups);
@@ -193,8 +197,18 @@ impl<'a, R: ListRegisters> Loaded<'a, R> {
         if hardware && !pending && !active {
             bank.repay(bit);
         }
+        let restored = pending && bank.moved & bit != 0;
         bank.take_back(bit, pending, active);
+        if self.knows_senders(intid) && restored {
+            self.private.senders.put_back(intid);
+        }
         self.settle(intid)
+    }
+
+    /// Whether `intid` is an SGI of which we know the senders.
+    #[inline]
+    fn knows_senders(&self, intid: u32) -> bool {
+        self.vgic.version_two && intid < 16
     }
 
     /// Finds who wants the unlisted interrupt `intid`: returns where to look if we do, tells whoever else does.
@@ -355,8 +369,11 @@ impl<'a, R: ListRegisters> Loaded<'a, R> {
     /// while it is active goes along.
     pub fn put(&mut self, intid: u32, combine: bool) -> bool {
         let (vgic, me) = (self.vgic, self.index);
-        let Private { bank, slots, .. } = &mut *self.private;
+        let Private { bank, slots, senders, .. } = &mut *self.private;
         let hardware = vgic.hardware_deactivation;
+        if vgic.version_two && intid < 16 {
+            return list_sgi(bank, slots, senders, self.registers, intid);
+        }
         if intid < 32 {
             let groups = vgic.enabled_groups(bank.group);
             return list(bank, slots, self.registers, intid, groups, combine, hardware);

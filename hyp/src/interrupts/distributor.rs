@@ -11,6 +11,8 @@ use super::vgic::{SHARED, Vcpu};
 pub(super) const ANY: u8 = 0xff;
 /// Routed to a virtual CPU that does not exist.
 pub(super) const NOBODY: u8 = 0xfe;
+/// Routed to any virtual CPU that is on and in the mask [`SharedBank::route`] (GICv2).
+pub(super) const MASK: u8 = 0xfd;
 /// `GICD_IROUTER<n>.Interrupt_Routing_Mode`.
 pub(super) const ROUTING_MODE: u64 = 1 << 31;
 
@@ -18,7 +20,7 @@ pub(super) const ROUTING_MODE: u64 = 1 << 31;
 #[derive(Debug)]
 pub(super) struct SharedBank {
     pub bank: Bank,
-    /// The virtual CPU that a pending interrupt goes to, or [`ANY`], or [`NOBODY`].
+    /// The virtual CPU that a pending interrupt goes to, or [`ANY`], [`MASK`], or [`NOBODY`].
     pub target: [u8; 32],
     /// The virtual CPU in whose list registers it is, which has it active, or where its physical interrupt arrived.
     pub holder: [u8; 32],
@@ -47,6 +49,7 @@ impl SharedBank {
         match self.target[index & 31] {
             NOBODY => None,
             ANY => online.first(),
+            MASK => online.intersection(VcpuSet::from_bits(self.route[index & 31].into())).first(),
             target => Some(usize::from(target)),
         }
     }
@@ -92,6 +95,7 @@ impl Distributor {
     }
 
     /// Tells whom a change of bank `word`, made by virtual CPU `by`, concerns. Returns them.
+    #[inline(never)]
     pub fn announce(&self, word: usize, change: Change, by: usize, vcpus: &[Vcpu]) -> VcpuSet {
         let mut told = VcpuSet::EMPTY;
         let Some(shared) = self.banks.get(word) else {

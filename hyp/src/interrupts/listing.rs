@@ -4,7 +4,8 @@
 //! the caller holds. Which interrupt gets a list register is decided in `delivery` and `running`.
 
 use super::bank::Bank;
-use super::list_register::{ListRegisters, Maintenance, Origin};
+use super::list_register::{ListRegister, ListRegisters, Maintenance, Origin};
+use super::senders::Senders;
 use super::slots::Slots;
 use super::vcpu_set::Bits;
 
@@ -23,6 +24,31 @@ pub(super) fn list<R: ListRegisters>(
     let Some(slot) = slots.vacant() else { return false };
     let entry = bank.describe(intid, groups, combine, hardware);
     bank.enlist(intid, slot, entry.pending);
+    slots.occupy(slot, entry);
+    registers.write(slot, entry);
+    true
+}
+
+/// The same for an SGI that knows its senders: of those that wait, the lowest comes, and the next when the guest has ended
+/// this one. A list register has one sender, so it is never pending and active.
+pub(super) fn list_sgi<R: ListRegisters>(
+    bank: &mut Bank,
+    slots: &mut Slots,
+    senders: &mut Senders,
+    registers: &mut R,
+    intid: u32,
+) -> bool {
+    let Some(slot) = slots.vacant() else { return false };
+    let bit = 1 << (intid & 15);
+    let pending = bank.active & bit == 0;
+    if pending {
+        senders.take(intid);
+    }
+    bank.enlist(intid, slot, pending);
+    let more = senders.waiting(intid) != 0;
+    bank.latch |= if more { bit } else { 0 };
+    let origin = Origin::Software { notify_end: more, source: senders.listed(intid) };
+    let entry = ListRegister { pending, active: !pending, ..bank.describe_pending(intid, origin) };
     slots.occupy(slot, entry);
     registers.write(slot, entry);
     true

@@ -55,6 +55,11 @@ impl VcpuSet {
         Self(self.0 | other.0)
     }
 
+    /// The members of this set that are in `other`, too.
+    pub const fn intersection(self, other: Self) -> Self {
+        Self(self.0 & other.0)
+    }
+
     /// The lowest member.
     #[must_use]
     pub const fn first(self) -> Option<usize> {

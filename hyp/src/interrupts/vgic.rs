@@ -10,10 +10,12 @@ use spin::Mutex;
 
 use super::affinity::Affinity;
 use super::bank::{Bank, Change};
-use super::distributor::{ANY, Distributor, resolve};
+use super::distributor::{ANY, Distributor, MASK, SharedBank, resolve};
 use super::list_register::{ListRegisters, MAXIMUM_LIST_REGISTERS};
 use super::listing::{deliver_edge, release};
+use super::senders::Senders;
 use super::slots::Slots;
+use super::v2::MAXIMUM_TARGETS;
 use super::vcpu_set::{Bits, MAXIMUM_VCPUS, VcpuSet};
 
 /// Attention: something private wants a list register. Bits 15:0 name list registers to be looked at.
@@ -78,6 +80,8 @@ pub(super) struct Private {
     pub slots: Slots,
     /// `GICR_WAKER`.
     pub waker: u32,
+    /// GICv2 only.
+    pub senders: Senders,
 }
 
 /// The virtual GIC of one virtual machine, shared by its virtual CPUs.
@@ -90,12 +94,18 @@ pub struct Vgic {
     /// `GICD_TYPER`.
     pub(super) typer: u32,
     pub(super) hardware_deactivation: bool,
+    /// GICv2: SGIs know their senders and are always enabled, SPIs have masks of targets.
+    pub(super) version_two: bool,
 }
 
 impl Vcpu {
     fn new(affinity: Affinity, list_registers: usize) -> Self {
-        let private =
-            Private { bank: Bank::new(PRIVATE_EDGE, u32::MAX), slots: Slots::new(list_registers), waker: ASLEEP };
+        let private = Private {
+            bank: Bank::new(PRIVATE_EDGE, u32::MAX),
+            slots: Slots::new(list_registers),
+            waker: ASLEEP,
+            senders: Senders::default(),
+        };
         Self { attention: AtomicU32::new(0), affinity, private: Mutex::new(private) }
     }
 
@@ -137,6 +147,21 @@ impl Vgic {
     /// # Errors
     /// If `config` asks for what no GIC has.
     pub fn new(config: &Config) -> Result<Self, ConfigError> {
+        Self::with_version(config, false)
+    }
+
+    /// The same for guests that see a GICv2: at most eight virtual CPUs, in the order of their CPU interface numbers.
+    ///
+    /// # Errors
+    /// If `config` asks for what no GICv2 has.
+    pub fn new_v2(config: &Config) -> Result<Self, ConfigError> {
+        if config.affinities.len() > MAXIMUM_TARGETS {
+            return Err(ConfigError::Vcpus);
+        }
+        Self::with_version(config, true)
+    }
+
+    fn with_version(config: &Config, version_two: bool) -> Result<Self, ConfigError> {
         check(config)?;
         let vcpus = config.affinities.iter().map(|&affinity| Vcpu::new(affinity, config.list_registers)).collect();
         let vgic = Self {
@@ -145,7 +170,9 @@ impl Vgic {
             control: AtomicU32::new(0),
             typer: Self::distributor_type(config.spis.div_ceil(32), config.affinities),
             hardware_deactivation: config.hardware_deactivation,
+            version_two,
         };
+        vgic.reset_private();
         vgic.reset_routes();
         Ok(vgic)
     }
@@ -223,15 +250,7 @@ impl Vgic {
             };
             return self.change_private(target, vcpu, |bank| change(bank, 1 << intid));
         }
-        let mut distributor = self.distributor.lock();
-        let Some((shared, index)) = distributor.bank(intid) else {
-            return VcpuSet::EMPTY;
-        };
-        let change = change(&mut shared.bank, 1 << index);
-        if change == (Change { place: 0, recall: 0 }) {
-            return VcpuSet::EMPTY;
-        }
-        distributor.announce(intid as usize / 32 - 1, change, vcpu, &self.vcpus)
+        self.change_shared(vcpu, intid as usize / 32 - 1, |bank| change(bank, 1 << (intid % 32)))
     }
 
     /// Changes the private interrupts of `target`, which is number `vcpu`. Returns it if it has to look.
@@ -259,6 +278,9 @@ impl Vgic {
             return VcpuSet::EMPTY;
         };
         let change = change(&mut shared.bank);
+        if change.place & shared.bank.work() | change.recall == 0 {
+            return VcpuSet::EMPTY;
+        }
         distributor.announce(word, change, by, &self.vcpus)
     }
 
@@ -302,7 +324,8 @@ impl Vgic {
 
     /// Makes every virtual CPU that is on look at the SPIs: who takes those routed to anybody has changed.
     pub(super) fn reroute(vcpus: &[Vcpu], distributor: &Distributor) -> VcpuSet {
-        let any = distributor.banks.iter().any(|shared| shared.target.contains(&ANY));
+        let floating = |shared: &SharedBank| shared.target.contains(&ANY) || shared.target.contains(&MASK);
+        let any = distributor.banks.iter().any(|shared| shared.bank.work() != 0 && floating(shared));
         let told = if any { distributor.online } else { VcpuSet::EMPTY };
         for vcpu in told {
             if let Some(vcpu) = vcpus.get(vcpu) {
@@ -312,12 +335,27 @@ impl Vgic {
         told
     }
 
-    /// Routes all SPIs to affinity 0.0.0.0, as out of reset.
+    /// Routes all SPIs as out of reset: to affinity 0.0.0.0; with GICv2 to nobody, unless there is one virtual CPU only.
     fn reset_routes(&self) {
-        let target = resolve(Affinity::default(), &self.vcpus);
+        let target = match (self.version_two, self.vcpus.len()) {
+            (false, _) => resolve(Affinity::default(), &self.vcpus),
+            (true, 1) => 0,
+            (true, _) => MASK,
+        };
         for shared in &mut self.distributor.lock().banks {
             shared.target = [target; 32];
             shared.route = [0; 32];
+        }
+    }
+
+    fn reset_private(&self) {
+        for vcpu in &self.vcpus {
+            let mut private = vcpu.private.lock();
+            private.bank.reset(PRIVATE_EDGE);
+            private.bank.enabled = if self.version_two { PRIVATE_EDGE } else { 0 };
+            private.senders = Senders::default();
+            private.waker = ASLEEP;
+            vcpu.take_attention();
         }
     }
 
@@ -325,12 +363,7 @@ impl Vgic {
     /// list register and no private physical interrupt is left behind.
     pub fn reset<R: ListRegisters>(&self, registers: &mut R) {
         self.control.store(0, Ordering::Relaxed);
-        for vcpu in &self.vcpus {
-            let mut private = vcpu.private.lock();
-            private.bank.reset(PRIVATE_EDGE);
-            private.waker = ASLEEP;
-            vcpu.take_attention();
-        }
+        self.reset_private();
         let mut distributor = self.distributor.lock();
         distributor.online = VcpuSet::EMPTY;
         for shared in &mut distributor.banks {

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 
-use crate::interrupts::{ListRegister, ListRegisters, Maintenance};
+use crate::interrupts::{ListRegister, ListRegisters, Maintenance, Origin};
 
 /// The physical interrupts that are active: (core, number), with core 0 for SPIs.
 pub type Physical = Arc<Mutex<BTreeSet<(usize, u32)>>>;
@@ -15,6 +15,8 @@ const ACTIVE: u64 = 2;
 pub struct Core {
     pub number: usize,
     pub registers: Vec<u64>,
+    /// GICv2: the sender in each list register.
+    pub senders: Vec<u8>,
     pub physical: Physical,
     pub maintenance: Maintenance,
     /// `ICH_HCR_EL2.EOIcount`.
@@ -54,6 +56,7 @@ impl Core {
         Self {
             number,
             registers: vec![0; list_registers],
+            senders: vec![0; list_registers],
             physical,
             maintenance: Maintenance::NONE,
             unlisted: 0,
@@ -121,6 +124,12 @@ impl Core {
         Some(number)
     }
 
+    /// The sender of SGI `number`, which a list register holds.
+    pub fn sender(&self, number: u32) -> u8 {
+        let holds = |&register: &u64| state(register) != 0 && intid(register) == number;
+        self.senders[self.registers.iter().position(holds).expect("it is listed")]
+    }
+
     /// The guest writes `ICC_EOIR1_EL1`.
     pub fn end(&mut self, number: u32) {
         self.running.pop().expect("something runs");
@@ -170,7 +179,11 @@ impl Core {
 impl ListRegisters for Core {
     fn read(&mut self, index: usize) -> ListRegister {
         self.accesses += 1;
-        ListRegister::from_ich_lr(self.registers[index])
+        let mut entry = ListRegister::from_ich_lr(self.registers[index]);
+        if let Origin::Software { source, .. } = &mut entry.origin {
+            *source = self.senders[index];
+        }
+        entry
     }
 
     fn write(&mut self, index: usize, value: ListRegister) {
@@ -184,6 +197,10 @@ impl ListRegisters for Core {
             assert!(self.is_active((raw >> 32) as u32 & 0x1fff), "HW = 1 for an inactive physical interrupt");
         }
         self.registers[index] = raw;
+        self.senders[index] = match value.origin {
+            Origin::Software { source, .. } => source,
+            Origin::Hardware(_) => 0,
+        };
     }
 
     fn clear(&mut self, index: usize) {

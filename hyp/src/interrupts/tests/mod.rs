@@ -5,6 +5,7 @@ mod delivery;
 mod model;
 mod property;
 mod registers;
+mod version_two;
 
 use self::core::{Core, Physical};
 use super::{Affinity, Config, Vgic};

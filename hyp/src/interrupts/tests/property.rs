@@ -16,11 +16,11 @@ const NUMBERS: [u32; 20] = [0, 1, 2, 15, 16, 20, TIMER, 30, 31, 32, 33, 40, 41, 
 /// How much of the log a failure shows.
 const LOGGED: usize = 400;
 
-struct Random(u64);
+pub struct Random(pub u64);
 
 impl Random {
     /// SplitMix64.
-    fn next(&mut self) -> u64 {
+    pub fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut value = self.0;
         value = (value ^ value >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -28,15 +28,15 @@ impl Random {
         value ^ value >> 31
     }
 
-    fn below(&mut self, bound: usize) -> usize {
+    pub fn below(&mut self, bound: usize) -> usize {
         (self.next() % bound as u64) as usize
     }
 
-    fn flip(&mut self) -> bool {
+    pub fn flip(&mut self) -> bool {
         self.next() & 1 != 0
     }
 
-    fn pick<T: Copy>(&mut self, from: &[T]) -> T {
+    pub fn pick<T: Copy>(&mut self, from: &[T]) -> T {
         from[self.below(from.len())]
     }
 }

@@ -1,16 +1,12 @@
 //! The distributor of GICv3 (IHI 0069, 12.9), 64 KiB.
 
 use super::super::affinity::Affinity;
-use super::super::bank::BitRegister;
-use super::super::delivery::Loaded;
 use super::super::distributor::{ANY, ROUTING_MODE, resolve};
 use super::super::list_register::ListRegisters;
+use super::super::registers::{Register, decode, is_aligned};
 use super::super::vcpu_set::VcpuSet;
 use super::super::vgic::Vgic;
-use super::{
-    IMPLEMENTER, Register, decode, identification, is_aligned, read_priorities, read_triggers, write_priorities,
-    write_triggers,
-};
+use super::{IMPLEMENTER, identification};
 
 const CTLR: u64 = 0x0000;
 const TYPER: u64 = 0x0004;
@@ -40,14 +36,10 @@ impl Vgic {
             return (0, VcpuSet::EMPTY);
         }
         let value = match decode(offset, size) {
-            Register::Bits(register, word) => {
-                return self.read_shared_bits(vcpu, registers, register, word);
-            }
-            Register::Priority(first) => self.read_shared(first, |bank| read_priorities(bank, first & 31, size)),
-            Register::Trigger(first) => self.read_shared(first, |bank| read_triggers(bank, first & 31)),
             Register::Other if IROUTER.contains(&offset) => self.read_route(offset, size),
             Register::Other if size == 4 => u64::from(self.read_distributor_identity(offset)),
             Register::Other => 0,
+            register => return self.read_shared(vcpu, registers, register, size),
         };
         (value, VcpuSet::EMPTY)
     }
@@ -59,18 +51,9 @@ impl Vgic {
             return VcpuSet::EMPTY;
         }
         let told = match decode(offset, size) {
-            Register::Bits(_, 0) => VcpuSet::EMPTY,
-            Register::Bits(BitRegister::SetActive, word) => self.activate_shared(vcpu, word - 1, value as u32),
-            Register::Bits(register, word) => {
-                self.change_shared(vcpu, word - 1, |bank| bank.write(register, value as u32))
-            }
-            Register::Priority(first) => {
-                self.write_shared(vcpu, first, |bank| write_priorities(bank, first & 31, size, value))
-            }
-            Register::Trigger(first) => self.write_shared(vcpu, first, |bank| write_triggers(bank, first & 31, value)),
             Register::Other if IROUTER.contains(&offset) => self.write_route(vcpu, offset, size, value),
             Register::Other if offset == CTLR && size == 4 => self.set_control(value as u32),
-            Register::Other => VcpuSet::EMPTY,
+            register => self.write_shared(vcpu, register, size, value),
         };
         told.without(vcpu)
     }
@@ -88,42 +71,6 @@ impl Vgic {
     pub(in super::super) fn distributor_type(banks: usize, affinities: &[Affinity]) -> u32 {
         let range_selector = affinities.iter().any(|affinity| affinity.aff0() >= 16);
         TYPER_FIXED | banks as u32 & 31 | if range_selector { TYPER_RANGE_SELECTOR } else { 0 }
-    }
-
-    #[inline]
-    fn read_shared_bits<R: ListRegisters>(
-        &self,
-        vcpu: usize,
-        registers: &mut R,
-        register: BitRegister,
-        word: usize,
-    ) -> (u64, VcpuSet) {
-        let Some(word) = word.checked_sub(1) else {
-            return (0, VcpuSet::EMPTY);
-        };
-        let distributor = self.distributor.lock();
-        let Some(shared) = distributor.banks.get(word) else {
-            return (0, VcpuSet::EMPTY);
-        };
-        if !register.is_volatile() || shared.bank.listed == 0 {
-            return (u64::from(shared.bank.read(register)), VcpuSet::EMPTY);
-        }
-        drop(distributor);
-        Loaded::new(self, vcpu, registers)
-            .map_or((0, VcpuSet::EMPTY), |mut loaded| loaded.read_shared_exactly(register, word))
-    }
-
-    #[inline]
-    fn read_shared(&self, intid: usize, read: impl FnOnce(&super::Bank) -> u64) -> u64 {
-        let Some(word) = (intid / 32).checked_sub(1) else {
-            return 0;
-        };
-        self.distributor.lock().banks.get(word).map_or(0, |shared| read(&shared.bank))
-    }
-
-    #[inline]
-    fn write_shared(&self, by: usize, intid: usize, write: impl FnOnce(&mut super::Bank) -> super::Change) -> VcpuSet {
-        (intid / 32).checked_sub(1).map_or(VcpuSet::EMPTY, |word| self.change_shared(by, word, write))
     }
 
     /// Reads `GICD_IROUTER<n>`, or half of it.

@@ -1,14 +1,10 @@
 //! The redistributors of GICv3 (IHI 0069, 12.11): two frames of 64 KiB for each virtual CPU, one after the other.
 
-use super::super::bank::{BitRegister, Change};
-use super::super::delivery::Loaded;
 use super::super::list_register::ListRegisters;
+use super::super::registers::{decode, is_aligned};
 use super::super::vcpu_set::VcpuSet;
 use super::super::vgic::{Vcpu, Vgic};
-use super::{
-    IMPLEMENTER, Register, decode, identification, is_aligned, read_priorities, read_triggers, write_priorities,
-    write_triggers,
-};
+use super::{IMPLEMENTER, identification};
 
 /// The size of one redistributor in bytes: the control frame and the frame of SGIs and PPIs.
 pub const REDISTRIBUTOR_SIZE: u64 = 2 * FRAME;
@@ -42,17 +38,10 @@ impl Vgic {
         let Some(target) = self.vcpus.get(owner) else {
             return (0, VcpuSet::EMPTY);
         };
-        let value = match (frame, decode(offset, size)) {
-            (0, _) => self.read_control_frame(target, owner, offset, size),
-            (_, Register::Bits(register, 0)) if register.is_volatile() => {
-                return self.read_private_state(vcpu, registers, owner, register);
-            }
-            (_, Register::Bits(register, 0)) => u64::from(target.private.lock().bank.read(register)),
-            (_, Register::Priority(first @ 0..32)) => read_priorities(&target.private.lock().bank, first, size),
-            (_, Register::Trigger(first @ 0..32)) => read_triggers(&target.private.lock().bank, first),
-            _ => 0,
-        };
-        (value, VcpuSet::EMPTY)
+        if frame == 0 {
+            return (self.read_control_frame(target, owner, offset, size), VcpuSet::EMPTY);
+        }
+        self.read_private(vcpu, registers, (target, owner), decode(offset, size), size)
     }
 
     /// `vcpu` writes `size` bytes at `offset` of the region of all redistributors. Returns other virtual CPUs that have to
@@ -69,18 +58,7 @@ impl Vgic {
             write_control_frame(target, offset, size, value);
             return VcpuSet::EMPTY;
         }
-        let told = match decode(offset, size) {
-            Register::Bits(register, 0) => {
-                self.change_private(target, owner, |bank| bank.write(register, value as u32))
-            }
-            Register::Priority(first @ 0..32) => {
-                self.change_private(target, owner, |bank| write_priorities(bank, first, size, value))
-            }
-            // SGIs are always edge-triggered.
-            Register::Trigger(16) => self.change_private(target, owner, |bank| write_triggers(bank, 16, value)),
-            _ => VcpuSet::EMPTY,
-        };
-        told.without(vcpu)
+        self.write_private((target, owner), decode(offset, size), size, value).without(vcpu)
     }
 
     /// The virtual CPU, the frame and the offset in it that an access is for.
@@ -88,29 +66,6 @@ impl Vgic {
     fn find_redistributor(&self, offset: u64, size: usize) -> Option<(usize, u64, u64)> {
         let owner = usize::try_from(offset / REDISTRIBUTOR_SIZE).ok()?;
         is_aligned(offset, size).then_some((owner, offset / FRAME % 2, offset % FRAME))
-    }
-
-    /// Reads a register of the private interrupts of `owner` that its list registers know better.
-    fn read_private_state<R: ListRegisters>(
-        &self,
-        vcpu: usize,
-        registers: &mut R,
-        owner: usize,
-        register: BitRegister,
-    ) -> (u64, VcpuSet) {
-        if vcpu == owner {
-            let read = |mut loaded: Loaded<R>| loaded.read_private_exactly(register);
-            return (Loaded::new(self, vcpu, registers).map_or(0, read), VcpuSet::EMPTY);
-        }
-        let Some(target) = self.vcpus.get(owner) else {
-            return (0, VcpuSet::EMPTY);
-        };
-        let mut told = VcpuSet::EMPTY;
-        let private = target.private.lock();
-        if target.announce(&private.bank, Change { place: 0, recall: private.bank.listed }) {
-            told.insert(owner);
-        }
-        (u64::from(private.bank.read(register)), told)
     }
 
     fn read_control_frame(&self, target: &Vcpu, owner: usize, offset: u64, size: usize) -> u64 {

@@ -1,0 +1,44 @@
+//! Who sent the SGIs of one virtual CPU: GICv2 keeps the SGIs of different senders apart.
+
+/// The senders of pending SGIs, one bit for each virtual CPU. The pending latch of an SGI stays set while there are any.
+#[derive(Debug, Default)]
+pub(super) struct Senders {
+    waiting: [u8; 16],
+    /// The sender of the one that was put into a list register last.
+    listed: [u8; 16],
+}
+
+impl Senders {
+    /// The SGI has come from the senders in `mask`.
+    pub fn add(&mut self, intid: u32, mask: u8) {
+        self.waiting[intid as usize & 15] |= mask;
+    }
+
+    /// The SGI of the senders in `mask` is withdrawn. Returns whether that of the last listed is among them.
+    pub fn remove(&mut self, intid: u32, mask: u8) -> bool {
+        self.waiting[intid as usize & 15] &= !mask;
+        mask >> self.listed(intid) & 1 != 0
+    }
+
+    /// Takes the SGI of the lowest sender to put it into a list register.
+    pub fn take(&mut self, intid: u32) {
+        let waiting = &mut self.waiting[intid as usize & 15];
+        self.listed[intid as usize & 15] = waiting.trailing_zeros() as u8 & 7;
+        *waiting &= waiting.wrapping_sub(1);
+    }
+
+    /// Undoes [`Senders::take`].
+    pub fn put_back(&mut self, intid: u32) {
+        self.waiting[intid as usize & 15] |= 1 << self.listed(intid);
+    }
+
+    /// The sender of the SGI that was put into a list register last.
+    pub fn listed(&self, intid: u32) -> u8 {
+        self.listed[intid as usize & 15]
+    }
+
+    /// The senders whose SGI is in no list register.
+    pub fn waiting(&self, intid: u32) -> u8 {
+        self.waiting[intid as usize & 15]
+    }
+}
