@@ -167,8 +167,10 @@ impl Emergency {
         if BEGUN.swap(true, Ordering::Relaxed) {
             arch::halt();
         }
-        // SAFETY: at worst the holder was this core, which does not come back to it; another one waits at its next use.
-        unsafe { TERMINAL.force_unlock() };
+        if TERMINAL.is_locked() {
+            // SAFETY: at worst the holder was this core, which does not come back to it; another one waits at its next use.
+            unsafe { TERMINAL.force_unlock() };
+        }
         let mut terminal = TERMINAL.lock();
         let Terminal { uart: Some(uart), console: Some(console), .. } = &mut *terminal else {
             return Self { at_line_start: true };

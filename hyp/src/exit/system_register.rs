@@ -116,8 +116,7 @@ fn write(core: &mut Core, vcpu: &mut Vcpu, register: u32, value: u64) -> Option<
     }
     if register == ICC_DIR {
         // Traps only while more interrupts are active than the list registers hold.
-        let registers = &mut core.system.list_registers();
-        let told = vcpu.vm.vgic.deactivate(vcpu.index, registers, value as u32 & 0xff_ffff);
+        let told = vcpu.vm.vgic.deactivate(vcpu.index, value as u32 & 0xff_ffff);
         vcpu.vm.kick(told, vcpu.index);
     }
     if matches!(register, CNTP_CTL | CNTP_CVAL | CNTP_TVAL) {

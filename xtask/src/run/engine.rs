@@ -158,8 +158,9 @@ impl Session {
         if self.quit.deadline.is_some() {
             return Ok(Verdict::Quit);
         }
-        // What came last may have been what the last step waits for.
-        let done = matches!(plan.script.next(&self.demultiplexer, Instant::now()), Action::Done);
+        // What came last may have been what the last step waits for; a pause between bytes typed has no meaning any more.
+        let later = Instant::now() + Duration::from_secs(60);
+        let done = matches!(plan.script.next(&self.demultiplexer, later), Action::Done);
         Ok(match waiting_for(plan).filter(|_| !done) {
             Some(step) => Verdict::EndedEarly(code, step),
             None => Verdict::Ended(code),

@@ -67,15 +67,15 @@ impl Apt {
         (version != "(none)").then(|| version.to_owned())
     }
 
-    /// Installs packages on this machine, through sudo when not root; removes none.
-    pub fn install(&self, step: &Step, packages: &[&str], release: Option<&str>) -> Result<()> {
+    /// The command that installs packages on this machine, from `release` if given, and removes none.
+    pub fn install(&self, packages: &[&str], release: Option<&str>) -> Command {
         let mut install = self.command("apt-get");
         install.args(["install", "--yes", "--no-install-recommends", "--no-remove"]);
         if let Some(release) = release {
             install.args(["-t", release]);
         }
         install.args(packages);
-        process::run(step, &mut as_root(install)?)
+        install
     }
 
     /// Downloads packages (without what they depend on) and unpacks them into `into`.
@@ -117,21 +117,27 @@ fn options(directory: &std::path::Path, purpose: Use) -> Vec<String> {
     settings.into_iter().flat_map(|setting| ["-o".to_owned(), setting]).collect()
 }
 
-/// The same command as root: itself, or through sudo; else an error that shows what to type.
-fn as_root(command: Command) -> Result<Command> {
-    if rustix::process::geteuid().is_root() {
-        return Ok(command);
+/// Runs commands as root, through sudo if need be; where neither is possible, an error that shows what to type.
+pub fn run_as_root(step: &Step, commands: Vec<Command>) -> Result<()> {
+    let is_root = rustix::process::geteuid().is_root();
+    if !is_root && process::find("sudo").is_none() {
+        let lines: Vec<_> = commands.iter().map(|command| format!("  {}", process::describe(command))).collect();
+        bail!("packages are missing; as root, run:\n{}", lines.join("\n"));
     }
-    if process::find("sudo").is_none() {
-        bail!("packages are missing; as root, run:\n  {}", process::describe(&command));
+    for command in commands {
+        process::run(step, &mut if is_root { command } else { by_sudo(&command) })?;
     }
+    Ok(())
+}
+
+fn by_sudo(command: &Command) -> Command {
     let mut sudo = Command::new("sudo");
     if !std::io::stdin().is_terminal() {
         sudo.arg("--non-interactive");
     }
     sudo.args(["env", "DEBIAN_FRONTEND=noninteractive"]);
     sudo.arg(command.get_program()).args(command.get_args());
-    Ok(sudo)
+    sudo
 }
 
 /// One package source of the user's apt: where, which release, which component.

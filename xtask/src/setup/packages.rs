@@ -5,7 +5,7 @@ use std::process::Command;
 
 use anyhow::{Result, bail};
 
-use super::apt::{Apt, Use};
+use super::apt::{Apt, Use, run_as_root};
 use super::system::System;
 use super::toolchain::Toolchain;
 use crate::process;
@@ -58,18 +58,19 @@ pub fn ensure(toolchain: &Toolchain) -> Result<()> {
 fn install(step: &Step, system: &System, missing: &[Tool]) -> Result<()> {
     let apt = Apt::prepare(step, system, Use::Host)?;
     let (qemu, rest): (Vec<Tool>, Vec<Tool>) = missing.iter().partition(|tool| **tool == QEMU);
+    let mut commands = Vec::new();
     if !rest.is_empty() {
         let packages: Vec<_> = rest.iter().map(|tool| tool.package).collect();
-        apt.install(step, &packages, None)?;
+        commands.push(apt.install(&packages, None));
     }
     if !qemu.is_empty() {
         let own = apt.candidate(QEMU.package).and_then(|version| major(&version));
         let backports = format!("{}-backports", system.codename);
         let is_old = own.is_none_or(|version| version < OLDEST_QEMU);
         let release = (is_old && system.is_debian()).then_some(&*backports);
-        apt.install(step, &[QEMU.package], release)?;
+        commands.push(apt.install(&[QEMU.package], release));
     }
-    Ok(())
+    run_as_root(step, commands)
 }
 
 fn missing(toolchain: &Toolchain) -> Vec<Tool> {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 
 use crate::paths;
 use crate::process;
@@ -71,6 +71,8 @@ fn from_rustup() -> Result<Toolchain> {
     if !toolchain.is_usable() {
         add_target(&name)?;
     }
+    // rustup believes its own notes, even where files are gone.
+    ensure!(toolchain.is_usable(), "rustup says that the target is there, but it is not");
     Ok(toolchain)
 }
 

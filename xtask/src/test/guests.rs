@@ -89,7 +89,10 @@ fn run(case: &Case, hypervisor: &Hypervisor) -> Result<Option<String>> {
     let verdict = session.run(plan, &mut |bytes| recorder.take(bytes));
     session.stop();
     recorder.note(session.errors().as_bytes());
-    let problem = judge(&verdict?, case.end);
+    let problem = judge(&verdict?, case.end).or_else(|| {
+        let console = fs::read(&log).map_err(|error| error.to_string());
+        console.and_then(|console| (case.verify)(&String::from_utf8_lossy(&console))).err()
+    });
     Ok(problem.map(|problem| format!("{}\n  {problem}; all of it in {}", recorder.tail(), log.display())))
 }
 
