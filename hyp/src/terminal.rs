@@ -63,14 +63,23 @@ pub unsafe fn open(uart: &ConsoleUart) {
     terminal.uart = Some(driver);
 }
 
+/// Whether the boot arguments hold this word.
+fn has_argument(arguments: &str, wanted: &str) -> bool {
+    arguments.split_ascii_whitespace().any(|argument| argument == wanted)
+}
+
+/// Learns how the machine is left: by the firmware, or with an exit code if the boot arguments say who listens for it.
+pub fn set_exit(arguments: &str, psci: Option<Psci>) {
+    LEAVE.call_once(|| Leave { psci, by_semihosting: has_argument(arguments, "tessera.exit=semihosting") });
+}
+
 /// Learns from the board how time is counted and how the machine is left, and starts the log.
 pub fn start_log(board: &Board) {
     let arguments = board.chosen.bootargs.as_deref().unwrap_or("");
-    let has = |wanted: &str| arguments.split_ascii_whitespace().any(|argument| argument == wanted);
-    LEAVE.call_once(|| Leave { psci: board.psci, by_semihosting: has("tessera.exit=semihosting") });
+    set_exit(arguments, board.psci);
     let mut terminal = TERMINAL.lock();
     terminal.clock = Clock::of_board(&board.timer);
-    terminal.colour = has("tessera.colour=on");
+    terminal.colour = has_argument(arguments, "tessera.colour=on");
     drop(terminal);
     set_guests(&[]);
     // Fails only if there is a logger already.

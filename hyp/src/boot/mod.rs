@@ -13,10 +13,11 @@ use alloc::vec::Vec;
 use spin::Mutex;
 use tessera_memory::{Frames, Geometry, Owner, Pa, Span, VmidAllocator};
 use tessera_memory::vmid::VmidBits;
-use tessera_platform::board::{Board, find_console};
+use tessera_platform::board::{Board, find_console, find_firmware};
 use tessera_platform::gic::{Controller, Gic};
 use tessera_platform::gicv3::virtual_interface;
 use tessera_platform::timer::Clock;
+use tessera_platform::tree::Tree;
 use tessera_platform::{Affinity, IntId};
 
 use crate::arch::aarch64::registers::read_register;
@@ -27,7 +28,6 @@ use crate::system::{Interrupts, System};
 use crate::vm::{Parts, Vm};
 use crate::{heap, manifest, terminal};
 use layout::Layout;
-use tessera_abi::manifest as abi;
 
 /// The most a device tree may have, in bytes: what the first translation table is sure to cover.
 const DEVICE_TREE_LIMIT: u32 = 2 << 20;
@@ -85,9 +85,11 @@ fn open_terminal(blob: &[u8]) {
 fn wrong_exception_level(blob: &[u8]) -> ! {
     heap::initialize();
     open_terminal(blob);
-    if let Ok(board) = Board::discover(blob) {
-        terminal::start_log(&board);
-    }
+    // The whole board cannot be discovered: at EL1 QEMU's tree lacks what only EL2 needs.
+    let tree = Tree::parse(blob).ok();
+    let chosen = tree.as_ref().and_then(|tree| tree.by_path("/chosen"));
+    let arguments = chosen.and_then(|chosen| chosen.string("bootargs")).unwrap_or("");
+    terminal::set_exit(arguments, find_firmware(blob));
     terminal::refuse(format_args!(
         "entered at EL{}, but a hypervisor needs EL2: in QEMU say `-M virt,virtualization=on`, on a board use firmware \
          that starts the kernel at EL2",
@@ -108,7 +110,7 @@ fn start_system(board: Board, layout: Layout) -> ! {
     }
     let archive_bytes = layout.archive();
     let archive = require(Archive::parse(archive_bytes));
-    let manifest = require(read_manifest(&archive));
+    let manifest = require(Manifest::read(&archive));
     require(adopt(&mut frames, archive_bytes));
     let cores: Vec<_> = board.cores.iter().filter(|core| core.usable).cloned().collect();
     let placements = require(validate(&manifest, &board, &layout, &gic, &frames, cores.len()));
@@ -123,13 +125,6 @@ fn start_system(board: Board, layout: Layout) -> ! {
     report(system, &layout);
     require(cores::start_all(system, &board, &layout));
     cores::boot_core(system)
-}
-
-fn read_manifest(archive: &Archive) -> Result<Manifest, String> {
-    let file = archive.file(abi::FILE_NAME).ok_or_else(|| {
-        format!("the initrd has no file `{}`: make it with `cargo xtask build --system NAME`", abi::FILE_NAME)
-    })?;
-    Manifest::parse(file.data, archive).map_err(|error| format!("{error}"))
 }
 
 /// The archive's pages can be shared from now on.

@@ -154,11 +154,12 @@ impl Vgic {
             loaded.registers.clear(slot);
             let attention = loaded.retire_slot(slot);
             loaded.vcpu.attend(attention);
+            // The guest has not ended it, as an empty list register is taken to mean: the physical one is still active.
+            loaded.private.bank.owed |= bit;
         }
         let bank = &mut loaded.private.bank;
         bank.latch &= !bit;
-        let owed = bank.owed & bit;
-        release(bank, owed, loaded.registers);
+        release(bank, bit, loaded.registers);
     }
 
     /// The guest wrote `ICC_DIR_EL1` and it was trapped (`ICH_HCR_EL2.TDIR`). Returns other virtual CPUs that have to look.
