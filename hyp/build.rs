@@ -7,13 +7,7 @@ fn main() {
     println!("cargo::rerun-if-changed={script}");
     if os == "none" {
         // The image relocates itself: absolute addresses become R_AARCH64_RELATIVE, in read-only data too.
-        for argument in [
-            &format!("-T{script}"),
-            "-pie",
-            "--no-dynamic-linker",
-            "-znotext",
-            "-zmax-page-size=4096",
-        ] {
+        for argument in [&format!("-T{script}"), "-pie", "--no-dynamic-linker", "-znotext", "-zmax-page-size=4096"] {
             println!("cargo::rustc-link-arg-bins={argument}");
         }
     }

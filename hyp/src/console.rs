@@ -121,9 +121,7 @@ impl Console {
 
     /// Whether [`write`](Self::write) would take a byte of `channel` now.
     pub fn room(&self, channel: usize) -> bool {
-        self.goes_straight(channel)
-            || self.drops(channel)
-            || self.channels.get(channel).is_none_or(Channel::can_hold)
+        self.goes_straight(channel) || self.drops(channel) || self.channels.get(channel).is_none_or(Channel::can_hold)
     }
 
     /// Takes one line (or several) of EL2's log, without a line end. It appears whole: nothing comes between its
@@ -131,11 +129,7 @@ impl Console {
     pub fn log_line(&mut self, text: fmt::Arguments, now: u64) {
         self.advance(now);
         // Only a limit that was reached is an error here.
-        let _ = LogLine {
-            console: self,
-            left: LOG_LINE_LIMIT,
-        }
-        .write_fmt(text);
+        let _ = LogLine { console: self, left: LOG_LINE_LIMIT }.write_fmt(text);
         self.hold(EL2_CHANNEL, b'\n');
         self.pump();
     }
@@ -151,14 +145,9 @@ impl Console {
 
     /// When [`expire`](Self::expire) is to be called, in ticks; None when nothing waits for time to pass.
     pub fn deadline(&self) -> Option<u64> {
-        let waiting =
-            |channel: &usize| self.terminal.owner() != Some(*channel) && self.holds(*channel);
-        let times = (0..self.channels.len())
-            .filter(waiting)
-            .map(|channel| self.due(channel));
-        times
-            .filter(|time| *time > self.now && self.mode != Mode::Raw)
-            .min()
+        let waiting = |channel: &usize| self.terminal.owner() != Some(*channel) && self.holds(*channel);
+        let times = (0..self.channels.len()).filter(waiting).map(|channel| self.due(channel));
+        times.filter(|time| *time > self.now && self.mode != Mode::Raw).min()
     }
 
     /// Shows what has waited long enough.
@@ -172,10 +161,7 @@ impl Console {
         self.advance(now);
         match self.keys.press(byte) {
             Key::Byte(byte) if self.focus < self.channels.len() => {
-                return Input::ToGuest {
-                    channel: self.focus,
-                    byte,
-                };
+                return Input::ToGuest { channel: self.focus, byte };
             }
             Key::Quit => return Input::Quit,
             Key::Focus(guest) => self.set_focus(guest),
@@ -232,8 +218,7 @@ impl Console {
     }
 
     fn anybody_waits(&self) -> bool {
-        self.channels.iter().any(Channel::holds)
-            || matches!(self.mode, Mode::Entering | Mode::Leaving)
+        self.channels.iter().any(Channel::holds) || matches!(self.mode, Mode::Entering | Mode::Leaving)
     }
 
     /// Whether `channel` loses its oldest lines rather than waiting for room.
@@ -262,11 +247,7 @@ impl Console {
         let Some(held) = self.channels.get(channel) else {
             return u64::MAX;
         };
-        match self
-            .terminal
-            .owner()
-            .and_then(|owner| self.channels.get(owner))
-        {
+        match self.terminal.owner().and_then(|owner| self.channels.get(owner)) {
             Some(owner) => held.may_break_at(owner.last_write(), &self.patience),
             None => held.ready_at(&self.patience),
         }
@@ -283,9 +264,8 @@ impl Console {
         }
         let count = self.channels.len();
         let mut order = (self.turn..count).chain(0..self.turn.min(count));
-        let other = order.find(|channel| {
-            owner != Some(*channel) && self.holds(*channel) && self.due(*channel) <= self.now
-        });
+        let other =
+            order.find(|channel| owner != Some(*channel) && self.holds(*channel) && self.due(*channel) <= self.now);
         other.or(owner)
     }
 
@@ -304,11 +284,7 @@ impl Console {
                 return;
             };
             let now = self.now;
-            let Some(byte) = self
-                .channels
-                .get_mut(channel)
-                .and_then(|held| held.release(now))
-            else {
+            let Some(byte) = self.channels.get_mut(channel).and_then(|held| held.release(now)) else {
                 return;
             };
             self.report_dropped(channel);
@@ -328,13 +304,7 @@ impl Console {
 
     /// Goes from one mode to the next when its time has come; there is room.
     fn change_mode(&mut self) {
-        let Self {
-            terminal,
-            channels,
-            mode,
-            raw_channel,
-            ..
-        } = self;
+        let Self { terminal, channels, mode, raw_channel, .. } = self;
         match mode {
             Mode::Entering if !channels.first().is_some_and(Channel::holds) => {
                 terminal.break_line();
@@ -354,12 +324,7 @@ impl Console {
 
     /// Puts a byte on the wire; there is room.
     fn show(&mut self, channel: usize, byte: u8) {
-        let Self {
-            terminal,
-            channels,
-            now,
-            ..
-        } = self;
+        let Self { terminal, channels, now, .. } = self;
         let Some(source) = channels.get_mut(channel) else {
             return;
         };
@@ -373,9 +338,7 @@ impl Console {
         } else if source.filter.is_idle() && matches!(byte, b' '..=b'~') {
             terminal.put_printable(channel, byte);
         } else {
-            source
-                .filter
-                .push(byte, &mut |piece| terminal.put(channel, piece));
+            source.filter.push(byte, &mut |piece| terminal.put(channel, piece));
         }
     }
 

@@ -258,7 +258,8 @@ impl Core {
         let now = self.system.clock.now();
         let physical = vcpus.iter().filter_map(|vcpu| vcpu.physical_timer.deadline(now));
         let unloaded = vcpus.iter().enumerate().filter(|(index, _)| Some(*index) != self.loaded);
-        let virtual_ones = unloaded.filter(|(_, vcpu)| vcpu.is_waiting).filter_map(|(_, vcpu)| virtual_timer_deadline(vcpu));
+        let virtual_ones =
+            unloaded.filter(|(_, vcpu)| vcpu.is_waiting).filter_map(|(_, vcpu)| virtual_timer_deadline(vcpu));
         let first = physical.chain(virtual_ones).chain(self.console_deadline).chain(self.slice_end).min();
         match first {
             Some(deadline) => self.system.clock.set_deadline(deadline),

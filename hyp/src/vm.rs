@@ -21,7 +21,7 @@ use crate::arch::aarch64::registers::{SystemRegisters, read_register};
 use crate::arch::aarch64::traps::HCR_GUEST;
 use crate::devices::{Bus, DeviceSlot, Pl031, Span};
 use crate::guest_tree::vcpu_affinity;
-use crate::interrupts::{Affinity, Config, Vgic, VcpuSet};
+use crate::interrupts::{Affinity, Config, VcpuSet, Vgic};
 use crate::manifest::{DeviceKind, Placement, Policy, VmConfig};
 use crate::scheduler::Core;
 use crate::system::{System, interrupt};
@@ -201,9 +201,11 @@ impl Vm {
         vmid: Vmid,
         parts: &mut Parts,
     ) -> Result<Self, BuildError> {
-        let error = |problem: &dyn fmt::Display| BuildError { vm: config.name.clone(), problem: alloc::format!("{problem}") };
+        let error =
+            |problem: &dyn fmt::Display| BuildError { vm: config.name.clone(), problem: alloc::format!("{problem}") };
         let memory = GuestMemory::new(index, &config, placement, vmid, parts).map_err(|problem| error(&problem))?;
-        let counters = Counters { shared_pages: AtomicU64::new(GuestMemory::shared_pages(&config)), ..Counters::default() };
+        let counters =
+            Counters { shared_pages: AtomicU64::new(GuestMemory::shared_pages(&config)), ..Counters::default() };
         let vgic = virtual_gic(&config, parts.list_registers).map_err(|problem| error(&format_args!("{problem:?}")))?;
         let bus = bus(&config).map_err(|problem| error(&problem))?;
         let vcpu = |(index, core): (usize, &usize)| VcpuControl {
@@ -272,7 +274,10 @@ impl Vm {
 
     /// Whether `address` (guest physical) is in its memory.
     pub fn has_memory_at(&self, address: u64) -> bool {
-        self.config.memory.iter().any(|region| address.checked_sub(region.ipa).is_some_and(|offset| offset < region.bytes))
+        self.config
+            .memory
+            .iter()
+            .any(|region| address.checked_sub(region.ipa).is_some_and(|offset| offset < region.bytes))
     }
 
     /// Makes the cores of these vCPUs look at what is new. `own` is the caller's vCPU, which looks anyway.
@@ -315,8 +320,12 @@ impl Vm {
                 let registers = &mut core.system.list_registers();
                 self.with_kick(self.vgic.read_redistributor(vcpu, registers, offset, size), vcpu)
             }
-            DeviceSlot::Uart(index) => self.uarts.get(usize::from(index)).map_or(0, |uart| uart.read(self, offset, size)),
-            DeviceSlot::Clock => self.clock.lock().read(offset, size as u8, core.system.clock.now() / core.system.clock.frequency()),
+            DeviceSlot::Uart(index) => {
+                self.uarts.get(usize::from(index)).map_or(0, |uart| uart.read(self, offset, size))
+            }
+            DeviceSlot::Clock => {
+                self.clock.lock().read(offset, size as u8, core.system.clock.now() / core.system.clock.frequency())
+            }
         }
     }
 
@@ -487,8 +496,10 @@ impl Vm {
 }
 
 fn virtual_gic(config: &VmConfig, list_registers: usize) -> Result<Vgic, crate::interrupts::ConfigError> {
-    let affinities: Vec<Affinity> = (0..config.vcpus()).map(|index| Affinity::from_register(vcpu_affinity(index))).collect();
-    let highest = config.devices.iter().flat_map(|device| &device.interrupts).map(|interrupt| interrupt.spi as usize + 1).max();
+    let affinities: Vec<Affinity> =
+        (0..config.vcpus()).map(|index| Affinity::from_register(vcpu_affinity(index))).collect();
+    let highest =
+        config.devices.iter().flat_map(|device| &device.interrupts).map(|interrupt| interrupt.spi as usize + 1).max();
     Vgic::new(&Config {
         affinities: &affinities,
         spis: GUEST_SPIS.max(highest.unwrap_or(0)),

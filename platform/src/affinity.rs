@@ -19,20 +19,14 @@ impl Affinity {
     #[inline]
     pub fn of_this_core() -> Self {
         #[cfg(target_arch = "aarch64")]
-        return Self::from_mpidr(tock_registers::interfaces::Readable::get(
-            &aarch64_cpu::registers::MPIDR_EL1,
-        ));
+        return Self::from_mpidr(tock_registers::interfaces::Readable::get(&aarch64_cpu::registers::MPIDR_EL1));
         #[cfg(not(target_arch = "aarch64"))]
         Self(0)
     }
 
     /// The affinity that `value` is; `None` if a bit is set that names no core.
     pub const fn new(value: u64) -> Option<Self> {
-        if value & !Self::MASK == 0 {
-            Some(Self(value))
-        } else {
-            None
-        }
+        if value & !Self::MASK == 0 { Some(Self(value)) } else { None }
     }
 
     /// As in MPIDR_EL1, in PSCI calls and in GICD_IROUTER: Aff3 in bits 39..32, Aff2..Aff0 in bits 23..0.
@@ -58,14 +52,7 @@ impl Affinity {
 /// As `aff3.aff2.aff1.aff0`.
 impl fmt::Display for Affinity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{}.{}.{}.{}",
-            self.level(3),
-            self.level(2),
-            self.level(1),
-            self.level(0)
-        )
+        write!(f, "{}.{}.{}.{}", self.level(3), self.level(2), self.level(1), self.level(0))
     }
 }
 

@@ -27,10 +27,7 @@ pub enum GicError {
 impl fmt::Display for GicError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NotSupported => write!(
-                f,
-                "interrupt controller: there is no driver for this version of the GIC"
-            ),
+            Self::NotSupported => write!(f, "interrupt controller: there is no driver for this version of the GIC"),
             Self::NotThere(address) => {
                 write!(f, "interrupt controller: at {address:#x} there is no GICv3")
             }
@@ -41,10 +38,7 @@ impl fmt::Display for GicError {
                 write!(f, "interrupt controller: the {part} does not become ready")
             }
             Self::NoSystemRegisters => {
-                write!(
-                    f,
-                    "interrupt controller: firmware does not allow EL2 the ICC registers (ICC_SRE_EL3.Enable)"
-                )
+                write!(f, "interrupt controller: firmware does not allow EL2 the ICC registers (ICC_SRE_EL3.Enable)")
             }
         }
     }
@@ -84,10 +78,7 @@ impl Acknowledged {
 /// To end an interrupt later than where it was taken; right for all but the SGIs of a GICv2.
 impl From<IntId> for Acknowledged {
     fn from(id: IntId) -> Self {
-        Self {
-            id,
-            raw: id.number(),
-        }
+        Self { id, raw: id.number() }
     }
 }
 

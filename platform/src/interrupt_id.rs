@@ -18,38 +18,22 @@ impl IntId {
 
     /// Software-generated interrupt `number` (0 to 15).
     pub const fn sgi(number: u32) -> Option<Self> {
-        if number < Self::SGI_COUNT {
-            Some(Self(number as u16))
-        } else {
-            None
-        }
+        if number < Self::SGI_COUNT { Some(Self(number as u16)) } else { None }
     }
 
     /// Private peripheral interrupt `number` (0 to 15: INTID 16 to 31).
     pub const fn ppi(number: u32) -> Option<Self> {
-        if number < Self::PPI_COUNT {
-            Some(Self((Self::SGI_COUNT + number) as u16))
-        } else {
-            None
-        }
+        if number < Self::PPI_COUNT { Some(Self((Self::SGI_COUNT + number) as u16)) } else { None }
     }
 
     /// Shared peripheral interrupt `number` (0 to 987: INTID 32 to 1019).
     pub const fn spi(number: u32) -> Option<Self> {
-        if number < Self::SPI_COUNT {
-            Some(Self((Self::SGI_COUNT + Self::PPI_COUNT + number) as u16))
-        } else {
-            None
-        }
+        if number < Self::SPI_COUNT { Some(Self((Self::SGI_COUNT + Self::PPI_COUNT + number) as u16)) } else { None }
     }
 
     /// The interrupt with this INTID; `None` for 1020 and up, the special numbers among them.
     pub const fn new(intid: u32) -> Option<Self> {
-        if intid < Self::LIMIT {
-            Some(Self(intid as u16))
-        } else {
-            None
-        }
+        if intid < Self::LIMIT { Some(Self(intid as u16)) } else { None }
     }
 
     /// The INTID, 0 to 1019.

@@ -3,13 +3,7 @@
 //! Belongs here: reading the board's device tree ([`tree`], [`board`]) and the registers of the board's own
 //! devices. Does not belong here: anything that knows of guests, of Stage-2 memory or of the hypervisor's policy.
 #![cfg_attr(not(test), no_std)]
-#![cfg_attr(
-    test,
-    allow(
-        clippy::unwrap_used,
-        reason = "a test stops at what it does not expect"
-    )
-)]
+#![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test stops at what it does not expect"))]
 
 extern crate alloc;
 

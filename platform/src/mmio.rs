@@ -26,10 +26,7 @@ impl<T> Registers<T> {
     /// From `address`, which is aligned as `T` is, `size_of::<T>()` bytes must be device registers laid out as `T`,
     /// readable and writable on every core for as long as the value or a copy of it is used.
     pub const unsafe fn new(address: usize) -> Self {
-        Self {
-            address,
-            layout: PhantomData,
-        }
+        Self { address, layout: PhantomData }
     }
 
     /// Where they are.

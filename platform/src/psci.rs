@@ -100,10 +100,7 @@ impl Firmware {
 
     /// Whether it knows function `number`; false from firmware too old to be asked (before 1.0).
     pub fn has_feature(self, number: u32) -> bool {
-        self.0.version == PsciVersion::V1_0
-            && self
-                .answer(function::FEATURES, [u64::from(number), 0, 0])
-                .is_ok()
+        self.0.version == PsciVersion::V1_0 && self.answer(function::FEATURES, [u64::from(number), 0, 0]).is_ok()
     }
 
     /// Starts core `target` at machine address `entry` with `context` in its x0, MMU and caches off.
@@ -112,8 +109,7 @@ impl Firmware {
             PsciVersion::V0_1 { cpu_on, .. } => cpu_on.ok_or(PsciError::NotSupported)?,
             _ => function::CPU_ON,
         };
-        self.answer(number, [target.value(), entry, context])
-            .map(drop)
+        self.answer(number, [target.value(), entry, context]).map(drop)
     }
 
     /// Stops the calling core. Returns only if that fails.
@@ -122,30 +118,23 @@ impl Firmware {
             PsciVersion::V0_1 { cpu_off, .. } => cpu_off,
             _ => Some(function::CPU_OFF),
         };
-        let answer = number
-            .ok_or(PsciError::NotSupported)
-            .and_then(|number| self.answer(number, [0; 3]));
+        let answer = number.ok_or(PsciError::NotSupported).and_then(|number| self.answer(number, [0; 3]));
         answer.err().unwrap_or(PsciError::InternalFailure)
     }
 
     /// Whether core `target` runs, or is about to.
     pub fn is_on(self, target: Affinity) -> Result<bool, PsciError> {
-        self.call_of_0_2(function::AFFINITY_INFO, [target.value(), 0, 0])
-            .map(|state| state != 1)
+        self.call_of_0_2(function::AFFINITY_INFO, [target.value(), 0, 0]).map(|state| state != 1)
     }
 
     /// Powers the machine off. Returns only if that fails.
     pub fn system_off(self) -> PsciError {
-        self.call_of_0_2(function::SYSTEM_OFF, [0; 3])
-            .err()
-            .unwrap_or(PsciError::InternalFailure)
+        self.call_of_0_2(function::SYSTEM_OFF, [0; 3]).err().unwrap_or(PsciError::InternalFailure)
     }
 
     /// Resets the machine. Returns only if that fails.
     pub fn system_reset(self) -> PsciError {
-        self.call_of_0_2(function::SYSTEM_RESET, [0; 3])
-            .err()
-            .unwrap_or(PsciError::InternalFailure)
+        self.call_of_0_2(function::SYSTEM_RESET, [0; 3]).err().unwrap_or(PsciError::InternalFailure)
     }
 
     /// Calls a function that PSCI 0.1 does not have.
@@ -232,10 +221,7 @@ mod tests {
     use super::*;
 
     fn firmware(version: PsciVersion) -> Firmware {
-        Firmware::new(Psci {
-            conduit: Conduit::Smc,
-            version,
-        })
+        Firmware::new(Psci { conduit: Conduit::Smc, version })
     }
 
     /// What the firmware was called with since the last time this was asked.
@@ -279,10 +265,7 @@ mod tests {
 
     #[test]
     fn firmware_of_0_1_is_called_only_as_the_tree_says() {
-        let old = firmware(PsciVersion::V0_1 {
-            cpu_on: Some(0x95c1_ba60),
-            cpu_off: None,
-        });
+        let old = firmware(PsciVersion::V0_1 { cpu_on: Some(0x95c1_ba60), cpu_off: None });
         let core = Affinity::from_mpidr(3);
         assert_eq!(old.version(), (0, 1));
         assert_eq!(old.cpu_on(core, 1, 2), Ok(()));

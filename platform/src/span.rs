@@ -63,10 +63,7 @@ impl Span {
 
     /// Whether the two have a byte in common.
     pub const fn overlaps(self, other: Self) -> bool {
-        !self.is_empty()
-            && !other.is_empty()
-            && self.start < other.end()
-            && other.start < self.end()
+        !self.is_empty() && !other.is_empty() && self.start < other.end() && other.start < self.end()
     }
 }
 
@@ -124,10 +121,7 @@ mod tests {
     fn a_span_cannot_leave_the_address_space() {
         assert_eq!(Span::new(u64::MAX, 2), None);
         assert_eq!(Span::new(ADDRESS_LIMIT, 1), None);
-        assert_eq!(
-            Span::new(ADDRESS_LIMIT - 1, 1).unwrap().end(),
-            ADDRESS_LIMIT
-        );
+        assert_eq!(Span::new(ADDRESS_LIMIT - 1, 1).unwrap().end(), ADDRESS_LIMIT);
         assert_eq!(Span::between(2, 1), None);
     }
 
@@ -144,32 +138,15 @@ mod tests {
 
     #[test]
     fn merge_sorts_joins_and_drops() {
-        let spans = vec![
-            span(20, 30),
-            span(5, 5),
-            span(0, 4),
-            span(25, 28),
-            span(4, 6),
-            span(29, 40),
-        ];
+        let spans = vec![span(20, 30), span(5, 5), span(0, 4), span(25, 28), span(4, 6), span(29, 40)];
         assert_eq!(merge(spans), [span(0, 6), span(20, 40)]);
     }
 
     #[test]
     fn subtract_leaves_only_what_no_hole_has() {
         let spans = vec![span(0, 100), span(200, 300)];
-        let holes = vec![
-            span(250, 400),
-            span(0, 1),
-            span(20, 30),
-            span(25, 40),
-            span(99, 201),
-            span(150, 160),
-        ];
-        assert_eq!(
-            subtract(spans, holes),
-            [span(1, 20), span(40, 99), span(201, 250)]
-        );
+        let holes = vec![span(250, 400), span(0, 1), span(20, 30), span(25, 40), span(99, 201), span(150, 160)];
+        assert_eq!(subtract(spans, holes), [span(1, 20), span(40, 99), span(201, 250)]);
     }
 
     #[test]
@@ -180,11 +157,7 @@ mod tests {
             (seed >> 33) % limit
         };
         for _ in 0..500 {
-            let mut some = || {
-                (0..random(5))
-                    .map(|_| Span::new(random(50), random(20)).unwrap())
-                    .collect::<Vec<_>>()
-            };
+            let mut some = || (0..random(5)).map(|_| Span::new(random(50), random(20)).unwrap()).collect::<Vec<_>>();
             let (spans, holes) = (some(), some());
             let left = subtract(spans.clone(), holes.clone());
             for byte in 0..80 {

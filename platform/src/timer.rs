@@ -31,20 +31,12 @@ pub struct Clock {
 impl Clock {
     /// The clock of a board. `None` if neither the tree nor the firmware says how fast it is.
     pub fn of_board(timer: &Timer) -> Option<Self> {
-        Self::new(
-            timer
-                .frequency
-                .map_or_else(|| CntFrq.read() & 0xffff_ffff, u64::from),
-        )
+        Self::new(timer.frequency.map_or_else(|| CntFrq.read() & 0xffff_ffff, u64::from))
     }
 
     /// A clock of `frequency` Hz; `None` if that is 0.
     pub const fn new(frequency: u64) -> Option<Self> {
-        if frequency == 0 {
-            None
-        } else {
-            Some(Self { frequency })
-        }
+        if frequency == 0 { None } else { Some(Self { frequency }) }
     }
 
     /// Ticks per second.
@@ -77,22 +69,15 @@ impl Clock {
 
     /// How many ticks `duration` takes, rounded up; the most there can be if it is longer.
     pub fn ticks(self, duration: Duration) -> u64 {
-        let ticks = (duration
-            .as_nanos()
-            .saturating_mul(u128::from(self.frequency)))
-        .div_ceil(NANOSECONDS);
+        let ticks = (duration.as_nanos().saturating_mul(u128::from(self.frequency))).div_ceil(NANOSECONDS);
         u64::try_from(ticks).unwrap_or(u64::MAX)
     }
 
     /// How long `ticks` take, rounded down to nanoseconds.
     pub fn duration(self, ticks: u64) -> Duration {
-        let remainder =
-            u128::from(ticks % self.frequency) * NANOSECONDS / u128::from(self.frequency);
+        let remainder = u128::from(ticks % self.frequency) * NANOSECONDS / u128::from(self.frequency);
         // The remainder is below a second, so it fits.
-        Duration::new(
-            ticks / self.frequency,
-            u32::try_from(remainder).unwrap_or(0),
-        )
+        Duration::new(ticks / self.frequency, u32::try_from(remainder).unwrap_or(0))
     }
 }
 
@@ -125,10 +110,7 @@ mod tests {
     #[test]
     fn the_tree_overrides_the_firmware_and_zero_is_no_frequency() {
         let registers = Fake::new();
-        let interrupt = crate::Interrupt {
-            id: crate::IntId::ppi(10).unwrap(),
-            trigger: crate::Trigger::Level,
-        };
+        let interrupt = crate::Interrupt { id: crate::IntId::ppi(10).unwrap(), trigger: crate::Trigger::Level };
         let timer = |frequency| Timer {
             secure_physical: None,
             physical: interrupt,
@@ -138,14 +120,8 @@ mod tests {
         };
         assert_eq!(Clock::of_board(&timer(None)), None);
         registers.set("CNTFRQ_EL0", 54_000_000);
-        assert_eq!(
-            Clock::of_board(&timer(None)).map(Clock::frequency),
-            Some(54_000_000)
-        );
-        assert_eq!(
-            Clock::of_board(&timer(Some(7))).map(Clock::frequency),
-            Some(7)
-        );
+        assert_eq!(Clock::of_board(&timer(None)).map(Clock::frequency), Some(54_000_000));
+        assert_eq!(Clock::of_board(&timer(Some(7))).map(Clock::frequency), Some(7));
     }
 
     #[test]
@@ -153,13 +129,7 @@ mod tests {
         let registers = Fake::new();
         let clock = Clock::new(1000).unwrap();
         clock.set_deadline(1234);
-        assert_eq!(
-            (
-                registers.get("CNTHP_CVAL_EL2"),
-                registers.get("CNTHP_CTL_EL2")
-            ),
-            (1234, 1)
-        );
+        assert_eq!((registers.get("CNTHP_CVAL_EL2"), registers.get("CNTHP_CTL_EL2")), (1234, 1));
         clock.disarm();
         assert_eq!(registers.get("CNTHP_CTL_EL2"), 0);
         registers.set("CNTPCT_EL0", 99);

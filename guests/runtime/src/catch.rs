@@ -95,13 +95,9 @@ struct Slot(UnsafeCell<Recovery>);
 // SAFETY: each core touches only its own slot, by its index.
 unsafe impl Sync for Slot {}
 
-static SLOTS: [Slot; MAX_CORES] = [const {
-    Slot(UnsafeCell::new(Recovery {
-        registers: [0; 14],
-        active: false,
-        fault: MaybeUninit::uninit(),
-    }))
-}; MAX_CORES];
+static SLOTS: [Slot; MAX_CORES] =
+    [const { Slot(UnsafeCell::new(Recovery { registers: [0; 14], active: false, fault: MaybeUninit::uninit() })) };
+        MAX_CORES];
 
 unsafe extern "C" {
     /// Keeps the caller's registers in `recovery` and calls `code(context)`: returns 0 when that returned and 1 when
@@ -153,10 +149,7 @@ catch_leave:
 /// # Errors
 /// The fault that `code` took.
 pub fn catch<T>(code: impl FnOnce() -> T) -> Result<T, Fault> {
-    let mut task = Task {
-        code: Some(code),
-        value: None,
-    };
+    let mut task = Task { code: Some(code), value: None };
     let recovery = slot();
     let context = (&raw mut task).cast();
     let left = enter(recovery, run_task_of(&task), context);

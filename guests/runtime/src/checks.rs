@@ -66,11 +66,7 @@ pub fn run(machine: &Machine, checks: &[Check]) {
     for check in checks {
         run_one(machine, check, &mut tally);
     }
-    let Tally {
-        passed,
-        failed,
-        skipped,
-    } = tally;
+    let Tally { passed, failed, skipped } = tally;
     let ran = passed + failed;
     match (failed, skipped) {
         (0, 0) => println!("PASS: {ran} checks"),

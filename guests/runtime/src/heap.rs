@@ -33,10 +33,7 @@ pub(crate) fn init() {
 // SAFETY: the buddy heap gives out disjoint blocks of the layout asked for.
 unsafe impl GlobalAlloc for Allocator {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        self.0
-            .lock()
-            .alloc(layout)
-            .map_or(ptr::null_mut(), NonNull::as_ptr)
+        self.0.lock().alloc(layout).map_or(ptr::null_mut(), NonNull::as_ptr)
     }
 
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {

@@ -67,18 +67,14 @@ impl Machine {
     pub fn argument(&self, name: &str) -> Option<usize> {
         let chosen = self.tree()?.chosen()?;
         let line = chosen.bootargs().ok()??;
-        line.split_ascii_whitespace()
-            .find_map(|word| word.strip_prefix(name)?.strip_prefix('=')?.parse().ok())
+        line.split_ascii_whitespace().find_map(|word| word.strip_prefix(name)?.strip_prefix('=')?.parse().ok())
     }
 }
 
 /// What is assumed where the tree does not say: `virt` with one core and 16 MiB.
 const FALLBACK: Machine = Machine {
     cores: 1,
-    memory: Range {
-        start: 0x4000_0000,
-        size: 16 << 20,
-    },
+    memory: Range { start: 0x4000_0000, size: 16 << 20 },
     gic: GicVersion::V3,
     tree: 0,
     is_plain_qemu: false,
@@ -110,20 +106,16 @@ fn first_memory(tree: Fdt) -> Option<Range> {
     let memory = tree.memory().ok()?;
     let mut ranges = memory.reg().ok()??;
     let range = ranges.next()?;
-    Some(Range {
-        start: range.address().ok()?,
-        size: range.size().ok()?,
-    })
+    Some(Range { start: range.address().ok()?, size: range.size().ok()? })
 }
 
 /// The version of the first interrupt controller among the root's children.
 fn gic_version(root: FdtNode) -> Option<GicVersion> {
-    root.children()
-        .find_map(|node| match node.property("compatible")?.value() {
-            b"arm,gic-v3\0" => Some(GicVersion::V3),
-            b"arm,cortex-a15-gic\0" | b"arm,gic-400\0" => Some(GicVersion::V2),
-            _ => None,
-        })
+    root.children().find_map(|node| match node.property("compatible")?.value() {
+        b"arm,gic-v3\0" => Some(GicVersion::V3),
+        b"arm,cortex-a15-gic\0" | b"arm,gic-400\0" => Some(GicVersion::V2),
+        _ => None,
+    })
 }
 
 struct Published(UnsafeCell<Machine>);

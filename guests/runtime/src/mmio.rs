@@ -27,31 +27,7 @@ macro_rules! access {
     };
 }
 
-access!(
-    read8,
-    write8,
-    u8,
-    "ldrb {value:w}, [{address}]",
-    "strb {value:w}, [{address}]"
-);
-access!(
-    read16,
-    write16,
-    u16,
-    "ldrh {value:w}, [{address}]",
-    "strh {value:w}, [{address}]"
-);
-access!(
-    read32,
-    write32,
-    u32,
-    "ldr {value:w}, [{address}]",
-    "str {value:w}, [{address}]"
-);
-access!(
-    read64,
-    write64,
-    u64,
-    "ldr {value:x}, [{address}]",
-    "str {value:x}, [{address}]"
-);
+access!(read8, write8, u8, "ldrb {value:w}, [{address}]", "strb {value:w}, [{address}]");
+access!(read16, write16, u16, "ldrh {value:w}, [{address}]", "strh {value:w}, [{address}]");
+access!(read32, write32, u32, "ldr {value:w}, [{address}]", "str {value:w}, [{address}]");
+access!(read64, write64, u64, "ldr {value:x}, [{address}]", "str {value:x}, [{address}]");

@@ -56,21 +56,13 @@ static LEVEL_2: Table = Table(UnsafeCell::new([0; ENTRIES]));
 pub(crate) fn fill_tables(memory: Range) {
     for index in 0..ENTRIES {
         let start = index as u64 * GIB;
-        let kind = if memory.contains(start, GIB) {
-            Kind::Memory
-        } else {
-            Kind::Device
-        };
+        let kind = if memory.contains(start, GIB) { Kind::Memory } else { Kind::Device };
         set(&LEVEL_1, index, start | BLOCK | kind.attributes());
     }
     let first = memory.start / GIB;
     for index in 0..ENTRIES {
         let start = first * GIB + index as u64 * MIB2;
-        let kind = if memory.contains(start, MIB2) {
-            Kind::Memory
-        } else {
-            Kind::Device
-        };
+        let kind = if memory.contains(start, MIB2) { Kind::Memory } else { Kind::Device };
         set(&LEVEL_2, index, start | BLOCK | kind.attributes());
     }
     set(&LEVEL_1, first as usize, LEVEL_2.0.get() as u64 | TABLE);
@@ -78,14 +70,7 @@ pub(crate) fn fill_tables(memory: Range) {
 
 fn set(table: &Table, index: usize, descriptor: u64) {
     // SAFETY: the index is below 512 at every call, and nobody else has the table.
-    unsafe {
-        table
-            .0
-            .get()
-            .cast::<u64>()
-            .add(index)
-            .write_volatile(descriptor)
-    };
+    unsafe { table.0.get().cast::<u64>().add(index).write_volatile(descriptor) };
 }
 
 /// Maps the gigabyte at virtual address `index` GiB (below 512) to physical `physical`, a multiple of 1 GiB.
@@ -95,20 +80,8 @@ fn set(table: &Table, index: usize, descriptor: u64) {
 pub unsafe fn map(index: usize, physical: u64, kind: Kind) {
     set(&LEVEL_1, index % ENTRIES, 0);
     // SAFETY: break before make; nothing in use lies there by this function's contract.
-    unsafe {
-        asm!(
-            "dsb ishst",
-            "tlbi vmalle1is",
-            "dsb ish",
-            "isb",
-            options(nostack)
-        )
-    };
-    set(
-        &LEVEL_1,
-        index % ENTRIES,
-        physical & !(GIB - 1) | BLOCK | kind.attributes(),
-    );
+    unsafe { asm!("dsb ishst", "tlbi vmalle1is", "dsb ish", "isb", options(nostack)) };
+    set(&LEVEL_1, index % ENTRIES, physical & !(GIB - 1) | BLOCK | kind.attributes());
     // SAFETY: as above.
     unsafe { asm!("dsb ishst", "isb", options(nostack)) };
 }

@@ -81,11 +81,7 @@ set_stack:
 #[unsafe(no_mangle)]
 extern "C" fn boot_main(tree: usize) -> ! {
     vectors::install();
-    let tree = if tree == 0 {
-        TREE_AT_START_OF_MEMORY
-    } else {
-        tree
-    };
+    let tree = if tree == 0 { TREE_AT_START_OF_MEMORY } else { tree };
     // SAFETY: the loader left a device tree there and nothing writes to it.
     let machine = unsafe { machine::discover(tree) };
     mmu::fill_tables(machine.memory);

@@ -177,9 +177,7 @@ impl<A: Address> Span<A> {
     /// The whole of the page at `page`; `None` unless it is page-aligned and not the last of the 64-bit space.
     #[must_use]
     pub fn page(page: A) -> Option<Self> {
-        page.value()
-            .is_multiple_of(PAGE_SIZE)
-            .then(|| Self::new(page, PAGE_SIZE))?
+        page.value().is_multiple_of(PAGE_SIZE).then(|| Self::new(page, PAGE_SIZE))?
     }
 
     /// The first address.
@@ -234,8 +232,7 @@ impl<A: Address> Span<A> {
     /// How many bytes `address` lies inside the span; `None` if it lies outside.
     #[must_use]
     pub fn offset_of(self, address: A) -> Option<u64> {
-        self.contains(address)
-            .then(|| address.value().wrapping_sub(self.start.value()))
+        self.contains(address).then(|| address.value().wrapping_sub(self.start.value()))
     }
 
     /// The span in two: the first `bytes` and the rest; `None` if either would be empty.
@@ -262,8 +259,7 @@ impl<A: Address> Span<A> {
     pub fn pages(self) -> impl DoubleEndedIterator<Item = A> + use<A> {
         let first = self.start.value();
         // Cannot wrap: every page lies below the end.
-        (0..self.page_count())
-            .map(move |page| A::from_value(first.wrapping_add(page << PAGE_SHIFT)))
+        (0..self.page_count()).map(move |page| A::from_value(first.wrapping_add(page << PAGE_SHIFT)))
     }
 }
 
@@ -303,10 +299,7 @@ mod tests {
     fn spans_are_never_empty_and_never_wrap() {
         assert_eq!(Span::new(Ipa::new(0x1000), 0), None);
         assert_eq!(Span::new(Ipa::new(u64::MAX), 1), None);
-        assert_eq!(
-            Span::new(Ipa::new(u64::MAX - 1), 1).map(Span::end),
-            Some(Ipa::new(u64::MAX))
-        );
+        assert_eq!(Span::new(Ipa::new(u64::MAX - 1), 1).map(Span::end), Some(Ipa::new(u64::MAX)));
         assert_eq!(Span::between(Ipa::new(2), Ipa::new(1)), None);
         assert_eq!(Span::page(Ipa::new(0x1001)), None);
         assert_eq!(span(0x1000, 0x10).split_at(0x10), None);
@@ -319,28 +312,16 @@ mod tests {
         assert!(middle.contains(Ipa::new(0x3fff)) && !middle.contains(Ipa::new(0x4000)));
         assert!(!middle.overlaps(span(0x1000, 0x1000)) && !middle.overlaps(span(0x4000, 1)));
         assert!(middle.overlaps(span(0x3fff, 1)) && middle.covers(middle));
-        assert_eq!(
-            middle.intersection(span(0x3000, 0x9000)),
-            Some(span(0x3000, 0x1000))
-        );
+        assert_eq!(middle.intersection(span(0x3000, 0x9000)), Some(span(0x3000, 0x1000)));
         assert_eq!(Ipa::new(0x2010).offset_in(middle), Some(0x10));
         assert_eq!(Ipa::new(0x1fff).offset_in(middle), None);
-        assert_eq!(
-            middle.pages().collect::<Vec<_>>(),
-            vec![Ipa::new(0x2000), Ipa::new(0x3000)]
-        );
-        assert_eq!(
-            middle.split_at(0x1000),
-            Some((span(0x2000, 0x1000), span(0x3000, 0x1000)))
-        );
+        assert_eq!(middle.pages().collect::<Vec<_>>(), vec![Ipa::new(0x2000), Ipa::new(0x3000)]);
+        assert_eq!(middle.split_at(0x1000), Some((span(0x2000, 0x1000), span(0x3000, 0x1000))));
     }
 
     #[test]
     fn addresses_print_in_hexadecimal() {
-        assert_eq!(
-            format!("{:?} {} {:x}", Ipa::new(0x40), Pa::new(0x50), Va::new(0x60)),
-            "Ipa(0x40) 0x50 60"
-        );
+        assert_eq!(format!("{:?} {} {:x}", Ipa::new(0x40), Pa::new(0x50), Va::new(0x60)), "Ipa(0x40) 0x50 60");
         assert_eq!(format!("{}", span(0x1000, 0x10)), "0x1000..0x1010");
     }
 }

@@ -61,11 +61,7 @@ impl Level {
     /// The level below; `None` for pages.
     #[must_use]
     pub const fn next(self) -> Option<Self> {
-        if self.0 < 3 {
-            Some(Self(self.0 + 1))
-        } else {
-            None
-        }
+        if self.0 < 3 { Some(Self(self.0 + 1)) } else { None }
     }
 
     /// Whether an entry of this level may map memory itself.
@@ -76,10 +72,7 @@ impl Level {
 
     /// The span that the entry for `ipa` covers; saturated at the end of the 64-bit space, which no table reaches.
     pub(crate) fn entry_span(self, ipa: Ipa) -> Option<Span<Ipa>> {
-        Span::new(
-            Ipa::from_value(ipa.get() & !(self.bytes() - 1)),
-            self.bytes(),
-        )
+        Span::new(Ipa::from_value(ipa.get() & !(self.bytes() - 1)), self.bytes())
     }
 }
 
@@ -96,48 +89,26 @@ pub struct Access {
 
 impl Access {
     /// Every access faults (with a permission fault: the page stays mapped).
-    pub const NONE: Self = Self {
-        read: false,
-        write: false,
-        execute: false,
-    };
+    pub const NONE: Self = Self { read: false, write: false, execute: false };
     /// Loads only.
-    pub const READ: Self = Self {
-        read: true,
-        ..Self::NONE
-    };
+    pub const READ: Self = Self { read: true, ..Self::NONE };
     /// Loads and instruction fetches.
-    pub const READ_EXECUTE: Self = Self {
-        execute: true,
-        ..Self::READ
-    };
+    pub const READ_EXECUTE: Self = Self { execute: true, ..Self::READ };
     /// Loads and stores: what a device's registers need.
-    pub const READ_WRITE: Self = Self {
-        write: true,
-        ..Self::READ
-    };
+    pub const READ_WRITE: Self = Self { write: true, ..Self::READ };
     /// Everything: a guest's RAM.
-    pub const ALL: Self = Self {
-        execute: true,
-        ..Self::READ_WRITE
-    };
+    pub const ALL: Self = Self { execute: true, ..Self::READ_WRITE };
 
     /// The same without stores.
     #[must_use]
     pub const fn without_write(self) -> Self {
-        Self {
-            write: false,
-            ..self
-        }
+        Self { write: false, ..self }
     }
 
     /// The same with stores.
     #[must_use]
     pub const fn with_write(self) -> Self {
-        Self {
-            write: true,
-            ..self
-        }
+        Self { write: true, ..self }
     }
 
     const fn bits(self) -> u64 {
@@ -151,13 +122,7 @@ impl Access {
 impl fmt::Debug for Access {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let letter = |allowed, letter| if allowed { letter } else { '-' };
-        write!(
-            out,
-            "{}{}{}",
-            letter(self.read, 'r'),
-            letter(self.write, 'w'),
-            letter(self.execute, 'x')
-        )
+        write!(out, "{}{}{}", letter(self.read, 'r'), letter(self.write, 'w'), letter(self.execute, 'x'))
     }
 }
 
@@ -260,23 +225,13 @@ pub struct Attributes {
 
 impl Attributes {
     /// A guest's own RAM.
-    pub const RAM: Self = Self {
-        access: Access::ALL,
-        memory: MemoryType::Normal,
-        state: SoftwareState::NONE,
-    };
+    pub const RAM: Self = Self { access: Access::ALL, memory: MemoryType::Normal, state: SoftwareState::NONE };
     /// RAM shared read-only, copied on the first write.
-    pub const SHARED: Self = Self {
-        access: Access::READ_EXECUTE,
-        memory: MemoryType::Normal,
-        state: SoftwareState::COPY_ON_WRITE,
-    };
+    pub const SHARED: Self =
+        Self { access: Access::READ_EXECUTE, memory: MemoryType::Normal, state: SoftwareState::COPY_ON_WRITE };
     /// A device passed through.
-    pub const DEVICE: Self = Self {
-        access: Access::READ_WRITE,
-        memory: MemoryType::Device,
-        state: SoftwareState::BORROWED,
-    };
+    pub const DEVICE: Self =
+        Self { access: Access::READ_WRITE, memory: MemoryType::Device, state: SoftwareState::BORROWED };
 }
 
 /// What a descriptor is.
@@ -326,11 +281,7 @@ impl Descriptor {
     /// ages guest memory by it.
     #[must_use]
     pub const fn leaf(level: Level, output: Pa, attributes: Attributes) -> Self {
-        let kind = if level.0 == 3 {
-            TABLE_OR_PAGE | VALID
-        } else {
-            VALID
-        };
+        let kind = if level.0 == 3 { TABLE_OR_PAGE | VALID } else { VALID };
         let software = (attributes.state.0 as u64) << SOFTWARE_SHIFT;
         let bits = attributes.access.bits() | attributes.memory.bits() | software | ACCESS_FLAG;
         Self(output.get() & ADDRESS | bits | kind)
@@ -379,11 +330,7 @@ impl Descriptor {
             write: self.0 & WRITABLE != 0,
             execute: self.0 & EXECUTE_NEVER == 0,
         };
-        Attributes {
-            access,
-            memory: MemoryType::of(self.0),
-            state: self.state(),
-        }
+        Attributes { access, memory: MemoryType::of(self.0), state: self.state() }
     }
 
     /// The software bits, of an invalid descriptor too.
@@ -418,32 +365,18 @@ mod tests {
     #[test]
     fn attributes_survive_the_encoding() {
         for access in 0..8 {
-            let access = Access {
-                read: access & 1 != 0,
-                write: access & 2 != 0,
-                execute: access & 4 != 0,
-            };
-            for memory in [
-                MemoryType::Normal,
-                MemoryType::NormalNonCacheable,
-                MemoryType::Device,
-                MemoryType::DeviceStrict,
-            ] {
+            let access = Access { read: access & 1 != 0, write: access & 2 != 0, execute: access & 4 != 0 };
+            for memory in
+                [MemoryType::Normal, MemoryType::NormalNonCacheable, MemoryType::Device, MemoryType::DeviceStrict]
+            {
                 for state in 0..16 {
                     let state = SoftwareState::from_bits(state).unwrap();
-                    let attributes = Attributes {
-                        access,
-                        memory,
-                        state,
-                    };
+                    let attributes = Attributes { access, memory, state };
                     let leaf = Descriptor::leaf(Level::ONE, Pa::new(0xc000_0000), attributes);
                     assert_eq!(leaf.attributes(), attributes);
                     assert_eq!(leaf.kind(Level::ONE), Kind::Leaf(Pa::new(0xc000_0000)));
                     assert_eq!(leaf.broken().kind(Level::ONE), Kind::Invalid);
-                    assert_eq!(
-                        leaf.broken().kind_if_valid(Level::ONE),
-                        Kind::Leaf(Pa::new(0xc000_0000))
-                    );
+                    assert_eq!(leaf.broken().kind_if_valid(Level::ONE), Kind::Leaf(Pa::new(0xc000_0000)));
                 }
             }
         }
@@ -451,14 +384,8 @@ mod tests {
 
     #[test]
     fn reserved_encodings_are_invalid() {
-        assert_eq!(
-            Descriptor::from_bits(0x401).kind(Level::PAGE),
-            Kind::Invalid
-        );
-        assert_eq!(
-            Descriptor::from_bits(0x401).kind(Level::ZERO),
-            Kind::Invalid
-        );
+        assert_eq!(Descriptor::from_bits(0x401).kind(Level::PAGE), Kind::Invalid);
+        assert_eq!(Descriptor::from_bits(0x401).kind(Level::ZERO), Kind::Invalid);
         let kept = Descriptor::invalid(SoftwareState::TRACED);
         assert!(!kept.is_valid());
         assert_eq!(kept.state(), SoftwareState::TRACED);

@@ -62,10 +62,7 @@ impl fmt::Display for Error {
             }
             Self::AlreadyMapped(ipa) => write!(out, "guest address {ipa} is already mapped"),
             Self::NotMapped(ipa) => write!(out, "guest address {ipa} is not mapped"),
-            Self::NotCopyOnWrite(ipa) => write!(
-                out,
-                "guest address {ipa} is read-only, and not for being shared"
-            ),
+            Self::NotCopyOnWrite(ipa) => write!(out, "guest address {ipa} is read-only, and not for being shared"),
             Self::IpaBits(bits) => {
                 write!(out, "no guest address space of {bits} bits on this machine")
             }

@@ -105,47 +105,23 @@ impl Fault {
 ///
 /// # Errors
 /// The [`Fault`] that the hardware would take, permissions left aside: those are in the result.
-pub fn walk(
-    registers: &Registers,
-    va: Va,
-    read: impl FnMut(Ipa) -> Option<u64>,
-) -> Result<Translation, Fault> {
+pub fn walk(registers: &Registers, va: Va, read: impl FnMut(Ipa) -> Option<u64>) -> Result<Translation, Fault> {
     const MMU_ON: u64 = 1;
     if registers.sctlr & MMU_ON == 0 {
         return flat(registers, va);
     }
     let half = Half::of(registers, va)?;
-    Walk {
-        half,
-        va,
-        output_bits: output_bits(registers.tcr),
-        read,
-    }
-    .run()
-    .map(|leaf| leaf.translate(registers, va))
+    Walk { half, va, output_bits: output_bits(registers.tcr), read }.run().map(|leaf| leaf.translate(registers, va))
 }
 
 /// With the MMU off an address is its own translation, but for a tag.
 fn flat(registers: &Registers, va: Va) -> Result<Translation, Fault> {
     let address = untagged(registers.tcr, va);
     if address >> 48 != 0 {
-        return Err(Fault {
-            kind: FaultKind::AddressSize,
-            level: 0,
-        });
+        return Err(Fault { kind: FaultKind::AddressSize, level: 0 });
     }
-    let all = Permissions {
-        read: true,
-        write: true,
-        execute: true,
-    };
-    Ok(Translation {
-        ipa: Ipa::new(address),
-        bytes: 4096,
-        el1: all,
-        el0: all,
-        attribute_index: None,
-    })
+    let all = Permissions { read: true, write: true, execute: true };
+    Ok(Translation { ipa: Ipa::new(address), bytes: 4096, el1: all, el0: all, attribute_index: None })
 }
 
 /// The address with its top byte replaced by copies of bit 55, if TCR_EL1 has that byte ignored.
@@ -182,24 +158,13 @@ struct Half {
 
 impl Half {
     fn of(registers: &Registers, va: Va) -> Result<Self, Fault> {
-        let fault = Fault {
-            kind: FaultKind::Translation,
-            level: 0,
-        };
+        let fault = Fault { kind: FaultKind::Translation, level: 0 };
         let tcr = registers.tcr;
         let upper = va.get() >> 55 & 1 == 1;
-        let (fields, table) = if upper {
-            (tcr >> 16, registers.ttbr1)
-        } else {
-            (tcr, registers.ttbr0)
-        };
+        let (fields, table) = if upper { (tcr >> 16, registers.ttbr1) } else { (tcr, registers.ttbr0) };
         let size = (fields & 0b11_1111) as u32;
         let disabled = fields >> 7 & 1 == 1;
-        let granule = if upper {
-            granule1(fields >> 14 & 0b11)
-        } else {
-            granule0(fields >> 14 & 0b11)
-        };
+        let granule = if upper { granule1(fields >> 14 & 0b11) } else { granule0(fields >> 14 & 0b11) };
         let granule = granule.ok_or(fault)?;
         // Outside of 16 to 39 the architecture lets hardware fault: so does this.
         if disabled || !(16..=39).contains(&size) {
@@ -211,11 +176,7 @@ impl Half {
         if top != expected {
             return Err(fault);
         }
-        Ok(Self {
-            table,
-            granule,
-            input_bits,
-        })
+        Ok(Self { table, granule, input_bits })
     }
 
     /// Bits that one level resolves.
@@ -240,17 +201,11 @@ impl Half {
 }
 
 fn granule0(field: u64) -> Option<u32> {
-    [Some(12), Some(16), Some(14), None]
-        .get(field as usize)
-        .copied()
-        .flatten()
+    [Some(12), Some(16), Some(14), None].get(field as usize).copied().flatten()
 }
 
 fn granule1(field: u64) -> Option<u32> {
-    [None, Some(14), Some(12), Some(16)]
-        .get(field as usize)
-        .copied()
-        .flatten()
+    [None, Some(14), Some(12), Some(16)].get(field as usize).copied().flatten()
 }
 
 /// Bits `low` up to, not including, `high`, where they are.
@@ -319,28 +274,16 @@ impl<R: FnMut(Ipa) -> Option<u64>> Walk<R> {
         if descriptor >> 10 & 1 == 0 {
             return Err(fault(FaultKind::AccessFlag, level));
         }
-        Ok(Leaf {
-            descriptor,
-            output,
-            shift,
-            limits,
-        })
+        Ok(Leaf { descriptor, output, shift, limits })
     }
 
     fn output(&self, address: u64, level: u32) -> Result<u64, Fault> {
-        if address >> self.output_bits != 0 {
-            Err(fault(FaultKind::AddressSize, level))
-        } else {
-            Ok(address)
-        }
+        if address >> self.output_bits != 0 { Err(fault(FaultKind::AddressSize, level)) } else { Ok(address) }
     }
 }
 
 fn fault(kind: FaultKind, level: u32) -> Fault {
-    Fault {
-        kind,
-        level: level as u8,
-    }
+    Fault { kind, level: level as u8 }
 }
 
 /// The end of a walk.

@@ -14,11 +14,7 @@ impl Vmid {
     /// The VMID with this number; `None` for 0.
     #[must_use]
     pub const fn new(number: u16) -> Option<Self> {
-        if number == 0 {
-            None
-        } else {
-            Some(Self(number))
-        }
+        if number == 0 { None } else { Some(Self(number)) }
     }
 
     /// The number, 1 or more.
@@ -41,11 +37,7 @@ impl VmidBits {
     /// What a value of ID_AA64MMFR1_EL1 says: bits 7 to 4 are 2 for sixteen bits.
     #[must_use]
     pub const fn from_id_register(mmfr1: u64) -> Self {
-        if mmfr1 >> 4 & 0b1111 == 2 {
-            Self::Sixteen
-        } else {
-            Self::Eight
-        }
+        if mmfr1 >> 4 & 0b1111 == 2 { Self::Sixteen } else { Self::Eight }
     }
 
     const fn highest(self) -> u16 {
@@ -68,10 +60,7 @@ impl VmidAllocator {
     /// An allocator with everything but 0 free.
     #[must_use]
     pub const fn new(bits: VmidBits) -> Self {
-        Self {
-            highest: bits.highest(),
-            used: Vec::new(),
-        }
+        Self { highest: bits.highest(), used: Vec::new() }
     }
 
     /// Takes a VMID.
@@ -80,10 +69,7 @@ impl VmidAllocator {
     /// [`Error::OutOfVmids`] or [`Error::OutOfHeap`].
     pub fn allocate(&mut self) -> Result<Vmid, Error> {
         let number = self.lowest_free();
-        let vmid = u16::try_from(number)
-            .ok()
-            .filter(|number| *number <= self.highest)
-            .and_then(Vmid::new);
+        let vmid = u16::try_from(number).ok().filter(|number| *number <= self.highest).and_then(Vmid::new);
         let vmid = vmid.ok_or(Error::OutOfVmids)?;
         self.grow_to(number / 64)?;
         self.set(vmid, true);
@@ -95,11 +81,7 @@ impl VmidAllocator {
     /// # Errors
     /// [`Error::VmidNotInUse`] if it was not taken.
     pub fn release(&mut self, vmid: Vmid) -> Result<(), Error> {
-        let word = self
-            .used
-            .get(usize::from(vmid.0 / 64))
-            .copied()
-            .unwrap_or(0);
+        let word = self.used.get(usize::from(vmid.0 / 64)).copied().unwrap_or(0);
         if word >> (vmid.0 % 64) & 1 == 0 {
             return Err(Error::VmidNotInUse(vmid.0));
         }
@@ -111,11 +93,7 @@ impl VmidAllocator {
         if self.used.is_empty() {
             return 1;
         }
-        let full = self
-            .used
-            .iter()
-            .take_while(|word| **word == u64::MAX)
-            .count();
+        let full = self.used.iter().take_while(|word| **word == u64::MAX).count();
         let word = self.used.get(full).copied().unwrap_or(0);
         full * 64 + word.trailing_ones() as usize
     }
@@ -159,10 +137,7 @@ mod tests {
         let second = allocator.allocate().unwrap();
         allocator.release(first).unwrap();
         assert_eq!(allocator.release(first), Err(Error::VmidNotInUse(1)));
-        assert_eq!(
-            allocator.release(Vmid::new(200).unwrap()),
-            Err(Error::VmidNotInUse(200))
-        );
+        assert_eq!(allocator.release(Vmid::new(200).unwrap()), Err(Error::VmidNotInUse(200)));
         assert_eq!(allocator.allocate(), Ok(first));
         assert_ne!(allocator.allocate(), Ok(second));
     }

@@ -8,14 +8,7 @@ use simulated::model::Page;
 use simulated::world::*;
 
 /// Pages around which spans lie: before and on boundaries of 2 MiB, 1 GiB, 512 GiB, and the ends of the spaces.
-const ANCHORS: [u64; 6] = [
-    0x4_0000,
-    0x7_fe00,
-    0xf_fc00,
-    0x7ff_fe00,
-    0xfff_fc00,
-    0xf_ffff_fc00,
-];
+const ANCHORS: [u64; 6] = [0x4_0000, 0x7_fe00, 0xf_fc00, 0x7ff_fe00, 0xfff_fc00, 0xf_ffff_fc00];
 const OFFSETS: [u64; 8] = [0, 0, 0, 1, 5, 511, 512, 513];
 const COUNTS: [u64; 10] = [1, 2, 3, 16, 511, 512, 512, 513, 1024, 0x4_0000];
 
@@ -49,23 +42,12 @@ enum Operation {
 
 fn anywhere() -> impl Strategy<Value = Where> {
     let place = (0..VMS, 0..2usize, 0..OFFSETS.len(), 0..COUNTS.len());
-    place.prop_map(|(vm, anchor, offset, count)| Where {
-        vm,
-        mapped: false,
-        step: 0,
-        anchor,
-        offset,
-        count,
-    })
+    place.prop_map(|(vm, anchor, offset, count)| Where { vm, mapped: false, step: 0, anchor, offset, count })
 }
 
 fn where_mapped() -> impl Strategy<Value = Where> {
     let mapped = prop::bool::weighted(0.8);
-    (anywhere(), mapped, 0..64usize).prop_map(|(place, mapped, step)| Where {
-        mapped,
-        step,
-        ..place
-    })
+    (anywhere(), mapped, 0..64usize).prop_map(|(place, mapped, step)| Where { mapped, step, ..place })
 }
 
 fn operation() -> impl Strategy<Value = Operation> {
@@ -96,39 +78,26 @@ fn resolve(world: &World, anchors: [usize; 2], place: Where) -> Option<Place> {
     }
     let first = ANCHORS[anchors[place.anchor]] + OFFSETS[place.offset];
     let count = COUNTS[place.count];
-    (first + count <= model.pages()).then_some(Place {
-        vm: place.vm,
-        first,
-        count,
-    })
+    (first + count <= model.pages()).then_some(Place { vm: place.vm, first, count })
 }
 
 /// A part of something mapped: at its start, a little further on, in the middle, or all of it.
 fn in_step(steps: &[(u64, u64, Page)], place: Where) -> Option<Place> {
-    let shared: Vec<_> = steps
-        .iter()
-        .filter(|step| step.2.state == COPY_ON_WRITE)
-        .collect();
+    let shared: Vec<_> = steps.iter().filter(|step| step.2.state == COPY_ON_WRITE).collect();
     let (first, count, _) = match shared.get(place.step % 8) {
         Some(step) => **step,
         None => *steps.get(place.step % steps.len().max(1))?,
     };
     let offset = [0, 0, 1 % count, OFFSETS[place.offset] % count, count / 2][place.offset % 5];
     let length = [1, count, COUNTS[place.count]][place.count % 3].min(count - offset);
-    Some(Place {
-        vm: place.vm,
-        first: first + offset,
-        count: length,
-    })
+    Some(Place { vm: place.vm, first: first + offset, count: length })
 }
 
 fn carry_out(world: &mut World, anchors: [usize; 2], operation: Operation) -> Option<()> {
     use Operation::*;
     let at = |world: &World, place| resolve(world, anchors, place);
     match operation {
-        MapBorrowed(place, pa, kind, memory) => {
-            world.map_borrowed(at(world, place)?, pa, kind, memory)
-        }
+        MapBorrowed(place, pa, kind, memory) => world.map_borrowed(at(world, place)?, pa, kind, memory),
         MapOwned(place) => world.map_owned(at(world, place)?),
         MapArchive(place, part) => world.map_archive(at(world, place)?, part),
         Unmap(place) => world.unmap(at(world, place)?),

@@ -6,9 +6,7 @@ mod simulated;
 use simulated::world::*;
 use tessera_memory::frames::{TableFrames, Unscrubbed};
 use tessera_memory::physmap::Outcome;
-use tessera_memory::{
-    Access, Attributes, Error, Geometry, Ipa, Level, Pa, PhysMap, SoftwareState, Span, Vmid,
-};
+use tessera_memory::{Access, Attributes, Error, Geometry, Ipa, Level, Pa, PhysMap, SoftwareState, Span, Vmid};
 
 /// The indices of kinds and memory types in the tables of `world`.
 const ALL: usize = 0;
@@ -57,24 +55,11 @@ fn a_span_that_begins_and_ends_amid_blocks_uses_all_sizes() {
     let map = world.guests[0].map.as_mut().unwrap();
     let pa = Pa::new((4 * GIGABYTE - 513) << 12);
     let mut tables = world.frames.tables(vm(0));
-    map.map(
-        span,
-        pa,
-        Attributes::DEVICE,
-        &mut tables,
-        &mut world.machine,
-    )
-    .unwrap();
-    let found: Vec<_> = map
-        .mappings(span, &world.machine)
-        .map(|mapping| mapping.ipa.page_count())
-        .collect();
+    map.map(span, pa, Attributes::DEVICE, &mut tables, &mut world.machine).unwrap();
+    let found: Vec<_> = map.mappings(span, &world.machine).map(|mapping| mapping.ipa.page_count()).collect();
     assert_eq!(found, [1, 512, GIGABYTE, 512, 1, 1]);
     let starts = [0, 1, 513, 513 + GIGABYTE, 1025 + GIGABYTE, 1026 + GIGABYTE];
-    assert_eq!(
-        starts.map(|page| pages(&world, 0, first + page).unwrap()),
-        found[..]
-    );
+    assert_eq!(starts.map(|page| pages(&world, 0, first + page).unwrap()), found[..]);
 }
 
 #[test]
@@ -92,19 +77,12 @@ fn a_page_taken_out_of_a_gigabyte_and_put_back_leaves_a_gigabyte() {
         assert_eq!(sizes, [Some(1), Some(1), Some(512)]);
         world.merge(at(vm, page, 1));
         world.check();
-        assert_eq!(
-            pages(&world, vm, page + 1),
-            Some(1),
-            "merged though the access differs"
-        );
+        assert_eq!(pages(&world, vm, page + 1), Some(1), "merged though the access differs");
         world.protect(at(vm, page, 1), ALL);
         world.check();
         world.merge(at(vm, page, 1));
         world.check();
-        assert_eq!(
-            (pages(&world, vm, page), tables(&world, vm)),
-            (Some(GIGABYTE), before)
-        );
+        assert_eq!((pages(&world, vm, page), tables(&world, vm)), (Some(GIGABYTE), before));
         world.finish();
     }
 }
@@ -118,25 +96,17 @@ fn pages_that_do_not_add_up_to_a_block_are_not_merged() {
         world.protect(at(0, page, 1), kind);
         world.merge(at(0, page, 1));
         world.check();
-        assert_eq!(
-            pages(&world, 0, page),
-            Some(1),
-            "merged though the access differs"
-        );
+        assert_eq!(pages(&world, 0, page), Some(1), "merged though the access differs");
         world.unmap(at(0, GIGABYTE, 512));
     }
     world.map_borrowed(at(0, GIGABYTE, 512), ALIGNED, ALL, NORMAL);
-    let attributes = Attributes {
-        state: SoftwareState::BORROWED,
-        ..Attributes::RAM
-    };
+    let attributes = Attributes { state: SoftwareState::BORROWED, ..Attributes::RAM };
     for (frame, merged) in [(page ^ 0x100, 0), (page ^ 0x1_0000, 0), (page, 1)] {
         let map = world.guests[0].map.as_mut().unwrap();
         let (ipa, pa) = (Ipa::new(page << 12), Pa::new(frame << 12));
         let (tables, machine) = (&mut world.frames.tables(vm(0)), &mut world.machine);
         machine.begin(Vec::new());
-        map.replace_page(ipa, pa, attributes, tables, machine)
-            .unwrap();
+        map.replace_page(ipa, pa, attributes, tables, machine).unwrap();
         assert_eq!(map.merge(ipa_span(page, 1), tables, machine), Ok(merged));
     }
     world.check();
@@ -169,25 +139,11 @@ fn a_long_change_flushes_everything_once_and_a_short_one_by_address() {
     world.protect(at(0, GIGABYTE, 32), READ_ONLY);
     world.end();
     let short = world.machine.uses;
-    assert_eq!(
-        (
-            short.by_ipa - before.by_ipa,
-            short.stage_1 - before.stage_1,
-            short.all - before.all
-        ),
-        (32, 1, 0)
-    );
+    assert_eq!((short.by_ipa - before.by_ipa, short.stage_1 - before.stage_1, short.all - before.all), (32, 1, 0));
     world.protect(at(0, GIGABYTE + 32, 33), READ_ONLY);
     world.end();
     let long = world.machine.uses;
-    assert_eq!(
-        (
-            long.by_ipa - short.by_ipa,
-            long.stage_1 - short.stage_1,
-            long.all - short.all
-        ),
-        (0, 0, 1)
-    );
+    assert_eq!((long.by_ipa - short.by_ipa, long.stage_1 - short.stage_1, long.all - short.all), (0, 0, 1));
     // What is as it should be is neither written nor flushed.
     world.protect(at(0, GIGABYTE, 65), READ_ONLY);
     assert_eq!(world.machine.uses, long);
@@ -201,16 +157,9 @@ fn guests_that_share_an_image_get_their_own_pages() {
     for vm in [0, 1] {
         world.map_archive(at(vm, GIGABYTE, 512), 0);
         world.check();
-        assert_eq!(
-            pages(&world, vm, GIGABYTE),
-            Some(512),
-            "the image is not mapped by a block"
-        );
+        assert_eq!(pages(&world, vm, GIGABYTE), Some(512), "the image is not mapped by a block");
         let map = world.guests[vm].map.as_ref().unwrap();
-        assert_eq!(
-            map.tables_for_pages(ipa_span(GIGABYTE, 512), &world.machine),
-            1
-        );
+        assert_eq!(map.tables_for_pages(ipa_span(GIGABYTE, 512), &world.machine), 1);
         world.reserve(vm, 3);
     }
     let free = world.frames.free_frames();
@@ -222,21 +171,11 @@ fn guests_that_share_an_image_get_their_own_pages() {
     world.check();
     // Three copies, and for each guest a table.
     assert_eq!(world.frames.free_frames(), free - 5);
-    assert_eq!(
-        (
-            world.guests[0].reservation.left(),
-            world.guests[1].reservation.left()
-        ),
-        (1, 0)
-    );
+    assert_eq!((world.guests[0].reservation.left(), world.guests[1].reservation.left()), (1, 0));
     let before = world.guests[1].model.at(GIGABYTE + 9);
     world.write(at(1, GIGABYTE + 9, 1));
     world.check();
-    assert_eq!(
-        world.guests[1].model.at(GIGABYTE + 9),
-        before,
-        "copied without a reservation"
-    );
+    assert_eq!(world.guests[1].model.at(GIGABYTE + 9), before, "copied without a reservation");
     world.finish();
 }
 
@@ -248,13 +187,7 @@ fn an_empty_reservation_changes_nothing() {
     world.reserve(0, 1);
     world.write(at(0, GIGABYTE, 1));
     world.check();
-    assert_eq!(
-        (
-            pages(&world, 0, GIGABYTE),
-            world.guests[0].reservation.left()
-        ),
-        (Some(512), 1)
-    );
+    assert_eq!((pages(&world, 0, GIGABYTE), world.guests[0].reservation.left()), (Some(512), 1));
     world.finish();
 }
 
@@ -298,21 +231,10 @@ fn a_write_to_a_page_read_only_for_other_reasons_is_refused() {
     let guest = &mut world.guests[0];
     let map = guest.map.as_mut().unwrap();
     let mut write = |page: u64| {
-        map.copy_on_write(
-            Ipa::new(page << 12),
-            &mut guest.reservation,
-            &mut world.frames,
-            &mut world.machine,
-        )
+        map.copy_on_write(Ipa::new(page << 12), &mut guest.reservation, &mut world.frames, &mut world.machine)
     };
-    assert_eq!(
-        write(GIGABYTE),
-        Err(Error::NotCopyOnWrite(Ipa::new(GIGABYTE << 12)))
-    );
-    assert_eq!(
-        write(GIGABYTE + 1),
-        Err(Error::NotMapped(Ipa::new((GIGABYTE + 1) << 12)))
-    );
+    assert_eq!(write(GIGABYTE), Err(Error::NotCopyOnWrite(Ipa::new(GIGABYTE << 12))));
+    assert_eq!(write(GIGABYTE + 1), Err(Error::NotMapped(Ipa::new((GIGABYTE + 1) << 12))));
     assert_eq!(write(1 << 40), Err(Error::NotMapped(Ipa::new(1 << 52))));
     world.check();
 }
@@ -325,30 +247,13 @@ fn a_traced_page_stays_traced_when_its_sharing_ends() {
     world.reserve(0, 1);
     let guest = &mut world.guests[0];
     let map = guest.map.as_mut().unwrap();
-    let (page, traced) = (
-        ipa_span(GIGABYTE, 1),
-        SoftwareState::COPY_ON_WRITE.with(SoftwareState::TRACED),
-    );
+    let (page, traced) = (ipa_span(GIGABYTE, 1), SoftwareState::COPY_ON_WRITE.with(SoftwareState::TRACED));
     let mut tables = world.frames.tables(vm(0));
-    map.protect_with(page, &mut tables, &mut world.machine, |_| {
-        (Access::READ, traced)
-    })
-    .unwrap();
-    let outcome = map.copy_on_write(
-        page.start(),
-        &mut guest.reservation,
-        &mut world.frames,
-        &mut world.machine,
-    );
+    map.protect_with(page, &mut tables, &mut world.machine, |_| (Access::READ, traced)).unwrap();
+    let outcome = map.copy_on_write(page.start(), &mut guest.reservation, &mut world.frames, &mut world.machine);
     assert!(matches!(outcome, Ok(Outcome::Copied { .. })));
-    let now = map
-        .translate(page.start(), &world.machine)
-        .unwrap()
-        .attributes;
-    assert_eq!(
-        (now.access, now.state),
-        (Access::READ, SoftwareState::TRACED)
-    );
+    let now = map.translate(page.start(), &world.machine).unwrap().attributes;
+    assert_eq!((now.access, now.state), (Access::READ, SoftwareState::TRACED));
 }
 
 #[test]
@@ -361,35 +266,14 @@ fn addresses_are_checked_before_anything_changes() {
     let page = ipa_span(GIGABYTE, 1);
     let odd = Span::new(Ipa::new(0x800), 0x1000).unwrap();
     let outside = ipa_span((1 << 28) - 1, 2);
-    assert_eq!(
-        map.map(odd, Pa::new(0), Attributes::RAM, tables, machine),
-        Err(Error::Unaligned)
-    );
-    assert_eq!(
-        map.map(page, Pa::new(8), Attributes::RAM, tables, machine),
-        Err(Error::Unaligned)
-    );
-    assert!(matches!(
-        map.map(outside, Pa::new(0), Attributes::RAM, tables, machine),
-        Err(Error::OutsideIpaSpace(_))
-    ));
+    assert_eq!(map.map(odd, Pa::new(0), Attributes::RAM, tables, machine), Err(Error::Unaligned));
+    assert_eq!(map.map(page, Pa::new(8), Attributes::RAM, tables, machine), Err(Error::Unaligned));
+    assert!(matches!(map.map(outside, Pa::new(0), Attributes::RAM, tables, machine), Err(Error::OutsideIpaSpace(_))));
     let far = Pa::new(1 << 48);
-    assert!(matches!(
-        map.map(page, far, Attributes::RAM, tables, machine),
-        Err(Error::OutsidePaSpace(_))
-    ));
-    assert!(matches!(
-        map.unmap(outside, tables, machine, |_, _| Ok(())),
-        Err(Error::OutsideIpaSpace(_))
-    ));
-    assert!(matches!(
-        map.merge(outside, tables, machine),
-        Err(Error::OutsideIpaSpace(_))
-    ));
-    assert!(matches!(
-        map.split(outside.last(), Level::PAGE, tables, machine),
-        Err(Error::OutsideIpaSpace(_))
-    ));
+    assert!(matches!(map.map(page, far, Attributes::RAM, tables, machine), Err(Error::OutsidePaSpace(_))));
+    assert!(matches!(map.unmap(outside, tables, machine, |_, _| Ok(())), Err(Error::OutsideIpaSpace(_))));
+    assert!(matches!(map.merge(outside, tables, machine), Err(Error::OutsideIpaSpace(_))));
+    assert!(matches!(map.split(outside.last(), Level::PAGE, tables, machine), Err(Error::OutsideIpaSpace(_))));
     let replaced = map.replace_page(page.start(), far, Attributes::RAM, tables, machine);
     assert!(matches!(replaced, Err(Error::OutsidePaSpace(_))));
     assert_eq!(map.translate(outside.last(), machine), None);
@@ -427,34 +311,14 @@ fn without_tables_nothing_changes_and_nothing_leaks() {
     let map = world.guests[0].map.as_mut().unwrap();
     let machine = &mut world.machine;
     for left in [0, 1] {
-        let mut tables = Failing {
-            source: world.frames.tables(vm(0)),
-            left,
-        };
-        let result = map.map(
-            ipa_span(8 * GIGABYTE - 1, 2),
-            Pa::new(0),
-            Attributes::DEVICE,
-            &mut tables,
-            machine,
-        );
+        let mut tables = Failing { source: world.frames.tables(vm(0)), left };
+        let result = map.map(ipa_span(8 * GIGABYTE - 1, 2), Pa::new(0), Attributes::DEVICE, &mut tables, machine);
         assert_eq!(result, Err(Error::OutOfFrames));
-        let mut tables = Failing {
-            source: world.frames.tables(vm(0)),
-            left,
-        };
-        let result = map.protect(
-            ipa_span(GIGABYTE + 1, 1),
-            Access::NONE,
-            &mut tables,
-            machine,
-        );
+        let mut tables = Failing { source: world.frames.tables(vm(0)), left };
+        let result = map.protect(ipa_span(GIGABYTE + 1, 1), Access::NONE, &mut tables, machine);
         assert_eq!(result, Err(Error::OutOfFrames));
     }
-    assert_eq!(
-        (world.frames.free_frames(), world.machine.uses.writes),
-        (free, writes)
-    );
+    assert_eq!((world.frames.free_frames(), world.machine.uses.writes), (free, writes));
     world.check();
     world.finish();
 }
@@ -468,12 +332,8 @@ fn a_vm_may_have_several_maps() {
     let mut tables = world.frames.tables(vm(0));
     let map = PhysMap::new(geometry, second, &mut tables, &mut world.machine).unwrap();
     assert_eq!((map.context().vttbr() >> 48, map.table_frames()), (77, 1));
-    assert_ne!(
-        map.context().root(),
-        world.guests[0].map.as_ref().unwrap().context().root()
-    );
-    map.teardown(&mut tables, &mut world.machine, |_, _| Ok(()))
-        .unwrap();
+    assert_ne!(map.context().root(), world.guests[0].map.as_ref().unwrap().context().root());
+    map.teardown(&mut tables, &mut world.machine, |_, _| Ok(())).unwrap();
     assert_eq!(world.frames.free_frames(), free);
     world.finish();
 }
@@ -491,8 +351,5 @@ fn errors_of_the_caller_do_not_keep_an_unmap_from_completing() {
         Err(Error::NotShared(mapping.pa))
     });
     assert_eq!(result, Err(Error::NotShared(frames[0])));
-    assert_eq!(
-        (frames.len(), map.mappings(span, &world.machine).count()),
-        (16, 0)
-    );
+    assert_eq!((frames.len(), map.mappings(span, &world.machine).count()), (16, 0));
 }

@@ -43,7 +43,8 @@ pub fn start_all(system: &'static System, board: &Board, layout: &Layout) -> Res
     let used = |index: &usize| system.vms.iter().any(|vm| vm.vcpus.iter().any(|vcpu| vcpu.core == *index));
     let others: Vec<usize> = (0..system.cores.len()).filter(|index| *index != own).filter(used).collect();
     for (number, index) in others.iter().enumerate() {
-        start(system, board, layout, number, *index).map_err(|problem| format!("core {index} does not start: {problem}"))?;
+        start(system, board, layout, number, *index)
+            .map_err(|problem| format!("core {index} does not start: {problem}"))?;
     }
     let deadline = system.clock.now() + system.clock.ticks(PATIENCE);
     while ARRIVED.load(Ordering::Acquire) != others.len() {
@@ -63,9 +64,9 @@ fn start(system: &System, board: &Board, layout: &Layout, number: usize, index: 
     start.publish();
     let entry = secondary_start as *const () as u64;
     match (&core.enable, board.psci) {
-        (EnableMethod::Psci, Some(psci)) => {
-            Firmware::new(psci).cpu_on(core.affinity, entry, start as *const _ as u64).map_err(|error| format!("{error}"))
-        }
+        (EnableMethod::Psci, Some(psci)) => Firmware::new(psci)
+            .cpu_on(core.affinity, entry, start as *const _ as u64)
+            .map_err(|error| format!("{error}")),
         _ => Err("there is no firmware that starts it (PSCI)".into()),
     }
 }

@@ -60,7 +60,9 @@ impl Layout {
             return Err(format!("the initrd lies at {:#x}: load it at a multiple of 4096", initrd.start()));
         }
         if !board.memory.iter().any(|ram| ram.covers(archive)) {
-            return Err(format!("the initrd at {archive} is not in memory: give the machine more, or load it elsewhere"));
+            return Err(format!(
+                "the initrd at {archive} is not in memory: give the machine more, or load it elsewhere"
+            ));
         }
         let used = [image, archive, pages(tree.0, tree.0 + tree.1)?];
         let cores = board.cores.len() as u64;
@@ -146,9 +148,9 @@ fn whole_pages(span: span::Span) -> Option<span::Span> {
 /// Takes `bytes` from the end of the smallest free span that has them, so that large blocks stay whole.
 fn carve(free: &mut [span::Span], bytes: u64) -> Result<span::Span> {
     let fitting = free.iter_mut().filter(|span| span.size() >= bytes);
-    let donor = fitting.min_by_key(|span| span.size()).ok_or_else(|| {
-        format!("not even {} KiB of memory are free for EL2: give the machine more", bytes / 1024)
-    })?;
+    let donor = fitting
+        .min_by_key(|span| span.size())
+        .ok_or_else(|| format!("not even {} KiB of memory are free for EL2: give the machine more", bytes / 1024))?;
     let start = donor.end() - bytes;
     let carved = pages(start, donor.end())?;
     *donor = span::Span::between(donor.start(), start).unwrap_or(*donor);

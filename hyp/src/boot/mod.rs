@@ -11,8 +11,8 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use spin::Mutex;
-use tessera_memory::{Frames, Geometry, Owner, Pa, Span, VmidAllocator};
 use tessera_memory::vmid::VmidBits;
+use tessera_memory::{Frames, Geometry, Owner, Pa, Span, VmidAllocator};
 use tessera_platform::board::{Board, find_console, find_firmware};
 use tessera_platform::gic::{Controller, Gic};
 use tessera_platform::gicv3::virtual_interface;
@@ -65,7 +65,8 @@ fn device_tree(address: u64) -> Option<&'static [u8]> {
         return None;
     }
     // SAFETY: the loader promises a device tree here; only its header is read before it shows that it is one.
-    let (magic, bytes) = unsafe { ((address as *const u32).read_volatile(), (address as *const u32).add(1).read_volatile()) };
+    let (magic, bytes) =
+        unsafe { ((address as *const u32).read_volatile(), (address as *const u32).add(1).read_volatile()) };
     let bytes = u32::from_be(bytes);
     if u32::from_be(magic) != MAGIC || bytes > DEVICE_TREE_LIMIT {
         return None;
@@ -102,8 +103,11 @@ fn start_system(board: Board, layout: Layout) -> ! {
     // SAFETY: the final tables map the controller's registers, for good.
     let gic = require(unsafe { Gic::new(&board.interrupt_controller) });
     require(gic.initialize());
-    let clock = Clock::of_board(&board.timer)
-        .unwrap_or_else(|| terminal::refuse(format_args!("neither CNTFRQ_EL0 nor the device tree's timer node says how fast the counter is")));
+    let clock = Clock::of_board(&board.timer).unwrap_or_else(|| {
+        terminal::refuse(format_args!(
+            "neither CNTFRQ_EL0 nor the device tree's timer node says how fast the counter is"
+        ))
+    });
     let mut frames = Frames::new();
     for span in layout.free() {
         require(frames.add_memory(*span));

@@ -119,8 +119,7 @@ impl Channel {
             return self.held_since;
         }
         let waited = self.held_since.saturating_add(patience.longest);
-        self.ready_at(patience)
-            .max(waited.min(owner_active.saturating_add(patience.owner_idle)))
+        self.ready_at(patience).max(waited.min(owner_active.saturating_add(patience.owner_idle)))
     }
 }
 
@@ -138,10 +137,6 @@ pub struct Patience {
 impl Patience {
     pub fn new(ticks_per_second: u64) -> Self {
         let milliseconds = |count: u64| (ticks_per_second / 1000).max(1).saturating_mul(count);
-        Self {
-            unfinished: milliseconds(50),
-            owner_idle: milliseconds(20),
-            longest: milliseconds(100),
-        }
+        Self { unfinished: milliseconds(50), owner_idle: milliseconds(20), longest: milliseconds(100) }
     }
 }

@@ -22,9 +22,7 @@ impl Console {
             Mode::Tagged if self.focus < self.channels.len() => {
                 self.mode = Mode::Entering;
                 self.raw_channel = self.focus;
-                self.answer(format_args!(
-                    "{name} has the terminal for itself; Ctrl-] r ends that"
-                ));
+                self.answer(format_args!("{name} has the terminal for itself; Ctrl-] r ends that"));
             }
             Mode::Entering | Mode::Raw => self.leave_raw(),
             Mode::Tagged | Mode::Leaving => {}
@@ -41,12 +39,8 @@ impl Console {
     }
 
     pub(super) fn help(&mut self) {
-        self.answer(format_args!(
-            "Ctrl-] and then: (h) this help (r) terminal for one guest, on or off"
-        ));
-        self.answer(format_args!(
-            "  (q) switch off (Ctrl-]) send Ctrl-] (digit) give the keyboard to:"
-        ));
+        self.answer(format_args!("Ctrl-] and then: (h) this help (r) terminal for one guest, on or off"));
+        self.answer(format_args!("  (q) switch off (Ctrl-]) send Ctrl-] (digit) give the keyboard to:"));
         for guest in 1..self.channels.len().min(11) {
             let (name, key) = (self.terminal.name(guest), guest % 10);
             let mark = if guest == self.focus { " (has it)" } else { "" };

@@ -60,12 +60,7 @@ pub struct Filter {
 impl Filter {
     /// A filter at the start of a line.
     pub const fn new() -> Self {
-        Self {
-            state: State::Ground,
-            kept: [0; SEQUENCE_LIMIT],
-            length: 0,
-            returned: false,
-        }
+        Self { state: State::Ground, kept: [0; SEQUENCE_LIMIT], length: 0, returned: false }
     }
 
     /// Whether the next byte is looked at on its own.
@@ -92,10 +87,7 @@ impl Filter {
 
     /// Gives back what is kept, in the guest's order, and forgets it.
     pub fn take_kept(&mut self, put: &mut impl FnMut(u8)) {
-        self.kept
-            .iter()
-            .take(self.length)
-            .for_each(|byte| put(*byte));
+        self.kept.iter().take(self.length).for_each(|byte| put(*byte));
         if self.returned {
             put(CARRIAGE_RETURN);
         }
@@ -195,18 +187,12 @@ fn control_sequence(bytes: &[u8]) -> Piece<'_> {
     let [ESCAPE, b'[', parameters @ .., last] = bytes else {
         return Piece::Hidden(bytes);
     };
-    let plain = parameters
-        .iter()
-        .all(|byte| matches!(byte, b'0'..=b'9' | b';' | b':'));
+    let plain = parameters.iter().all(|byte| matches!(byte, b'0'..=b'9' | b';' | b':'));
     match (last, parameters) {
         (b'm' | b'@' | b'P' | b'X', _) if plain => Piece::Sequence(bytes),
         (b'K' | b'J', [] | [b'0']) => Piece::Sequence(bytes),
-        (b'C', _) => {
-            columns(parameters).map_or(Piece::Hidden(bytes), |count| Piece::Right(count, bytes))
-        }
-        (b'D', _) => {
-            columns(parameters).map_or(Piece::Hidden(bytes), |count| Piece::Left(count, bytes))
-        }
+        (b'C', _) => columns(parameters).map_or(Piece::Hidden(bytes), |count| Piece::Right(count, bytes)),
+        (b'D', _) => columns(parameters).map_or(Piece::Hidden(bytes), |count| Piece::Left(count, bytes)),
         _ => Piece::Hidden(bytes),
     }
 }
@@ -214,8 +200,6 @@ fn control_sequence(bytes: &[u8]) -> Piece<'_> {
 /// The count of a cursor movement: none and 0 mean 1.
 fn columns(parameters: &[u8]) -> Option<u32> {
     let digit = |byte: &u8| byte.is_ascii_digit().then(|| u32::from(byte - b'0'));
-    let number = parameters.iter().try_fold(0u32, |sum, byte| {
-        sum.checked_mul(10)?.checked_add(digit(byte)?)
-    })?;
+    let number = parameters.iter().try_fold(0u32, |sum, byte| sum.checked_mul(10)?.checked_add(digit(byte)?))?;
     Some(number.max(1))
 }

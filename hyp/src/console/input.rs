@@ -47,11 +47,7 @@ impl Keys {
     pub fn press(&mut self, byte: u8) -> Key {
         if !core::mem::take(&mut self.escaped) {
             self.escaped = byte == ESCAPE_KEY;
-            return if self.escaped {
-                Key::Nothing
-            } else {
-                Key::Byte(byte)
-            };
+            return if self.escaped { Key::Nothing } else { Key::Byte(byte) };
         }
         match byte {
             ESCAPE_KEY => Key::Byte(ESCAPE_KEY),
@@ -74,9 +70,7 @@ pub struct InputQueue {
 impl InputQueue {
     /// An empty queue for 1 KiB.
     pub fn new() -> Self {
-        Self {
-            bytes: ByteQueue::new(INPUT_CAPACITY),
-        }
+        Self { bytes: ByteQueue::new(INPUT_CAPACITY) }
     }
 
     /// Appends `byte`; false, and it is lost, when the guest has left 1 KiB unread.

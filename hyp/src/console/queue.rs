@@ -15,11 +15,7 @@ pub struct ByteQueue {
 impl ByteQueue {
     /// A queue for `capacity` bytes.
     pub fn new(capacity: usize) -> Self {
-        Self {
-            bytes: vec![0; capacity].into_boxed_slice(),
-            first: 0,
-            length: 0,
-        }
+        Self { bytes: vec![0; capacity].into_boxed_slice(), first: 0, length: 0 }
     }
 
     /// How many bytes wait.
@@ -52,11 +48,7 @@ impl ByteQueue {
 
     /// The oldest byte, left in place.
     pub fn peek(&self) -> Option<u8> {
-        if self.is_empty() {
-            None
-        } else {
-            self.bytes.get(self.first).copied()
-        }
+        if self.is_empty() { None } else { self.bytes.get(self.first).copied() }
     }
 
     /// Takes the oldest byte.
@@ -69,11 +61,7 @@ impl ByteQueue {
 
     /// Brings a position below twice the capacity into the ring (a division would cost more).
     fn wrap(&self, position: usize) -> usize {
-        if position >= self.bytes.len() {
-            position - self.bytes.len()
-        } else {
-            position
-        }
+        if position >= self.bytes.len() { position - self.bytes.len() } else { position }
     }
 }
 
@@ -87,10 +75,7 @@ mod tests {
         for round in 0..10u8 {
             assert!(queue.push(round));
             assert!(queue.push(round + 100));
-            assert_eq!(
-                (queue.pop(), queue.pop(), queue.pop()),
-                (Some(round), Some(round + 100), None)
-            );
+            assert_eq!((queue.pop(), queue.pop(), queue.pop()), (Some(round), Some(round + 100), None));
         }
     }
 
@@ -99,10 +84,7 @@ mod tests {
         let mut queue = ByteQueue::new(2);
         assert!(queue.push(1) && queue.push(2) && !queue.push(3));
         assert_eq!((queue.room(), queue.len(), queue.peek()), (0, 2, Some(1)));
-        assert_eq!(
-            (queue.pop(), queue.pop(), queue.pop()),
-            (Some(1), Some(2), None)
-        );
+        assert_eq!((queue.pop(), queue.pop(), queue.pop()), (Some(1), Some(2), None));
         assert!(!ByteQueue::new(0).push(1));
     }
 }

@@ -16,9 +16,8 @@ use core::fmt::{self, Write};
 
 /// The control characters that stand for the sixteen halves of a hidden byte. None of them acts on a terminal, is flow
 /// control, or ends an escape sequence.
-pub const NIBBLES: [u8; 16] = [
-    0x01, 0x02, 0x03, 0x04, 0x06, 0x10, 0x12, 0x14, 0x15, 0x16, 0x17, 0x19, 0x1c, 0x1d, 0x1e, 0x1f,
-];
+pub const NIBBLES: [u8; 16] =
+    [0x01, 0x02, 0x03, 0x04, 0x06, 0x10, 0x12, 0x14, 0x15, 0x16, 0x17, 0x19, 0x1c, 0x1d, 0x1e, 0x1f];
 /// Precedes the line end of a line that will be continued.
 const BREAK: u8 = 0x7f;
 const RESET: &[u8] = b"\x1b[0m";
@@ -63,11 +62,7 @@ impl Terminal {
     pub fn new<'a>(names: impl Iterator<Item = &'a str>, colour: bool) -> Self {
         let guest_colours = COLOURS.iter().cycle();
         let colours = core::iter::once(&EL2_COLOUR).chain(guest_colours);
-        let tag = |(name, colour): (&str, &&'static str)| Tag {
-            name: clean(name),
-            colour,
-            continued: false,
-        };
+        let tag = |(name, colour): (&str, &&'static str)| Tag { name: clean(name), colour, continued: false };
         let tags = names.zip(colours).map(tag).collect();
         Self {
             output: ByteQueue::new(OUTPUT_CAPACITY),
@@ -97,9 +92,7 @@ impl Terminal {
 
     /// The name that `channel`'s lines carry.
     pub fn name(&self, channel: usize) -> ArrayString<NAME_LIMIT> {
-        self.tags
-            .get(channel)
-            .map_or_else(ArrayString::new, |tag| tag.name)
+        self.tags.get(channel).map_or_else(ArrayString::new, |tag| tag.name)
     }
 
     /// Whether a line of `channel` has begun on the wire and is not at its end.
@@ -134,12 +127,8 @@ impl Terminal {
             Piece::Other(byte) => self.send(&[byte]),
             Piece::LineEnd => self.end_line(channel),
             Piece::Return => self.return_to_start(channel),
-            Piece::Left(count, bytes) if count <= self.column => {
-                self.move_to(self.column - count, bytes)
-            }
-            Piece::Right(count, bytes) => {
-                self.move_to(self.column.saturating_add(count).min(self.extent), bytes)
-            }
+            Piece::Left(count, bytes) if count <= self.column => self.move_to(self.column - count, bytes),
+            Piece::Right(count, bytes) => self.move_to(self.column.saturating_add(count).min(self.extent), bytes),
             Piece::Sequence(bytes) => self.show(bytes),
             Piece::Left(_, bytes) | Piece::Hidden(bytes) => self.hide(bytes),
         }
@@ -215,10 +204,7 @@ impl Terminal {
     fn hide(&mut self, bytes: &[u8]) {
         for byte in bytes {
             // Both indices are below 16.
-            self.send(&[
-                NIBBLES[usize::from(byte >> 4)],
-                NIBBLES[usize::from(byte & 0xf)],
-            ]);
+            self.send(&[NIBBLES[usize::from(byte >> 4)], NIBBLES[usize::from(byte & 0xf)]]);
         }
     }
 
@@ -230,9 +216,7 @@ impl Terminal {
         };
         let mark = if tag.continued { ">" } else { "" };
         let parts: [&str; 8] = match self.colour {
-            true => [
-                "\x1b[0;", tag.colour, "m[", &tag.name, mark, "]", "\x1b[0m", " ",
-            ],
+            true => ["\x1b[0;", tag.colour, "m[", &tag.name, mark, "]", "\x1b[0m", " "],
             false => ["", "", "[", &tag.name, mark, "]", "", " "],
         };
         for byte in parts.iter().flat_map(|part| part.bytes()) {
@@ -268,8 +252,7 @@ struct Notice<'a>(&'a mut Terminal);
 
 impl fmt::Write for Notice<'_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        text.bytes()
-            .for_each(|byte| self.0.put_printable(EL2_CHANNEL, byte));
+        text.bytes().for_each(|byte| self.0.put_printable(EL2_CHANNEL, byte));
         Ok(())
     }
 }

@@ -17,16 +17,7 @@ impl Bench {
     }
 
     fn with(guests: &[&str], colour: bool) -> Self {
-        Self {
-            console: Console::new(
-                guests,
-                Settings {
-                    ticks_per_second: 1000,
-                    colour,
-                },
-            ),
-            now: 1000,
-        }
+        Self { console: Console::new(guests, Settings { ticks_per_second: 1000, colour }), now: 1000 }
     }
 
     fn write(&mut self, channel: usize, text: &str) {
@@ -122,10 +113,7 @@ fn nobody_keeps_the_others_waiting() {
         bench.write(LINUX, ".");
     }
     // 100 ms after it was written.
-    assert_eq!(
-        bench.output(),
-        "[linux] dot.........\x7f\r\n[rtos] tick\r\n[linux>] ..."
-    );
+    assert_eq!(bench.output(), "[linux] dot.........\x7f\r\n[rtos] tick\r\n[linux>] ...");
 }
 
 #[test]
@@ -135,10 +123,7 @@ fn much_output_breaks_a_line_at_once() {
     bench.write(RTOS, &"x".repeat(255));
     assert_eq!(bench.output(), "[linux] # ");
     bench.write(RTOS, "x");
-    assert_eq!(
-        bench.output(),
-        format!("\x7f\r\n[rtos] {}", "x".repeat(256))
-    );
+    assert_eq!(bench.output(), format!("\x7f\r\n[rtos] {}", "x".repeat(256)));
 }
 
 #[test]
@@ -154,19 +139,13 @@ fn lines_that_wait_take_turns() {
 
 #[test]
 fn line_ends_of_all_kinds_are_one() {
-    Bench::check(
-        "a\nb\r\nc\r\r\nd\n\n",
-        "[linux] a\r\n[linux] b\r\n[linux] c\r\n[linux] d\r\n[linux] \r\n",
-    );
+    Bench::check("a\nb\r\nc\r\r\nd\n\n", "[linux] a\r\n[linux] b\r\n[linux] c\r\n[linux] d\r\n[linux] \r\n");
 }
 
 #[test]
 fn a_carriage_return_goes_back_to_the_text_not_to_the_tag() {
     Bench::check("10%\r20%\n", "[linux] 10%\r[linux] 20%\r\n");
-    Bench::check(
-        "\x1b[32m10%\r[rtos] 20%\n",
-        "[linux] \x1b[32m10%\x1b[0m\r[linux] [rtos] 20%\r\n",
-    );
+    Bench::check("\x1b[32m10%\r[rtos] 20%\n", "[linux] \x1b[32m10%\x1b[0m\r[linux] [rtos] 20%\r\n");
 }
 
 #[test]
@@ -189,10 +168,7 @@ fn a_guest_cannot_reach_what_is_not_its_own() {
         let mut bench = Bench::new();
         bench.write(LINUX, text);
         let shown = bench.output().replace("[linux] ", "");
-        assert!(
-            shown.bytes().all(|byte| terminal::NIBBLES.contains(&byte)),
-            "{text:?} gives {shown:?}"
-        );
+        assert!(shown.bytes().all(|byte| terminal::NIBBLES.contains(&byte)), "{text:?} gives {shown:?}");
         assert_eq!(shown.len(), 2 * text.len(), "{text:?} gives {shown:?}");
     }
 }
@@ -219,18 +195,12 @@ fn a_line_can_be_edited() {
 
 #[test]
 fn colours_end_with_the_line() {
-    Bench::check(
-        "\x1b[31mred\nplain\n",
-        "[linux] \x1b[31mred\x1b[0m\r\n[linux] plain\r\n",
-    );
+    Bench::check("\x1b[31mred\nplain\n", "[linux] \x1b[31mred\x1b[0m\r\n[linux] plain\r\n");
     let mut bench = Bench::new();
     bench.write(LINUX, "\x1b[31mred");
     bench.log("hello");
     bench.pass(20);
-    assert_eq!(
-        bench.output(),
-        "[linux] \x1b[31mred\x1b[0m\x7f\r\n[tessera] hello\r\n"
-    );
+    assert_eq!(bench.output(), "[linux] \x1b[31mred\x1b[0m\x7f\r\n[tessera] hello\r\n");
 }
 
 #[test]
@@ -245,16 +215,10 @@ fn tags_are_coloured_for_a_terminal() {
 
 #[test]
 fn names_cannot_forge_tags() {
-    let mut bench = Bench::with(
-        &["a] [b", "0123456789012345678901234567890123456789"],
-        false,
-    );
+    let mut bench = Bench::with(&["a] [b", "0123456789012345678901234567890123456789"], false);
     bench.write(1, "x\n");
     bench.write(2, "y\n");
-    assert_eq!(
-        bench.output(),
-        "[a___b] x\r\n[01234567890123456789012345678901] y\r\n"
-    );
+    assert_eq!(bench.output(), "[a___b] x\r\n[01234567890123456789012345678901] y\r\n");
 }
 
 #[test]
@@ -266,10 +230,7 @@ fn log_lines_are_whole() {
     bench.pass(20);
     assert_eq!(bench.output(), "\x7f\r\n[tessera] one\r\n[tessera] two\r\n");
     bench.log(&"x".repeat(1000));
-    assert_eq!(
-        bench.output(),
-        format!("[tessera] {}\r\n", "x".repeat(LOG_LINE_LIMIT))
-    );
+    assert_eq!(bench.output(), format!("[tessera] {}\r\n", "x".repeat(LOG_LINE_LIMIT)));
 }
 
 #[test]
@@ -279,17 +240,9 @@ fn a_log_that_nobody_takes_keeps_the_newest_lines() {
         bench.log(&format!("line {number}"));
     }
     let output = bench.output();
-    assert!(
-        output.starts_with("[tessera] line 0\r\n") && output.ends_with("[tessera] line 9999\r\n")
-    );
-    let reported = output
-        .lines()
-        .find(|line| line.contains("were dropped"))
-        .expect("a report");
-    let dropped = reported
-        .strip_prefix("[tessera] ")
-        .and_then(|line| line.split(' ').next())
-        .expect("a number");
+    assert!(output.starts_with("[tessera] line 0\r\n") && output.ends_with("[tessera] line 9999\r\n"));
+    let reported = output.lines().find(|line| line.contains("were dropped")).expect("a report");
+    let dropped = reported.strip_prefix("[tessera] ").and_then(|line| line.split(' ').next()).expect("a number");
     // The report is a line too; a line that was cut is among the dropped.
     let shown = output.lines().count() - 2;
     assert_eq!(dropped.parse(), Ok(10_000 - shown), "{reported}");
@@ -319,19 +272,10 @@ fn input_goes_to_the_focus_which_digits_move() {
     let mut bench = Bench::new();
     let to = |channel, byte| Input::ToGuest { channel, byte };
     assert_eq!(bench.press("a"), [to(LINUX, b'a')]);
-    assert_eq!(
-        bench.press("\x1d2b\x1d\x1d"),
-        [to(RTOS, b'b'), to(RTOS, 0x1d)]
-    );
+    assert_eq!(bench.press("\x1d2b\x1d\x1d"), [to(RTOS, b'b'), to(RTOS, 0x1d)]);
     assert_eq!(bench.output(), "[tessera] focus: rtos\r\n");
-    assert_eq!(
-        bench.press("\x1d3\x1dzc\x1d1d"),
-        [to(RTOS, b'c'), to(LINUX, b'd')]
-    );
-    assert_eq!(
-        bench.output(),
-        "[tessera] there is no guest 3; Ctrl-] h helps\r\n[tessera] focus: linux\r\n"
-    );
+    assert_eq!(bench.press("\x1d3\x1dzc\x1d1d"), [to(RTOS, b'c'), to(LINUX, b'd')]);
+    assert_eq!(bench.output(), "[tessera] there is no guest 3; Ctrl-] h helps\r\n[tessera] focus: linux\r\n");
     assert_eq!(bench.press("\x1dq\x1dx"), [Input::Quit, Input::Quit]);
 }
 
@@ -349,14 +293,8 @@ fn help_names_the_guests_and_breaks_a_line() {
     bench.write(LINUX, "# ");
     bench.press("\x1dh");
     let output = bench.output();
-    assert!(
-        output.starts_with("[linux] # \x7f\r\n[tessera] "),
-        "{output}"
-    );
-    assert!(
-        output.contains("  1 linux (has it)\r\n") && output.contains("  2 rtos\r\n"),
-        "{output}"
-    );
+    assert!(output.starts_with("[linux] # \x7f\r\n[tessera] "), "{output}");
+    assert!(output.contains("  1 linux (has it)\r\n") && output.contains("  2 rtos\r\n"), "{output}");
 }
 
 #[test]
@@ -364,11 +302,7 @@ fn raw_mode_gives_one_guest_the_terminal() {
     let mut bench = Bench::new();
     bench.write(LINUX, "# ");
     bench.press("\x1dr");
-    assert!(
-        bench
-            .output()
-            .ends_with("[tessera] linux has the terminal for itself; Ctrl-] r ends that\r\n")
-    );
+    assert!(bench.output().ends_with("[tessera] linux has the terminal for itself; Ctrl-] r ends that\r\n"));
     bench.write(LINUX, "\x1b[2J\x1b[1;1Hvi\r\n~");
     bench.write(RTOS, "tick\n");
     bench.log("hello");
@@ -376,15 +310,9 @@ fn raw_mode_gives_one_guest_the_terminal() {
     assert_eq!(bench.output(), "\x1b[2J\x1b[1;1Hvi\r\n~");
     assert_eq!(bench.press(":q\x1dr").len(), 2);
     let output = bench.output();
-    let rest = output
-        .strip_prefix("\x1b[0m")
-        .expect("the terminal is reset first");
+    let rest = output.strip_prefix("\x1b[0m").expect("the terminal is reset first");
     let (_, rest) = rest.split_once("\r\n").expect("a fresh line");
-    let expected = [
-        "[tessera] hello",
-        "[tessera] the terminal is shared again",
-        "[rtos] tick",
-    ];
+    let expected = ["[tessera] hello", "[tessera] the terminal is shared again", "[rtos] tick"];
     let mut lines: Vec<&str> = rest.lines().collect();
     lines.sort_by_key(|line| expected.iter().position(|known| known == line));
     assert_eq!(lines, expected);
@@ -404,10 +332,7 @@ fn raw_mode_drops_the_oldest_lines_of_the_others_and_counts_them() {
     assert_eq!(bench.output(), "");
     bench.press("\x1dr");
     let output = bench.output();
-    let shown = output
-        .lines()
-        .filter(|line| line.starts_with("[rtos] line "))
-        .count();
+    let shown = output.lines().filter(|line| line.starts_with("[rtos] line ")).count();
     assert!(shown > 100 && output.contains("[rtos] line 999\r\n"));
     assert!(output.contains(&format!(
         "[tessera] {} lines of rtos were dropped\r\n[rtos] line {}\r\n",
@@ -444,11 +369,7 @@ fn a_panic_shows_what_still_waits() {
     bench.log("last words");
     let bytes: Vec<u8> = bench.console.emergency().collect();
     let output = String::from_utf8(bytes).expect("text");
-    for line in [
-        "[linux] # \x7f\r\n",
-        "[rtos] > \x7f\r\n",
-        "[tessera] last words\r\n",
-    ] {
+    for line in ["[linux] # \x7f\r\n", "[rtos] > \x7f\r\n", "[tessera] last words\r\n"] {
         assert!(output.contains(line), "{output:?}");
     }
 }
@@ -466,17 +387,8 @@ fn floods_share_the_wire_without_tearing_it_up() {
         wire.extend((0..12).filter_map(|_| bench.console.next_output().map(char::from)));
     }
     let count = |letter: char| wire.chars().filter(|byte| *byte == letter).count();
-    assert!(
-        count('l') > 40_000 && count('r') > 40_000,
-        "{} {}",
-        count('l'),
-        count('r')
-    );
-    assert!(
-        count('\x7f') < 200,
-        "{} breaks in 10 seconds",
-        count('\x7f')
-    );
+    assert!(count('l') > 40_000 && count('r') > 40_000, "{} {}", count('l'), count('r'));
+    assert!(count('\x7f') < 200, "{} breaks in 10 seconds", count('\x7f'));
 }
 
 /// Neither is EL2 kept out by a guest that never ends its line, nor is its line broken.
@@ -524,10 +436,7 @@ fn time_that_goes_back_does_no_harm() {
 #[test]
 fn the_input_queue_is_bounded_and_stops_when_refused() {
     let mut queue = InputQueue::new();
-    assert_eq!(
-        (0..2000).filter(|number| queue.push(*number as u8)).count(),
-        1024
-    );
+    assert_eq!((0..2000).filter(|number| queue.push(*number as u8)).count(), 1024);
     let mut received = Vec::new();
     queue.deliver(|byte| {
         let room = received.len() < 16;
@@ -541,8 +450,5 @@ fn the_input_queue_is_bounded_and_stops_when_refused() {
         received.push(byte);
         true
     });
-    assert_eq!(
-        (received.len(), received[16], queue.is_empty()),
-        (1024, 16, true)
-    );
+    assert_eq!((received.len(), received[16], queue.is_empty()), (1024, 16, true));
 }

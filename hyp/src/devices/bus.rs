@@ -43,10 +43,7 @@ impl fmt::Display for BusError {
                 "a device of {:#x} bytes at {:#x} does not fit the address space",
                 span.size, span.start
             ),
-            Self::Overlap { new, present } => write!(
-                formatter,
-                "the device at {new} overlaps the one at {present}"
-            ),
+            Self::Overlap { new, present } => write!(formatter, "the device at {new} overlaps the one at {present}"),
         }
     }
 }
@@ -76,21 +73,15 @@ impl<T: Copy> Bus<T> {
     /// # Errors
     /// When the span is malformed or overlaps another; the bus is as before then.
     pub fn insert(&mut self, span: Span, device: T) -> Result<(), BusError> {
-        let last = span
-            .size
-            .checked_sub(1)
-            .and_then(|rest| span.start.checked_add(rest));
+        let last = span.size.checked_sub(1).and_then(|rest| span.start.checked_add(rest));
         let last = last.ok_or(BusError::Malformed(span))?;
         // Spans do not overlap, so of those that start at or before our last address the highest reaches furthest.
         let index = self.slots.partition_point(|slot| slot.span.start <= last);
         let below = index.checked_sub(1).and_then(|below| self.slots.get(below));
-        if let Some(slot) = below.filter(|slot| {
-            slot.span.start >= span.start || span.start - slot.span.start < slot.span.size
-        }) {
-            return Err(BusError::Overlap {
-                new: span,
-                present: slot.span,
-            });
+        if let Some(slot) =
+            below.filter(|slot| slot.span.start >= span.start || span.start - slot.span.start < slot.span.size)
+        {
+            return Err(BusError::Overlap { new: span, present: slot.span });
         }
         self.slots.insert(index, Slot { span, device });
         Ok(())
@@ -99,9 +90,7 @@ impl<T: Copy> Bus<T> {
     /// The device at `address` and the offset in its span.
     #[inline]
     pub fn find(&self, address: u64) -> Option<(T, u64)> {
-        let index = self
-            .slots
-            .partition_point(|slot| slot.span.start <= address);
+        let index = self.slots.partition_point(|slot| slot.span.start <= address);
         let slot = self.slots.get(index.checked_sub(1)?)?;
         let offset = address - slot.span.start;
         (offset < slot.span.size).then_some((slot.device, offset))
@@ -124,13 +113,10 @@ mod tests {
     fn virt() -> Bus<char> {
         let mut bus = Bus::new();
         // Not in order of address.
-        for (start, size, device) in [
-            (0x900_0000, 0x1000, 'u'),
-            (0x800_0000, 0x1_0000, 'd'),
-            (0x80a_0000, 0xf6_0000, 'r'),
-        ] {
-            bus.insert(span(start, size), device)
-                .expect("they do not overlap");
+        for (start, size, device) in
+            [(0x900_0000, 0x1000, 'u'), (0x800_0000, 0x1_0000, 'd'), (0x80a_0000, 0xf6_0000, 'r')]
+        {
+            bus.insert(span(start, size), device).expect("they do not overlap");
         }
         bus
     }
@@ -169,24 +155,13 @@ mod tests {
         ];
         for (start, size) in overlapping {
             assert!(
-                matches!(
-                    bus.insert(span(start, size), 'x'),
-                    Err(BusError::Overlap { .. })
-                ),
+                matches!(bus.insert(span(start, size), 'x'), Err(BusError::Overlap { .. })),
                 "{start:#x} {size:#x}"
             );
         }
         let new = span(0x900_0fff, 1);
-        assert_eq!(
-            bus.insert(new, 'x'),
-            Err(BusError::Overlap { new, present })
-        );
-        assert_eq!(
-            bus.iter()
-                .map(|(_, device)| device)
-                .collect::<alloc::string::String>(),
-            "dru"
-        );
+        assert_eq!(bus.insert(new, 'x'), Err(BusError::Overlap { new, present }));
+        assert_eq!(bus.iter().map(|(_, device)| device).collect::<alloc::string::String>(), "dru");
     }
 
     #[test]
@@ -197,22 +172,13 @@ mod tests {
         assert_eq!(bus.find(0x900_1000), Some(('n', 0)));
         assert_eq!(bus.find(u64::MAX), Some(('l', 0)));
         for malformed in [span(0, 0), span(u64::MAX, 2)] {
-            assert_eq!(
-                bus.insert(malformed, 'x'),
-                Err(BusError::Malformed(malformed))
-            );
+            assert_eq!(bus.insert(malformed, 'x'), Err(BusError::Malformed(malformed)));
         }
     }
 
     #[test]
     fn errors_say_where() {
-        let error = BusError::Overlap {
-            new: span(0x1000, 0x10),
-            present: span(0x1008, 1),
-        };
-        assert_eq!(
-            alloc::format!("{error}"),
-            "the device at 0x1000..=0x100f overlaps the one at 0x1008..=0x1008"
-        );
+        let error = BusError::Overlap { new: span(0x1000, 0x10), present: span(0x1008, 1) };
+        assert_eq!(alloc::format!("{error}"), "the device at 0x1000..=0x100f overlaps the one at 0x1008..=0x1008");
     }
 }

@@ -192,9 +192,7 @@ impl Pl011 {
 
     /// Gives the guest a byte; false when it has no room or does not receive: the caller keeps the byte then.
     pub fn receive(&mut self, byte: u8) -> bool {
-        let taken = self.receives()
-            && self.control & control::LOOPBACK == 0
-            && self.receive.push(byte, self.depth());
+        let taken = self.receives() && self.control & control::LOOPBACK == 0 && self.receive.push(byte, self.depth());
         if taken {
             self.raw_interrupts |= interrupt::RECEIVE;
             self.update();
@@ -292,11 +290,7 @@ impl Pl011 {
 
     /// How many bytes a FIFO takes now.
     fn depth(&self) -> usize {
-        if self.line_control & FIFO_ENABLE == 0 {
-            1
-        } else {
-            fifo::DEPTH
-        }
+        if self.line_control & FIFO_ENABLE == 0 { 1 } else { fifo::DEPTH }
     }
 
     /// How full the transmit FIFO is when its interrupt is raised (DDI 0183 3.3.9; reserved values as the highest).
@@ -338,9 +332,7 @@ impl Pl011 {
             (control::OUT1, flag::DCD),
             (control::OUT2, flag::RI),
         ];
-        let on = pairs
-            .iter()
-            .filter(|(output, _)| self.control & output != 0);
+        let on = pairs.iter().filter(|(output, _)| self.control & output != 0);
         on.fold(0, |lines, (_, input)| lines | input)
     }
 }

@@ -32,13 +32,7 @@ pub struct Pl031 {
 impl Pl031 {
     /// A clock that shows the time as it is given.
     pub const fn new() -> Self {
-        Self {
-            offset: 0,
-            alarm: 0,
-            mask: false,
-            raised: false,
-            seen: 0,
-        }
+        Self { offset: 0, alarm: 0, mask: false, raised: false, seen: 0 }
     }
 
     /// What a guest reads, `size` bytes at `offset`, at time `now` in seconds.
@@ -121,13 +115,7 @@ mod tests {
         assert_eq!(clock.read(DATA, 4, NOW + 8), 501);
         clock.write(DATA, 4, 3, NOW + 8);
         clock.write(CONTROL, 4, 0, NOW + 8);
-        assert_eq!(
-            (
-                clock.read(DATA, 4, NOW + 8),
-                clock.read(CONTROL, 4, NOW + 8)
-            ),
-            (501, 1)
-        );
+        assert_eq!((clock.read(DATA, 4, NOW + 8), clock.read(CONTROL, 4, NOW + 8)), (501, 1));
     }
 
     #[test]
@@ -138,29 +126,11 @@ mod tests {
         clock.write(INTERRUPT_CLEAR, 4, 1, NOW);
         assert_eq!(clock.read(RAW_INTERRUPT, 4, NOW + 9), 0);
         assert_eq!(clock.read(RAW_INTERRUPT, 4, NOW + 12), 1);
-        assert_eq!(
-            (
-                clock.read(MASKED_INTERRUPT, 4, NOW + 12),
-                clock.interrupt_level()
-            ),
-            (0, false)
-        );
+        assert_eq!((clock.read(MASKED_INTERRUPT, 4, NOW + 12), clock.interrupt_level()), (0, false));
         clock.write(INTERRUPT_MASK, 4, 1, NOW + 12);
-        assert_eq!(
-            (
-                clock.read(MASKED_INTERRUPT, 4, NOW + 12),
-                clock.interrupt_level()
-            ),
-            (1, true)
-        );
+        assert_eq!((clock.read(MASKED_INTERRUPT, 4, NOW + 12), clock.interrupt_level()), (1, true));
         clock.write(INTERRUPT_CLEAR, 4, 1, NOW + 12);
-        assert_eq!(
-            (
-                clock.read(RAW_INTERRUPT, 4, NOW + 20),
-                clock.interrupt_level()
-            ),
-            (0, false)
-        );
+        assert_eq!((clock.read(RAW_INTERRUPT, 4, NOW + 20), clock.interrupt_level()), (0, false));
     }
 
     #[test]
@@ -173,23 +143,14 @@ mod tests {
     #[test]
     fn is_a_pl031() {
         let mut clock = Pl031::new();
-        let bytes: [u64; 8] =
-            core::array::from_fn(|index| clock.read(0xfe0 + 4 * index as u64, 4, NOW));
+        let bytes: [u64; 8] = core::array::from_fn(|index| clock.read(0xfe0 + 4 * index as u64, 4, NOW));
         assert_eq!(bytes, [0x31, 0x10, 0x14, 0x00, 0x0d, 0xf0, 0x05, 0xb1]);
     }
 
     #[test]
     fn the_rest_reads_as_zero() {
         let mut clock = Pl031::new();
-        for (offset, size) in [
-            (0x20, 4),
-            (0xfdc, 4),
-            (0x1000, 4),
-            (DATA, 8),
-            (DATA + 1, 1),
-            (u64::MAX, 1),
-            (DATA, 0),
-        ] {
+        for (offset, size) in [(0x20, 4), (0xfdc, 4), (0x1000, 4), (DATA, 8), (DATA + 1, 1), (u64::MAX, 1), (DATA, 0)] {
             assert_eq!(clock.read(offset, size, NOW), 0, "{offset:#x}");
             clock.write(offset, size, u64::MAX, NOW);
         }

@@ -24,7 +24,14 @@ pub fn data(core: &mut Core, vcpu: &mut Vcpu, abort: Abort) -> Next {
 
 /// A load or store to an emulated device.
 #[inline(always)]
-fn device_access(core: &mut Core, vcpu: &mut Vcpu, device: DeviceSlot, offset: u64, access: Access, is_write: bool) -> Next {
+fn device_access(
+    core: &mut Core,
+    vcpu: &mut Vcpu,
+    device: DeviceSlot,
+    offset: u64,
+    access: Access,
+    is_write: bool,
+) -> Next {
     let vm = vcpu.vm;
     if is_write {
         let value = access.truncate(vcpu.register(access.transfer));

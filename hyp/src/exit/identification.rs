@@ -20,30 +20,38 @@ const fn at_most(shift: u32, highest: u64) -> Field {
 }
 
 /// EL0, EL1 (not EL2, EL3), FP, AdvSIMD, GIC, DIT, CSV2 (1: no SCXTNUM), CSV3.
-const PFR0: &[Field] =
-    &[keep(0), at_most(4, 1), keep(16), keep(20), keep(24), keep(48), at_most(56, 1), keep(60)];
+const PFR0: &[Field] = &[keep(0), at_most(4, 1), keep(16), keep(20), keep(24), keep(48), at_most(56, 1), keep(60)];
 /// SSBS.
 const PFR1: &[Field] = &[keep(4)];
 /// DebugVer; two breakpoints and watchpoints, the least there can be. No PMU, trace, profiling.
 const DFR0: &[Field] = &[keep(0), at_most(12, 1), at_most(20, 1)];
 /// AES to RNDR, without TME (transactions).
 const ISAR0: &[Field] = &[
-    keep(4), keep(8), keep(12), keep(16), keep(20), keep(28), keep(32), keep(36), keep(40), keep(44), keep(48), keep(52),
-    keep(56), keep(60),
+    keep(4),
+    keep(8),
+    keep(12),
+    keep(16),
+    keep(20),
+    keep(28),
+    keep(32),
+    keep(36),
+    keep(40),
+    keep(44),
+    keep(48),
+    keep(52),
+    keep(56),
+    keep(60),
 ];
 /// DPB, JSCVT, FCMA, LRCPC, FRINTTS, SB, SPECRES, BF16, DGH, I8MM. No pointer authentication, LS64, XS.
-const ISAR1: &[Field] = &[
-    keep(0), keep(12), keep(16), keep(20), keep(32), keep(36), keep(40), keep(44), keep(48), keep(52),
-];
+const ISAR1: &[Field] =
+    &[keep(0), keep(12), keep(16), keep(20), keep(32), keep(36), keep(40), keep(44), keep(48), keep(52)];
 /// PARange (40 bits), ASIDBits, BigEnd, BigEndEL0, TGran16, TGran64, TGran4, ExS.
-const MMFR0: &[Field] =
-    &[at_most(0, 2), keep(4), keep(8), keep(16), keep(20), keep(24), keep(28), keep(44)];
+const MMFR0: &[Field] = &[at_most(0, 2), keep(4), keep(8), keep(16), keep(20), keep(24), keep(28), keep(44)];
 /// HAFDBS, HPDS, PAN, ETS, nTLBPA. No VMID, VHE, LORegions, SpecSEI.
 const MMFR1: &[Field] = &[keep(0), keep(12), keep(20), keep(36), keep(48)];
 /// CnP, UAO, LSM, VARange, CCIDX, ST, AT, IDS, TTL, BBM, E0PD.
-const MMFR2: &[Field] = &[
-    keep(0), keep(4), keep(8), keep(16), keep(20), keep(28), keep(32), keep(36), keep(48), keep(52), keep(60),
-];
+const MMFR2: &[Field] =
+    &[keep(0), keep(4), keep(8), keep(16), keep(20), keep(28), keep(32), keep(36), keep(48), keep(52), keep(60)];
 
 fn offered(raw: u64, fields: &[Field]) -> u64 {
     fields.iter().fold(0, |value, field| {

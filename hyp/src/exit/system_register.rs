@@ -110,7 +110,8 @@ fn write(core: &mut Core, vcpu: &mut Vcpu, register: u32, value: u64) -> Option<
         }
         MDSCR => write_register!("mdscr_el1", value & MDSCR_GUEST),
         // The auxiliary controls are the board's, and the OS lock stays open: as if the write had no effect.
-        ICC_DIR | ACTLR | OSLAR | OSDLR | DBGPRCR | MDCCINT | OSDTRRX | OSDTRTX | OSECCR | DBGCLAIMSET | DBGCLAIMCLR => {}
+        ICC_DIR | ACTLR | OSLAR | OSDLR | DBGPRCR | MDCCINT | OSDTRRX | OSDTRTX | OSECCR | DBGCLAIMSET
+        | DBGCLAIMCLR => {}
         _ if is_breakpoint(register) => {}
         _ => return None,
     }

@@ -9,7 +9,9 @@ use tessera_memory::{
 };
 
 use super::Parts;
-use crate::arch::aarch64::machine::{Hardware, Reach, clean_to_coherency, copy_to_guest, invalidate_instruction_caches};
+use crate::arch::aarch64::machine::{
+    Hardware, Reach, clean_to_coherency, copy_to_guest, invalidate_instruction_caches,
+};
 use crate::guest_tree::{self, TreeFacts, TreeTooLarge};
 use crate::manifest::{DeviceKind, MemoryRegion, Placement, Segment, VmConfig};
 use crate::system::System;
@@ -92,7 +94,9 @@ impl GuestMemory {
         self.reservation = None;
         for region in &config.memory {
             let span = span(region.ipa, region.bytes)?;
-            self.map.unmap(span, &mut frames.tables(self.vm), &mut self.hardware, |tables, mapping| tables.release(&mapping))?;
+            self.map.unmap(span, &mut frames.tables(self.vm), &mut self.hardware, |tables, mapping| {
+                tables.release(&mapping)
+            })?;
         }
         self.fill(config, &mut frames)
     }
@@ -153,7 +157,13 @@ impl GuestMemory {
             let pa = Pa::new(machine + (start - region.ipa));
             let wanted = Span::new(pa, ipa.bytes()).ok_or(Error::OutsidePaSpace(pa))?;
             let exact = frames.allocate_exact(Owner::Vm(self.vm), wanted)?.scrub(&mut self.hardware);
-            return Ok(self.map.map(ipa, exact.start(), Attributes::RAM, &mut frames.tables(self.vm), &mut self.hardware)?);
+            return Ok(self.map.map(
+                ipa,
+                exact.start(),
+                Attributes::RAM,
+                &mut frames.tables(self.vm),
+                &mut self.hardware,
+            )?);
         }
         for piece in frames.allocate_guest(self.vm, ipa)?.scrub(&mut self.hardware) {
             let tables = &mut frames.tables(self.vm);
@@ -194,7 +204,11 @@ impl GuestMemory {
     fn write(&self, mut ipa: Ipa, mut data: &[u8]) -> Result<()> {
         while !data.is_empty() {
             let hole = MemoryError::NoMemoryAt(ipa);
-            let mapping = self.map.translate(ipa, &self.hardware).filter(|mapping| mapping.attributes.access.write).ok_or(hole)?;
+            let mapping = self
+                .map
+                .translate(ipa, &self.hardware)
+                .filter(|mapping| mapping.attributes.access.write)
+                .ok_or(hole)?;
             let pa = mapping.pa_of(ipa).ok_or(hole)?;
             let room = mapping.ipa.end().offset_from(ipa).ok_or(hole)?;
             let (now, rest) = data.split_at(data.len().min(room as usize));
@@ -234,4 +248,3 @@ fn device_tree(config: &VmConfig, facts: &TreeFacts, archive: &[u8]) -> Result<V
         None => guest_tree::build(config, facts).map_err(MemoryError::Tree),
     }
 }
-

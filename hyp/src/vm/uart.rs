@@ -38,11 +38,7 @@ impl ConsoleUart {
     pub fn of_device(device: &Device) -> Option<impl FnOnce(usize) -> Self + use<>> {
         let DeviceKind::Uart { console } = device.kind else { return None };
         let spi = device.interrupts.first().map(|interrupt| interrupt.spi);
-        Some(move |channel| Self {
-            state: Mutex::new(State::reset()),
-            channel: console.then_some(channel),
-            spi,
-        })
+        Some(move |channel| Self { state: Mutex::new(State::reset()), channel: console.then_some(channel), spi })
     }
 
     /// Whether it is the guest's end of the shared console.

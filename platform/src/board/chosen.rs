@@ -18,10 +18,7 @@ pub(super) fn find(tree: &Tree) -> Result<Chosen, BoardError> {
     let Some(node) = tree.by_path("/chosen") else {
         return Ok(Chosen::default());
     };
-    Ok(Chosen {
-        bootargs: node.string("bootargs").map(String::from),
-        initrd: initrd(node)?,
-    })
+    Ok(Chosen { bootargs: node.string("bootargs").map(String::from), initrd: initrd(node)? })
 }
 
 fn initrd(node: DeviceNode) -> Result<Option<Span>, BoardError> {
@@ -29,10 +26,7 @@ fn initrd(node: DeviceNode) -> Result<Option<Span>, BoardError> {
     if NAMES.iter().all(|name| node.property(name).is_none()) {
         return Ok(None);
     }
-    let span = node
-        .u64(NAMES[0])
-        .zip(node.u64(NAMES[1]))
-        .and_then(|(start, end)| Span::between(start, end));
+    let span = node.u64(NAMES[0]).zip(node.u64(NAMES[1])).and_then(|(start, end)| Span::between(start, end));
     let span = span.ok_or_else(|| {
         node.error(
             NAMES[0],

@@ -52,40 +52,21 @@ pub(super) fn find(tree: &Tree) -> Option<Console> {
 
 fn chosen(tree: &Tree) -> Option<Console> {
     let chosen = tree.by_path("/chosen")?;
-    let value = chosen
-        .string("stdout-path")
-        .or_else(|| chosen.string("linux,stdout-path"))?;
+    let value = chosen.string("stdout-path").or_else(|| chosen.string("linux,stdout-path"))?;
     let (path, options) = value.split_once(':').unwrap_or((value, ""));
     read(tree.by_path(path)?, baud(options))
 }
 
 /// The rate in options like `115200n8`.
 fn baud(options: &str) -> Option<u32> {
-    let digits = options
-        .find(|letter: char| !letter.is_ascii_digit())
-        .unwrap_or(options.len());
+    let digits = options.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(options.len());
     options.get(..digits)?.parse().ok().filter(|&rate| rate > 0)
 }
 
 fn read(node: DeviceNode, baud: Option<u32>) -> Option<Console> {
-    let registers = node
-        .registers()
-        .ok()?
-        .first()
-        .copied()
-        .filter(|registers| !registers.is_empty())?;
-    let interrupt = node
-        .interrupts()
-        .ok()
-        .and_then(|interrupts| interrupts.first().copied());
-    Some(Console {
-        path: node.path(),
-        kind: kind(node),
-        registers,
-        interrupt,
-        clock: node.clock_frequency(),
-        baud,
-    })
+    let registers = node.registers().ok()?.first().copied().filter(|registers| !registers.is_empty())?;
+    let interrupt = node.interrupts().ok().and_then(|interrupts| interrupts.first().copied());
+    Some(Console { path: node.path(), kind: kind(node), registers, interrupt, clock: node.clock_frequency(), baud })
 }
 
 fn kind(node: DeviceNode) -> UartKind {

@@ -35,20 +35,10 @@ pub struct Core {
 
 /// The cores in tree order. `has_psci`: whether there is firmware to call.
 pub(super) fn find(tree: &Tree, has_psci: bool) -> Result<Vec<Core>, BoardError> {
-    let missing = || {
-        BoardError::new(
-            "/cpus",
-            "",
-            "there is no core",
-            "add a cpu node with reg = its MPIDR affinity",
-        )
-    };
+    let missing = || BoardError::new("/cpus", "", "there is no core", "add a cpu node with reg = its MPIDR affinity");
     let parent = tree.by_path("/cpus").ok_or_else(missing)?;
     let mut cores: Vec<Core> = Vec::new();
-    for node in parent
-        .children()
-        .filter(|node| node.string("device_type") == Some("cpu"))
-    {
+    for node in parent.children().filter(|node| node.string("device_type") == Some("cpu")) {
         let core = read(node, has_psci)?;
         if cores.iter().any(|other| other.affinity == core.affinity) {
             let problem = format!("there is a second core {}", core.affinity);
@@ -56,21 +46,13 @@ pub(super) fn find(tree: &Tree, has_psci: bool) -> Result<Vec<Core>, BoardError>
         }
         cores.push(core);
     }
-    if cores.is_empty() {
-        Err(missing())
-    } else {
-        Ok(cores)
-    }
+    if cores.is_empty() { Err(missing()) } else { Ok(cores) }
 }
 
 fn read(node: DeviceNode, has_psci: bool) -> Result<Core, BoardError> {
     let value = node.bare_address()?;
     let affinity = Affinity::new(value).ok_or_else(|| {
-        node.error(
-            "reg",
-            format!("{value:#x} is no core's affinity"),
-            "write MPIDR_EL1 bits 39..32 and 23..0 only",
-        )
+        node.error("reg", format!("{value:#x} is no core's affinity"), "write MPIDR_EL1 bits 39..32 and 23..0 only")
     })?;
     let enable = enable_method(node, has_psci)?;
     let usable = match node.string("status") {
@@ -79,29 +61,18 @@ fn read(node: DeviceNode, has_psci: bool) -> Result<Core, BoardError> {
         Some(status) => matches!(status, "okay" | "ok"),
         None => node.property("status").is_none(),
     };
-    Ok(Core {
-        affinity,
-        enable,
-        usable,
-        compatible: node.string("compatible").unwrap_or("").into(),
-    })
+    Ok(Core { affinity, enable, usable, compatible: node.string("compatible").unwrap_or("").into() })
 }
 
 fn enable_method(node: DeviceNode, has_psci: bool) -> Result<EnableMethod, BoardError> {
     match node.string("enable-method") {
         Some("psci") if has_psci => Ok(EnableMethod::Psci),
-        Some("psci") => Err(node.error(
-            "enable-method",
-            "the tree describes no PSCI",
-            "add a psci node or use spin-table",
-        )),
+        Some("psci") => {
+            Err(node.error("enable-method", "the tree describes no PSCI", "add a psci node or use spin-table"))
+        }
         Some("spin-table") => match node.u64("cpu-release-addr") {
             Some(release) => Ok(EnableMethod::SpinTable { release }),
-            None => Err(node.error(
-                "cpu-release-addr",
-                "it is missing or no address",
-                "add the spin table's address",
-            )),
+            None => Err(node.error("cpu-release-addr", "it is missing or no address", "add the spin table's address")),
         },
         other => Ok(EnableMethod::Unknown(other.unwrap_or("").into())),
     }

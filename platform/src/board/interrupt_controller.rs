@@ -56,34 +56,15 @@ pub(super) fn find(tree: &Tree) -> Result<InterruptController, BoardError> {
     if let Some(node) = tree.compatible_with(GIC_V2).find(is_controller) {
         return gic_v2(node).map(InterruptController::GicV2);
     }
-    Err(BoardError::new(
-        "/",
-        "",
-        "there is no interrupt controller that is known",
-        "it needs a GICv2 or a GICv3",
-    ))
+    Err(BoardError::new("/", "", "there is no interrupt controller that is known", "it needs a GICv2 or a GICv3"))
 }
 
 /// Region `index` of the controller's `reg`, called `what`, with at least `least` bytes.
-fn region(
-    node: DeviceNode,
-    regions: &[Span],
-    index: usize,
-    what: &str,
-    least: u64,
-) -> Result<Span, BoardError> {
-    let found = regions
-        .get(index)
-        .copied()
-        .filter(|region| region.size() >= least);
+fn region(node: DeviceNode, regions: &[Span], index: usize, what: &str, least: u64) -> Result<Span, BoardError> {
+    let found = regions.get(index).copied().filter(|region| region.size() >= least);
     found.ok_or_else(|| {
-        let problem =
-            format!("entry {index}, the {what}, is missing or smaller than {least:#x} bytes");
-        node.error(
-            "reg",
-            problem,
-            "use a GIC with virtualization extensions, and list all its regions",
-        )
+        let problem = format!("entry {index}, the {what}, is missing or smaller than {least:#x} bytes");
+        node.error("reg", problem, "use a GIC with virtualization extensions, and list all its regions")
     })
 }
 
@@ -92,13 +73,7 @@ fn gic_v2(node: DeviceNode) -> Result<GicV2, BoardError> {
     Ok(GicV2 {
         distributor: region(node, &regions, 0, "distributor (GICD)", 0x1000)?,
         cpu_interface: region(node, &regions, 1, "CPU interface (GICC)", 0x1000)?,
-        virtual_control: region(
-            node,
-            &regions,
-            2,
-            "virtual interface control (GICH)",
-            0x1000,
-        )?,
+        virtual_control: region(node, &regions, 2, "virtual interface control (GICH)", 0x1000)?,
         virtual_cpu_interface: region(node, &regions, 3, "virtual CPU interface (GICV)", 0x1000)?,
         maintenance: maintenance(node)?,
     })
@@ -107,29 +82,16 @@ fn gic_v2(node: DeviceNode) -> Result<GicV2, BoardError> {
 fn gic_v3(node: DeviceNode) -> Result<GicV3, BoardError> {
     let regions = node.registers()?;
     let count = match node.property("#redistributor-regions") {
-        Some(_) => node
-            .u32("#redistributor-regions")
-            .map(|count| count as usize),
+        Some(_) => node.u32("#redistributor-regions").map(|count| count as usize),
         None => Some(1),
     };
-    let redistributors = count
-        .and_then(|count| regions.get(1..count.checked_add(1)?))
-        .filter(|found| !found.is_empty());
+    let redistributors =
+        count.and_then(|count| regions.get(1..count.checked_add(1)?)).filter(|found| !found.is_empty());
     let redistributors = redistributors.ok_or_else(|| {
-        node.error(
-            "#redistributor-regions",
-            "reg does not hold that many",
-            "list the distributor, then each region",
-        )
+        node.error("#redistributor-regions", "reg does not hold that many", "list the distributor, then each region")
     })?;
     for index in 1..=redistributors.len() {
-        region(
-            node,
-            &regions,
-            index,
-            "redistributor region (GICR)",
-            2 * FRAME,
-        )?;
+        region(node, &regions, index, "redistributor region (GICR)", 2 * FRAME)?;
     }
     Ok(GicV3 {
         distributor: region(node, &regions, 0, "distributor (GICD)", FRAME)?,
@@ -144,28 +106,14 @@ fn stride(node: DeviceNode) -> Result<Option<u64>, BoardError> {
     if node.property(NAME).is_none() {
         return Ok(None);
     }
-    let stride = node
-        .u64(NAME)
-        .filter(|&stride| stride >= 2 * FRAME && stride.is_multiple_of(FRAME));
-    stride.map(Some).ok_or_else(|| {
-        node.error(
-            NAME,
-            "it is no multiple of 64 KiB from 128 KiB up",
-            "correct it",
-        )
-    })
+    let stride = node.u64(NAME).filter(|&stride| stride >= 2 * FRAME && stride.is_multiple_of(FRAME));
+    stride.map(Some).ok_or_else(|| node.error(NAME, "it is no multiple of 64 KiB from 128 KiB up", "correct it"))
 }
 
 /// The maintenance interrupt: the controller's own, and only, interrupt.
 fn maintenance(node: DeviceNode) -> Result<Interrupt, BoardError> {
     let first = node.interrupts()?.first().copied();
-    first
-        .filter(|interrupt| interrupt.id.is_private())
-        .ok_or_else(|| {
-            node.error(
-                "interrupts",
-                "there is no private maintenance interrupt",
-                "add it; on most boards it is <1 9 4>",
-            )
-        })
+    first.filter(|interrupt| interrupt.id.is_private()).ok_or_else(|| {
+        node.error("interrupts", "there is no private maintenance interrupt", "add it; on most boards it is <1 9 4>")
+    })
 }

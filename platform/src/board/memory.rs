@@ -18,8 +18,7 @@ pub struct Reservation {
 
 /// All memory, merged and sorted.
 pub(super) fn find(tree: &Tree) -> Result<Vec<Span>, BoardError> {
-    let is_memory =
-        |node: &DeviceNode| node.string("device_type") == Some("memory") && node.is_enabled();
+    let is_memory = |node: &DeviceNode| node.string("device_type") == Some("memory") && node.is_enabled();
     let mut spans = Vec::new();
     for node in tree.nodes().filter(is_memory) {
         spans.extend(node.registers()?);
@@ -39,25 +38,13 @@ pub(super) fn find(tree: &Tree) -> Result<Vec<Span>, BoardError> {
 /// The memory reservation block, then the children of `/reserved-memory` that have a place (those with only a `size`
 /// are wishes to an operating system).
 pub(super) fn find_reserved(tree: &Tree) -> Result<Vec<Reservation>, BoardError> {
-    let listed = tree.reservations().map(|span| Reservation {
-        span,
-        no_map: false,
-        name: String::new(),
-    });
+    let listed = tree.reservations().map(|span| Reservation { span, no_map: false, name: String::new() });
     let mut reserved: Vec<_> = listed.collect();
     let parent = tree.by_path("/reserved-memory");
-    for node in parent
-        .into_iter()
-        .flat_map(DeviceNode::children)
-        .filter(|node| node.is_enabled())
-    {
+    for node in parent.into_iter().flat_map(DeviceNode::children).filter(|node| node.is_enabled()) {
         let no_map = node.property("no-map").is_some();
         let regions = node.registers()?.into_iter();
-        reserved.extend(regions.map(|span| Reservation {
-            span,
-            no_map,
-            name: node.name().into(),
-        }));
+        reserved.extend(regions.map(|span| Reservation { span, no_map, name: node.name().into() }));
     }
     reserved.retain(|reservation| !reservation.span.is_empty());
     Ok(reserved)

@@ -84,9 +84,6 @@ impl Board {
     /// sorted, not touching each other.
     pub fn free_memory(&self, used: &[Span]) -> Vec<Span> {
         let reserved = self.reserved.iter().map(|reservation| reservation.span);
-        span::subtract(
-            self.memory.clone(),
-            reserved.chain(used.iter().copied()).collect(),
-        )
+        span::subtract(self.memory.clone(), reserved.chain(used.iter().copied()).collect())
     }
 }

@@ -43,9 +43,7 @@ pub fn find_firmware(blob: &[u8]) -> Option<Psci> {
 
 /// The tree's PSCI node, if it has one.
 pub(super) fn find(tree: &Tree) -> Result<Option<Psci>, BoardError> {
-    let node = tree
-        .compatible_with(&["arm,psci-1.0", "arm,psci-0.2", "arm,psci"])
-        .next();
+    let node = tree.compatible_with(&["arm,psci-1.0", "arm,psci-0.2", "arm,psci"]).next();
     node.map(read).transpose()
 }
 
@@ -54,11 +52,7 @@ fn read(node: DeviceNode) -> Result<Psci, BoardError> {
         Some("smc") => Conduit::Smc,
         Some("hvc") => Conduit::Hvc,
         _ => {
-            return Err(node.error(
-                "method",
-                "it is missing or unknown",
-                "write \"smc\" or \"hvc\"",
-            ));
+            return Err(node.error("method", "it is missing or unknown", "write \"smc\" or \"hvc\""));
         }
     };
     let version = if node.is_compatible(&["arm,psci-1.0"]) {
@@ -66,10 +60,7 @@ fn read(node: DeviceNode) -> Result<Psci, BoardError> {
     } else if node.is_compatible(&["arm,psci-0.2"]) {
         PsciVersion::V0_2
     } else {
-        PsciVersion::V0_1 {
-            cpu_on: node.u32("cpu_on"),
-            cpu_off: node.u32("cpu_off"),
-        }
+        PsciVersion::V0_1 { cpu_on: node.u32("cpu_on"), cpu_off: node.u32("cpu_off") }
     };
     Ok(Psci { conduit, version })
 }

@@ -6,30 +6,12 @@ use core::fmt;
 /// Several lines, without a line end after the last.
 impl fmt::Display for Board {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(
-            f,
-            "{}",
-            if self.model.is_empty() {
-                "unnamed board"
-            } else {
-                &self.model
-            }
-        )?;
+        writeln!(f, "{}", if self.model.is_empty() { "unnamed board" } else { &self.model })?;
         write!(f, "{} cores", self.cores.len())?;
         write!(f, ", {}", self.interrupt_controller)?;
-        writeln!(
-            f,
-            ", {}",
-            if self.psci.is_some() {
-                "PSCI"
-            } else {
-                "no PSCI"
-            }
-        )?;
+        writeln!(f, ", {}", if self.psci.is_some() { "PSCI" } else { "no PSCI" })?;
         write!(f, "memory")?;
-        self.memory
-            .iter()
-            .try_for_each(|span| write!(f, " {span}"))?;
+        self.memory.iter().try_for_each(|span| write!(f, " {span}"))?;
         match &self.console {
             Some(console) => write!(f, "\nconsole {console}"),
             None => write!(f, "\nno console"),
@@ -48,13 +30,7 @@ impl fmt::Display for InterruptController {
 
 impl fmt::Display for Console {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{} ({}) at {:#x}",
-            self.path,
-            self.kind,
-            self.registers.start()
-        )
+        write!(f, "{} ({}) at {:#x}", self.path, self.kind, self.registers.start())
     }
 }
 

@@ -23,36 +23,17 @@ const NAMES: [&str; 4] = ["sec-phys", "phys", "virt", "hyp-phys"];
 
 /// The tree's timer node.
 pub(super) fn find(tree: &Tree) -> Result<Timer, BoardError> {
-    let node = tree
-        .compatible_with(&["arm,armv8-timer", "arm,armv7-timer"])
-        .next()
-        .ok_or_else(|| {
-            BoardError::new(
-                "/timer",
-                "",
-                "there is no generic timer",
-                "add a node compatible with arm,armv8-timer",
-            )
-        })?;
+    let node = tree.compatible_with(&["arm,armv8-timer", "arm,armv7-timer"]).next().ok_or_else(|| {
+        BoardError::new("/timer", "", "there is no generic timer", "add a node compatible with arm,armv8-timer")
+    })?;
     let interrupts = node.interrupts()?;
-    let interrupt = |which: usize| {
-        interrupts
-            .get(position(node, which)?)
-            .copied()
-            .filter(|each| each.id.is_private())
-    };
+    let interrupt = |which: usize| interrupts.get(position(node, which)?).copied().filter(|each| each.id.is_private());
     let needed = |which: usize| {
         interrupt(which).ok_or_else(|| {
-            node.error(
-                "interrupts",
-                "a timer's private interrupt is missing",
-                "list sec-phys, phys, virt and hyp-phys",
-            )
+            node.error("interrupts", "a timer's private interrupt is missing", "list sec-phys, phys, virt and hyp-phys")
         })
     };
-    let frequency = node
-        .u32("clock-frequency")
-        .filter(|&frequency| frequency > 0);
+    let frequency = node.u32("clock-frequency").filter(|&frequency| frequency > 0);
     Ok(Timer {
         secure_physical: interrupt(0),
         physical: needed(1)?,
@@ -68,6 +49,5 @@ fn position(node: DeviceNode, which: usize) -> Option<usize> {
         return Some(which);
     }
     let name = NAMES.get(which)?;
-    node.strings("interrupt-names")
-        .position(|each| each == *name)
+    node.strings("interrupt-names").position(|each| each == *name)
 }

@@ -94,16 +94,7 @@ pub(super) fn send_sgi(id: IntId, core: Affinity) {
 /// ICC_SGI1R_EL1 (12.2.20) for one core: Aff3 in bits 55..48, RS 47..44, Aff2 39..32, INTID 27..24, Aff1 23..16 and
 /// the bit of Aff0 % 16 in 15..0.
 const fn sgi_register(id: IntId, core: Affinity) -> u64 {
-    let [aff0, aff1, aff2, aff3] = [
-        core.level(0) as u64,
-        core.level(1) as u64,
-        core.level(2) as u64,
-        core.level(3) as u64,
-    ];
-    aff3 << 48
-        | (aff0 / 16) << 44
-        | aff2 << 32
-        | (id.number() as u64) << 24
-        | aff1 << 16
-        | 1 << (aff0 % 16)
+    let [aff0, aff1, aff2, aff3] =
+        [core.level(0) as u64, core.level(1) as u64, core.level(2) as u64, core.level(3) as u64];
+    aff3 << 48 | (aff0 / 16) << 44 | aff2 << 32 | (id.number() as u64) << 24 | aff1 << 16 | 1 << (aff0 % 16)
 }

@@ -63,11 +63,7 @@ pub(super) fn wait_for_writes(registers: &DistributorRegisters) -> bool {
 
 /// Turns the distributor off, sets every shared interrupt up and turns it on.
 pub(super) fn initialize(registers: &DistributorRegisters, core: Affinity) -> Result<(), GicError> {
-    let ready = || {
-        wait_for_writes(registers)
-            .then_some(())
-            .ok_or(GicError::NotReady("distributor"))
-    };
+    let ready = || wait_for_writes(registers).then_some(()).ok_or(GicError::NotReady("distributor"));
     // Affinity routing may only be turned on while the groups are off (12.9.4).
     let routing = registers.ctlr.get() & Control::AFFINITY_ROUTING::SET.value;
     registers.ctlr.set(routing);
@@ -81,9 +77,7 @@ pub(super) fn initialize(registers: &DistributorRegisters, core: Affinity) -> Re
         set(&registers.irouter, index, core.value());
     }
     ready()?;
-    registers
-        .ctlr
-        .write(Control::AFFINITY_ROUTING::SET + Control::ENABLE_GROUP_1::SET);
+    registers.ctlr.write(Control::AFFINITY_ROUTING::SET + Control::ENABLE_GROUP_1::SET);
     ready()
 }
 

@@ -50,23 +50,17 @@ impl Driver {
         }
         // SAFETY: as promised by the caller.
         let redistributors = unsafe { redistributor::find(layout) };
-        Ok(Self {
-            distributor,
-            redistributors,
-        })
+        Ok(Self { distributor, redistributors })
     }
 
     /// The calling core's redistributor.
     #[inline]
     fn own(&self) -> Option<&RedistributorRegisters> {
-        self.redistributor(Affinity::of_this_core())
-            .map(|found| &*found.registers)
+        self.redistributor(Affinity::of_this_core()).map(|found| &*found.registers)
     }
 
     fn redistributor(&self, core: Affinity) -> Option<&Redistributor> {
-        self.redistributors
-            .iter()
-            .find(|each| each.core == core.packed())
+        self.redistributors.iter().find(|each| each.core == core.packed())
     }
 
     /// The register that holds the bit of `id`: `private` of the calling core's redistributor, or one of `shared`.
@@ -77,11 +71,7 @@ impl Driver {
         private: impl Fn(&RedistributorRegisters) -> &ReadWrite<u32>,
         shared: impl Fn(&DistributorRegisters) -> &[ReadWrite<u32>; 32],
     ) -> Option<&ReadWrite<u32>> {
-        if id.is_private() {
-            self.own().map(private)
-        } else {
-            shared(&self.distributor).get(id.number() as usize / 32)
-        }
+        if id.is_private() { self.own().map(private) } else { shared(&self.distributor).get(id.number() as usize / 32) }
     }
 }
 
@@ -108,9 +98,7 @@ impl Controller for Driver {
 
     fn initialize_core(&self) -> Result<(), GicError> {
         let core = Affinity::of_this_core();
-        self.redistributor(core)
-            .ok_or(GicError::NoRedistributor(core))?
-            .initialize()?;
+        self.redistributor(core).ok_or(GicError::NoRedistributor(core))?.initialize()?;
         cpu_interface::initialize()
     }
 
@@ -119,17 +107,11 @@ impl Controller for Driver {
     }
 
     fn enable(&self, id: IntId) {
-        write_bit(
-            self.bit_register(id, |own| &own.isenabler0, |shared| &shared.isenabler),
-            id,
-        );
+        write_bit(self.bit_register(id, |own| &own.isenabler0, |shared| &shared.isenabler), id);
     }
 
     fn disable(&self, id: IntId) {
-        write_bit(
-            self.bit_register(id, |own| &own.icenabler0, |shared| &shared.icenabler),
-            id,
-        );
+        write_bit(self.bit_register(id, |own| &own.icenabler0, |shared| &shared.icenabler), id);
         if id.is_private() {
             self.own().map(redistributor::wait_for_writes);
         } else {
@@ -138,10 +120,7 @@ impl Controller for Driver {
     }
 
     fn is_enabled(&self, id: IntId) -> bool {
-        read_bit(
-            self.bit_register(id, |own| &own.isenabler0, |shared| &shared.isenabler),
-            id,
-        )
+        read_bit(self.bit_register(id, |own| &own.isenabler0, |shared| &shared.isenabler), id)
     }
 
     fn set_priority(&self, id: IntId, priority: u8) {
@@ -166,11 +145,7 @@ impl Controller for Driver {
         // Two bits each, of which the upper one says edge (12.9.9).
         let edge = 2 << (id.number() % 16 * 2);
         if let Some(register) = register {
-            register.set(if trigger == Trigger::Edge {
-                register.get() | edge
-            } else {
-                register.get() & !edge
-            });
+            register.set(if trigger == Trigger::Edge { register.get() | edge } else { register.get() & !edge });
         }
     }
 
@@ -182,45 +157,27 @@ impl Controller for Driver {
     }
 
     fn set_pending(&self, id: IntId) {
-        write_bit(
-            self.bit_register(id, |own| &own.ispendr0, |shared| &shared.ispendr),
-            id,
-        );
+        write_bit(self.bit_register(id, |own| &own.ispendr0, |shared| &shared.ispendr), id);
     }
 
     fn clear_pending(&self, id: IntId) {
-        write_bit(
-            self.bit_register(id, |own| &own.icpendr0, |shared| &shared.icpendr),
-            id,
-        );
+        write_bit(self.bit_register(id, |own| &own.icpendr0, |shared| &shared.icpendr), id);
     }
 
     fn is_pending(&self, id: IntId) -> bool {
-        read_bit(
-            self.bit_register(id, |own| &own.ispendr0, |shared| &shared.ispendr),
-            id,
-        )
+        read_bit(self.bit_register(id, |own| &own.ispendr0, |shared| &shared.ispendr), id)
     }
 
     fn set_active(&self, id: IntId) {
-        write_bit(
-            self.bit_register(id, |own| &own.isactiver0, |shared| &shared.isactiver),
-            id,
-        );
+        write_bit(self.bit_register(id, |own| &own.isactiver0, |shared| &shared.isactiver), id);
     }
 
     fn clear_active(&self, id: IntId) {
-        write_bit(
-            self.bit_register(id, |own| &own.icactiver0, |shared| &shared.icactiver),
-            id,
-        );
+        write_bit(self.bit_register(id, |own| &own.icactiver0, |shared| &shared.icactiver), id);
     }
 
     fn is_active(&self, id: IntId) -> bool {
-        read_bit(
-            self.bit_register(id, |own| &own.isactiver0, |shared| &shared.isactiver),
-            id,
-        )
+        read_bit(self.bit_register(id, |own| &own.isactiver0, |shared| &shared.isactiver), id)
     }
 
     #[inline]

@@ -94,8 +94,7 @@ pub(super) unsafe fn find(layout: &GicV3) -> Vec<Redistributor> {
     for region in &layout.redistributors {
         let mut address = region.start();
         // SAFETY: as promised by the caller.
-        let redistributor_at =
-            |address| unsafe { at(address, *region, layout.redistributor_stride) };
+        let redistributor_at = |address| unsafe { at(address, *region, layout.redistributor_stride) };
         while let Some((redistributor, next)) = redistributor_at(address) {
             let last = redistributor.registers.typer.is_set(Type::LAST);
             found.push(redistributor);
@@ -123,11 +122,7 @@ unsafe fn at(address: u64, region: Span, stride: Option<u64>) -> Option<(Redistr
     if !is_gicv3(registers.pidr2.get()) {
         return None;
     }
-    let own_size = if registers.typer.is_set(Type::VIRTUAL_LPIS) {
-        SIZE_WITH_VIRTUAL_LPIS
-    } else {
-        SIZE
-    };
+    let own_size = if registers.typer.is_set(Type::VIRTUAL_LPIS) { SIZE_WITH_VIRTUAL_LPIS } else { SIZE };
     let core = registers.typer.read(Type::AFFINITY) as u32;
     // Never less than its size, so that a walk comes to an end.
     let next = address.checked_add(stride.unwrap_or(own_size).max(SIZE))?;
@@ -155,10 +150,7 @@ impl Redistributor {
         registers.icactiver0.set(u32::MAX);
         registers.igroupr0.set(u32::MAX);
         registers.igrpmodr0.set(0);
-        registers
-            .ipriorityr
-            .iter()
-            .for_each(|register| register.set(DEFAULT_PRIORITY));
+        registers.ipriorityr.iter().for_each(|register| register.set(DEFAULT_PRIORITY));
         Ok(())
     }
 }

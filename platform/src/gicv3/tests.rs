@@ -17,9 +17,7 @@ impl FakeGic {
     /// A GICv3 with `affinities` (packed) and 96 interrupts.
     fn new(affinities: &[u32]) -> Self {
         let size = DISTRIBUTOR_SIZE + affinities.len() * REDISTRIBUTOR_SIZE;
-        let mut fake = Self {
-            words: vec![0; size / 8],
-        };
+        let mut fake = Self { words: vec![0; size / 8] };
         fake.set(0x0004, 2);
         fake.set(0xffe8, 0x3b);
         for (index, affinity) in affinities.iter().enumerate() {
@@ -38,10 +36,7 @@ impl FakeGic {
     }
 
     fn set_redistributor(&mut self, index: usize, offset: usize, value: u32) {
-        self.set(
-            DISTRIBUTOR_SIZE + index * REDISTRIBUTOR_SIZE + offset,
-            value,
-        );
+        self.set(DISTRIBUTOR_SIZE + index * REDISTRIBUTOR_SIZE + offset, value);
     }
 
     /// Reads as the device would, past what the compiler may think of the memory.
@@ -62,10 +57,7 @@ impl FakeGic {
             distributor: Span::new(start, DISTRIBUTOR_SIZE as u64).unwrap(),
             redistributors: vec![Span::new(start + DISTRIBUTOR_SIZE as u64, size).unwrap()],
             redistributor_stride: None,
-            maintenance: crate::Interrupt {
-                id: IntId::ppi(9).unwrap(),
-                trigger: Trigger::Level,
-            },
+            maintenance: crate::Interrupt { id: IntId::ppi(9).unwrap(), trigger: Trigger::Level },
         }
     }
 
@@ -79,11 +71,7 @@ impl FakeGic {
         // SAFETY: as above.
         let driver = unsafe { Driver::new(layout) }.unwrap();
         let first = layout.redistributors[0].start() as usize;
-        driver
-            .redistributors
-            .iter()
-            .map(|each| (each.core, each.registers.address() - first))
-            .collect()
+        driver.redistributors.iter().map(|each| (each.core, each.registers.address() - first)).collect()
     }
 }
 
@@ -128,15 +116,7 @@ fn redistributor_registers_are_where_the_specification_has_them() {
 #[test]
 fn redistributors_are_listed_up_to_the_last() {
     let mut fake = FakeGic::new(&[0, 1, 0x0102_0304, 7]);
-    assert_eq!(
-        fake.found(&fake.layout()),
-        [
-            (0, 0),
-            (1, 0x2_0000),
-            (0x0102_0304, 0x4_0000),
-            (7, 0x6_0000)
-        ]
-    );
+    assert_eq!(fake.found(&fake.layout()), [(0, 0), (1, 0x2_0000), (0x0102_0304, 0x4_0000), (7, 0x6_0000)]);
     fake.set_redistributor(1, 0x8, 1 << 4);
     assert_eq!(fake.found(&fake.layout()).len(), 2);
 }
@@ -148,11 +128,7 @@ fn redistributors_end_with_their_region_or_where_there_is_none() {
     assert_eq!(fake.found(&fake.layout()).len(), 4, "none is the last");
     let mut short = fake.layout();
     short.redistributors[0] = Span::new(short.redistributors[0].start(), 0x5_ffff).unwrap();
-    assert_eq!(
-        fake.found(&short).len(),
-        2,
-        "the third is not wholly in the region"
-    );
+    assert_eq!(fake.found(&short).len(), 2, "the third is not wholly in the region");
     fake.set_redistributor(2, 0xffe8, 0);
     assert_eq!(fake.found(&fake.layout()).len(), 2, "the third is none");
 }
@@ -164,18 +140,10 @@ fn redistributors_are_as_far_apart_as_they_or_the_tree_say() {
     layout.redistributor_stride = Some(0x6_0000);
     assert_eq!(fake.found(&layout), [(0, 0), (3, 0x6_0000)]);
     layout.redistributor_stride = Some(0);
-    assert_eq!(
-        fake.found(&layout).len(),
-        6,
-        "a stride too small is not believed"
-    );
+    assert_eq!(fake.found(&layout).len(), 6, "a stride too small is not believed");
     layout.redistributor_stride = None;
     fake.set_redistributor(0, 0x8, 1 << 1);
-    assert_eq!(
-        fake.found(&layout)[1],
-        (2, 0x4_0000),
-        "the first is a GICv4's"
-    );
+    assert_eq!(fake.found(&layout)[1], (2, 0x4_0000), "the first is a GICv4's");
 }
 
 #[test]
@@ -183,10 +151,7 @@ fn redistributors_of_several_regions_are_listed() {
     let fake = FakeGic::new(&[0, 1, 2]);
     let mut layout = fake.layout();
     let start = layout.redistributors[0].start();
-    layout.redistributors = vec![
-        Span::new(start, 0x2_0000).unwrap(),
-        Span::new(start + 0x4_0000, 0x2_0000).unwrap(),
-    ];
+    layout.redistributors = vec![Span::new(start, 0x2_0000).unwrap(), Span::new(start + 0x4_0000, 0x2_0000).unwrap()];
     assert_eq!(fake.found(&layout), [(0, 0), (2, 0x4_0000)]);
 }
 
@@ -197,10 +162,7 @@ fn what_is_no_gicv3_is_refused() {
     let layout = fake.layout();
     // SAFETY: the regions lie in the vector.
     let error = unsafe { Driver::new(&layout) }.unwrap_err();
-    assert_eq!(
-        error,
-        GicError::NotThere(layout.distributor.start() as usize)
-    );
+    assert_eq!(error, GicError::NotThere(layout.distributor.start() as usize));
 }
 
 #[test]
@@ -264,11 +226,7 @@ fn a_redistributor_is_woken_and_its_interrupts_quieted() {
         (0x1041c, 0xa0a0_a0a0),
         (0x10420, 0),
     ] {
-        assert_eq!(
-            fake.get_redistributor(1, offset),
-            value,
-            "GICR + {offset:#x}"
-        );
+        assert_eq!(fake.get_redistributor(1, offset), value, "GICR + {offset:#x}");
     }
     assert_eq!(fake.get_redistributor(0, 0x10180), 0, "another core's");
     assert_eq!(registers.get("ICC_SRE_EL2"), 0b1111);
@@ -283,16 +241,10 @@ fn a_core_without_or_with_a_sleeping_redistributor_is_refused() {
     let _registers = Fake::new();
     let fake = FakeGic::new(&[1]);
     let core = crate::Affinity::new(0).unwrap();
-    assert_eq!(
-        fake.driver().initialize_core(),
-        Err(GicError::NoRedistributor(core))
-    );
+    assert_eq!(fake.driver().initialize_core(), Err(GicError::NoRedistributor(core)));
     let mut fake = FakeGic::new(&[0]);
     fake.set_redistributor(0, 0x14, 0b110);
-    assert_eq!(
-        fake.driver().initialize_core(),
-        Err(GicError::NotReady("redistributor"))
-    );
+    assert_eq!(fake.driver().initialize_core(), Err(GicError::NotReady("redistributor")));
 }
 
 #[test]
@@ -326,31 +278,14 @@ fn private_interrupts_are_those_of_the_own_core() {
     driver.clear_pending(IntId::sgi(4).unwrap());
     driver.set_active(ppi(0));
     driver.clear_active(ppi(15));
-    for (offset, value) in [
-        (0x10100, 1 << 27),
-        (0x10180, 1 << 26),
-        (0x10200, 8),
-        (0x10280, 16),
-        (0x10300, 1 << 16),
-        (0x10380, 1 << 31),
-    ] {
-        assert_eq!(
-            fake.get_redistributor(1, offset),
-            value,
-            "GICR + {offset:#x}"
-        );
-        assert_eq!(
-            fake.get_redistributor(0, offset),
-            0,
-            "another core's GICR + {offset:#x}"
-        );
+    for (offset, value) in
+        [(0x10100, 1 << 27), (0x10180, 1 << 26), (0x10200, 8), (0x10280, 16), (0x10300, 1 << 16), (0x10380, 1 << 31)]
+    {
+        assert_eq!(fake.get_redistributor(1, offset), value, "GICR + {offset:#x}");
+        assert_eq!(fake.get_redistributor(0, offset), 0, "another core's GICR + {offset:#x}");
         assert_eq!(fake.get(offset - 0x10000), 0, "GICD");
     }
-    assert!(
-        driver.is_enabled(ppi(11))
-            && driver.is_pending(IntId::sgi(3).unwrap())
-            && driver.is_active(ppi(0))
-    );
+    assert!(driver.is_enabled(ppi(11)) && driver.is_pending(IntId::sgi(3).unwrap()) && driver.is_active(ppi(0)));
 }
 
 #[test]
@@ -401,10 +336,7 @@ fn interrupts_are_taken_ended_and_deactivated() {
     let taken = driver.acknowledge().unwrap();
     assert_eq!(taken.id(), spi(13));
     driver.end(taken);
-    assert_eq!(
-        (registers.get("ICC_EOIR1_EL1"), registers.get("ICC_DIR_EL1")),
-        (45, 0)
-    );
+    assert_eq!((registers.get("ICC_EOIR1_EL1"), registers.get("ICC_DIR_EL1")), (45, 0));
     driver.deactivate(taken);
     assert_eq!(registers.get("ICC_DIR_EL1"), 45);
     for special in 1020..=1023 {
@@ -418,44 +350,23 @@ fn sgis_go_to_one_core() {
     let fake = FakeGic::new(&[0]);
     let driver = fake.driver();
     let registers = Fake::new();
-    driver.send_sgi(
-        IntId::sgi(0xa).unwrap(),
-        crate::Affinity::from_mpidr(0x12_0034_5603),
-    );
+    driver.send_sgi(IntId::sgi(0xa).unwrap(), crate::Affinity::from_mpidr(0x12_0034_5603));
     assert_eq!(registers.get("ICC_SGI1R_EL1"), 0x0012_0034_0a56_0008);
     driver.send_sgi(IntId::sgi(1).unwrap(), crate::Affinity::from_mpidr(0xff));
-    assert_eq!(
-        registers.get("ICC_SGI1R_EL1"),
-        0x0000_f000_0100_8000,
-        "RS 15"
-    );
+    assert_eq!(registers.get("ICC_SGI1R_EL1"), 0x0000_f000_0100_8000, "RS 15");
     driver.send_sgi(ppi(0), crate::Affinity::from_mpidr(0));
-    assert_eq!(
-        registers.get("ICC_SGI1R_EL1"),
-        0x0000_f000_0100_8000,
-        "no SGI"
-    );
+    assert_eq!(registers.get("ICC_SGI1R_EL1"), 0x0000_f000_0100_8000, "no SGI");
 }
 
 #[test]
 fn the_virtual_interface_says_how_large_it_is() {
     use virtual_interface::*;
     let registers = Fake::new();
-    for (vtr, lists, priority, active) in [
-        (0x9000_0003_u64, 4, 5, 1),
-        (0xb400_000f, 16, 6, 2),
-        (0xd800_0000, 1, 7, 4),
-        (0xfc00_001f, 32, 8, 4),
-    ] {
+    for (vtr, lists, priority, active) in
+        [(0x9000_0003_u64, 4, 5, 1), (0xb400_000f, 16, 6, 2), (0xd800_0000, 1, 7, 4), (0xfc00_001f, 32, 8, 4)]
+    {
         registers.set("ICH_VTR_EL2", vtr);
-        assert_eq!(
-            (
-                list_register_count(),
-                priority_bits(),
-                active_priority_count()
-            ),
-            (lists, priority, active)
-        );
+        assert_eq!((list_register_count(), priority_bits(), active_priority_count()), (lists, priority, active));
     }
 }
 
@@ -467,30 +378,14 @@ fn every_list_and_priority_register_is_one_of_its_own() {
     (0..5).for_each(|index| set_group0_active_priorities(index, 200 + index as u64));
     (0..5).for_each(|index| set_group1_active_priorities(index, 300 + index as u64));
     for index in 0..16 {
-        assert_eq!(
-            registers.get(&format!("ICH_LR{index}_EL2")),
-            100 + index as u64
-        );
+        assert_eq!(registers.get(&format!("ICH_LR{index}_EL2")), 100 + index as u64);
         assert_eq!(list_register(index), 100 + index as u64);
     }
     for index in 0..4 {
-        assert_eq!(
-            registers.get(&format!("ICH_AP0R{index}_EL2")),
-            200 + index as u64
-        );
-        assert_eq!(
-            registers.get(&format!("ICH_AP1R{index}_EL2")),
-            300 + index as u64
-        );
+        assert_eq!(registers.get(&format!("ICH_AP0R{index}_EL2")), 200 + index as u64);
+        assert_eq!(registers.get(&format!("ICH_AP1R{index}_EL2")), 300 + index as u64);
         assert_eq!(group0_active_priorities(index), 200 + index as u64);
         assert_eq!(group1_active_priorities(index), 300 + index as u64);
     }
-    assert_eq!(
-        (
-            list_register(16),
-            group0_active_priorities(4),
-            group1_active_priorities(4)
-        ),
-        (0, 0, 0)
-    );
+    assert_eq!((list_register(16), group0_active_priorities(4), group1_active_priorities(4)), (0, 0, 0));
 }

@@ -86,13 +86,10 @@ struct Header {
 impl Header {
     /// Reads the header, if it is one of a version that can be read.
     fn read(bytes: &[u8]) -> Result<Self, BoardError> {
-        let field = |index: usize| {
-            word(bytes, index * 4).ok_or_else(|| wrong("the blob is shorter than its header"))
-        };
+        let field = |index: usize| word(bytes, index * 4).ok_or_else(|| wrong("the blob is shorter than its header"));
         let (magic, version, last_compatible) = (field(0)?, field(5)?, field(6)?);
         if magic != MAGIC {
-            let problem =
-                format!("no device tree: it begins with {magic:#010x}, not {MAGIC:#010x}");
+            let problem = format!("no device tree: it begins with {magic:#010x}, not {MAGIC:#010x}");
             return Err(wrong(problem));
         }
         if version < VERSION || last_compatible > VERSION {
@@ -113,15 +110,10 @@ impl Header {
     fn blob<'blob>(&self, bytes: &'blob [u8]) -> Result<&'blob [u8], BoardError> {
         let (size, available) = (self.size as usize, bytes.len());
         if size > MAX_SIZE {
-            let problem =
-                format!("its header says {size} bytes, more than the {MAX_SIZE} arm64 allows");
+            let problem = format!("its header says {size} bytes, more than the {MAX_SIZE} arm64 allows");
             return Err(wrong(problem));
         }
-        bytes.get(..size).ok_or_else(|| {
-            wrong(format!(
-                "its header says {size} bytes, there are only {available}"
-            ))
-        })
+        bytes.get(..size).ok_or_else(|| wrong(format!("its header says {size} bytes, there are only {available}")))
     }
 }
 
@@ -133,18 +125,13 @@ impl<'blob> Blob<'blob> {
         let blob = header.blob(bytes)?;
         let part = |what: &str, start: u32, length: u32| {
             let start = start as usize;
-            let end = start
-                .checked_add(length as usize)
-                .filter(|_| start >= HEADER_SIZE);
-            end.and_then(|end| blob.get(start..end))
-                .ok_or_else(|| wrong(format!("its {what} block lies outside it")))
+            let end = start.checked_add(length as usize).filter(|_| start >= HEADER_SIZE);
+            end.and_then(|end| blob.get(start..end)).ok_or_else(|| wrong(format!("its {what} block lies outside it")))
         };
         let parts = Self {
             structure: part("structure", header.structure, header.structure_size)?,
             strings: part("strings", header.strings, header.strings_size)?,
-            reservations: blob
-                .get((header.reservations as usize).max(HEADER_SIZE)..)
-                .unwrap_or_default(),
+            reservations: blob.get((header.reservations as usize).max(HEADER_SIZE)..).unwrap_or_default(),
         };
         parts.check_reservations()?;
         Ok(parts)
@@ -163,32 +150,20 @@ impl<'blob> Blob<'blob> {
         if entries == self.reservations.chunks_exact(16).count() {
             return Err(wrong("its memory reservation block has no end"));
         }
-        match self
-            .reservation_entries()
-            .find(|&(start, size)| Span::new(start, size).is_none())
-        {
-            Some((start, size)) => Err(wrong(format!(
-                "it reserves {size:#x} bytes at {start:#x}, beyond 52 bits"
-            ))),
+        match self.reservation_entries().find(|&(start, size)| Span::new(start, size).is_none()) {
+            Some((start, size)) => Err(wrong(format!("it reserves {size:#x} bytes at {start:#x}, beyond 52 bits"))),
             None => Ok(()),
         }
     }
 
     /// The spans of the memory reservation block (`/memreserve/` in the source).
     pub(super) fn reservations(&self) -> impl Iterator<Item = Span> + '_ {
-        self.reservation_entries()
-            .filter_map(|(start, size)| Span::new(start, size))
+        self.reservation_entries().filter_map(|(start, size)| Span::new(start, size))
     }
 
     /// Checks the structure block and lists the nodes in tree order: the root first, parents before children.
     pub(super) fn nodes(&self) -> Result<Vec<NodeEntry>, BoardError> {
-        let mut pass = Pass {
-            blob: self,
-            offset: 0,
-            nodes: Vec::new(),
-            open: ArrayVec::new(),
-            properties_left: 0,
-        };
+        let mut pass = Pass { blob: self, offset: 0, nodes: Vec::new(), open: ArrayVec::new(), properties_left: 0 };
         while pass.step()? {}
         Ok(pass.nodes)
     }
@@ -199,10 +174,7 @@ impl<'blob> Blob<'blob> {
     }
 
     /// The properties of a node.
-    pub(super) fn properties(
-        &self,
-        node: NodeEntry,
-    ) -> impl Iterator<Item = (&'blob str, &'blob [u8])> + use<'blob> {
+    pub(super) fn properties(&self, node: NodeEntry) -> impl Iterator<Item = (&'blob str, &'blob [u8])> + use<'blob> {
         let (structure, strings) = (self.structure, self.strings);
         let mut offset = node.properties as usize;
         core::iter::from_fn(move || {
@@ -229,11 +201,7 @@ fn property_at<'blob>(
     let name = name_at(strings, word(structure, offset.checked_add(8)?)? as usize)?;
     let start = offset.checked_add(12)?;
     let end = start.checked_add(length)?;
-    Some((
-        name,
-        structure.get(start..end)?,
-        end.checked_next_multiple_of(4)?,
-    ))
+    Some((name, structure.get(start..end)?, end.checked_next_multiple_of(4)?))
 }
 
 /// The one pass over the structure block.
@@ -250,8 +218,8 @@ struct Pass<'pass, 'blob> {
 impl Pass<'_, '_> {
     /// Takes one token; false after the last one.
     fn step(&mut self) -> Result<bool, BoardError> {
-        let token = word(self.blob.structure, self.offset)
-            .ok_or_else(|| self.wrong("the structure block has no end"))?;
+        let token =
+            word(self.blob.structure, self.offset).ok_or_else(|| self.wrong("the structure block has no end"))?;
         match token {
             BEGIN_NODE => self.begin_node()?,
             END_NODE => self.end_node()?,
@@ -266,8 +234,8 @@ impl Pass<'_, '_> {
 
     fn begin_node(&mut self) -> Result<(), BoardError> {
         let start = self.offset + 4;
-        let name = name_at(self.blob.structure, start)
-            .ok_or_else(|| self.wrong("a node's name is no printable text"))?;
+        let name =
+            name_at(self.blob.structure, start).ok_or_else(|| self.wrong("a node's name is no printable text"))?;
         if self.open.is_empty() && !self.nodes.is_empty() {
             return Err(self.wrong("there is a second root node"));
         }
@@ -294,9 +262,7 @@ impl Pass<'_, '_> {
         if self.open.try_push(index as u16).is_err() {
             return Err(self.wrong(format!("nodes are nested more than {MAX_DEPTH} deep")));
         }
-        self.nodes
-            .try_reserve(1)
-            .map_err(|_| self.wrong("there is not enough heap for its nodes"))?;
+        self.nodes.try_reserve(1).map_err(|_| self.wrong("there is not enough heap for its nodes"))?;
         self.nodes.push(node);
         Ok(())
     }
@@ -311,9 +277,7 @@ impl Pass<'_, '_> {
     }
 
     fn property(&mut self) -> Result<(), BoardError> {
-        let Some((name, _, next)) =
-            property_at(self.blob.structure, self.blob.strings, self.offset)
-        else {
+        let Some((name, _, next)) = property_at(self.blob.structure, self.blob.strings, self.offset) else {
             return Err(self.wrong("a property's name or value lies outside its block"));
         };
         self.properties_left = self.properties_left.checked_sub(1).filter(|_| !name.is_empty()).ok_or_else(|| {
@@ -326,23 +290,14 @@ impl Pass<'_, '_> {
     /// An error at the current offset, in the node that is open.
     fn wrong(&self, problem: impl Into<alloc::borrow::Cow<'static, str>>) -> BoardError {
         let mut path = alloc::string::String::new();
-        for node in self
-            .open
-            .iter()
-            .filter_map(|&index| self.nodes.get(usize::from(index)))
-            .skip(1)
-        {
+        for node in self.open.iter().filter_map(|&index| self.nodes.get(usize::from(index))).skip(1) {
             path.push('/');
             path.push_str(self.blob.name(*node));
         }
         BoardError::new(
             path,
             "",
-            format!(
-                "{} (offset {:#x} of the structure block)",
-                problem.into(),
-                self.offset
-            ),
+            format!("{} (offset {:#x} of the structure block)", problem.into(), self.offset),
             REMEDY,
         )
     }

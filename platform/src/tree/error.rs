@@ -23,12 +23,7 @@ impl BoardError {
         problem: impl Into<Cow<'static, str>>,
         remedy: impl Into<Cow<'static, str>>,
     ) -> Self {
-        Self {
-            path: path.into(),
-            property: property.into(),
-            problem: problem.into(),
-            remedy: remedy.into(),
-        }
+        Self { path: path.into(), property: property.into(), problem: problem.into(), remedy: remedy.into() }
     }
 
     /// Path of the node that is wrong; empty if the blob as a whole is.

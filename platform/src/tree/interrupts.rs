@@ -36,16 +36,9 @@ impl<'tree> DeviceNode<'tree> {
         }
         let controller = self.interrupt_controller()?;
         let each = controller.specifier_cells()?;
-        let cells = self
-            .cells("interrupts")
-            .filter(|cells| cells.len().is_multiple_of(each));
-        let mut cells = cells.ok_or_else(|| {
-            self.error(
-                "interrupts",
-                format!("it is no whole number of {each}-cell entries"),
-                AGREE,
-            )
-        })?;
+        let cells = self.cells("interrupts").filter(|cells| cells.len().is_multiple_of(each));
+        let mut cells = cells
+            .ok_or_else(|| self.error("interrupts", format!("it is no whole number of {each}-cell entries"), AGREE))?;
         let mut interrupts = Vec::new();
         // Each round takes at least a cell: specifier_cells is never 0.
         while let Some(specifier) = cells.take_run(each) {
@@ -56,20 +49,12 @@ impl<'tree> DeviceNode<'tree> {
 
     fn extended_interrupts(self) -> Result<Vec<Interrupt>, BoardError> {
         const NAME: &str = "interrupts-extended";
-        let broken = || {
-            self.error(
-                NAME,
-                "an entry is cut short or names no interrupt controller",
-                AGREE,
-            )
-        };
+        let broken = || self.error(NAME, "an entry is cut short or names no interrupt controller", AGREE);
         let mut cells = self.cells(NAME).ok_or_else(broken)?;
         let mut interrupts = Vec::new();
         while let Some(phandle) = cells.next() {
             let controller = self.tree.by_phandle(phandle).ok_or_else(broken)?;
-            let specifier = cells
-                .take_run(controller.specifier_cells()?)
-                .ok_or_else(broken)?;
+            let specifier = cells.take_run(controller.specifier_cells()?).ok_or_else(broken)?;
             interrupts.push(self.decode(NAME, controller, specifier)?);
         }
         Ok(interrupts)
@@ -82,27 +67,16 @@ impl<'tree> DeviceNode<'tree> {
         // A tree whose interrupt-parents run in a circle would never end.
         for _ in 0..MAX_DEPTH {
             let next = match node.property("interrupt-parent") {
-                Some(_) => node
-                    .u32("interrupt-parent")
-                    .and_then(|phandle| self.tree.by_phandle(phandle)),
+                Some(_) => node.u32("interrupt-parent").and_then(|phandle| self.tree.by_phandle(phandle)),
                 None => node.parent(),
             };
-            node = next.ok_or_else(|| {
-                node.error(
-                    "interrupt-parent",
-                    "it leads nowhere",
-                    "name the interrupt controller",
-                )
-            })?;
+            node = next
+                .ok_or_else(|| node.error("interrupt-parent", "it leads nowhere", "name the interrupt controller"))?;
             if node.property("#interrupt-cells").is_some() {
                 return Ok(node);
             }
         }
-        Err(self.error(
-            "interrupt-parent",
-            "it leads in a circle",
-            "name the interrupt controller",
-        ))
+        Err(self.error("interrupt-parent", "it leads in a circle", "name the interrupt controller"))
     }
 
     /// How many cells describe an interrupt of this controller.
@@ -110,37 +84,19 @@ impl<'tree> DeviceNode<'tree> {
         let cells = self.u32("#interrupt-cells").map(|cells| cells as usize);
         cells
             .filter(|cells| (1..=MAX_SPECIFIER).contains(cells))
-            .ok_or_else(|| {
-                self.error(
-                    "#interrupt-cells",
-                    "it is missing or not 1 to 16",
-                    "a GIC has 3",
-                )
-            })
+            .ok_or_else(|| self.error("#interrupt-cells", "it is missing or not 1 to 16", "a GIC has 3"))
     }
 
     /// Decodes `specifier`, found in `property` of this node, as an interrupt of `controller`.
-    fn decode(
-        self,
-        property: &'static str,
-        controller: DeviceNode,
-        specifier: Cells,
-    ) -> Result<Interrupt, BoardError> {
+    fn decode(self, property: &'static str, controller: DeviceNode, specifier: Cells) -> Result<Interrupt, BoardError> {
         if !controller.is_compatible(GIC_V2) && !controller.is_compatible(GIC_V3) {
-            let problem = format!(
-                "an interrupt goes to {}, which is no GIC",
-                controller.path()
-            );
+            let problem = format!("an interrupt goes to {}, which is no GIC", controller.path());
             return Err(self.error(property, problem, "only interrupts of the GIC can be used"));
         }
         decode_gic(specifier).ok_or_else(|| {
             let found: Vec<_> = specifier.map(|cell| format!("{cell:#x}")).collect();
             let problem = format!("<{}> is no interrupt of a GIC", found.join(" "));
-            self.error(
-                property,
-                problem,
-                "use <0 SPI flags> or <1 PPI flags>, flags 1, 2 (edge), 4 or 8 (level)",
-            )
+            self.error(property, problem, "use <0 SPI flags> or <1 PPI flags>, flags 1, 2 (edge), 4 or 8 (level)")
         })
     }
 }

@@ -43,31 +43,22 @@ impl<'blob> Tree<'blob> {
     pub fn parse(blob: &'blob [u8]) -> Result<Self, BoardError> {
         let blob = Blob::new(blob)?;
         let nodes = blob.nodes()?;
-        let mut tree = Self {
-            blob,
-            nodes,
-            phandles: Vec::new(),
-        };
+        let mut tree = Self { blob, nodes, phandles: Vec::new() };
         tree.phandles = tree.index_phandles();
         Ok(tree)
     }
 
     fn index_phandles(&self) -> Vec<(u32, u16)> {
         let handle = |node: DeviceNode| node.u32("phandle").or_else(|| node.u32("linux,phandle"));
-        let mut phandles: Vec<_> = self
-            .nodes()
-            .filter_map(|node| Some((handle(node)?, u16::try_from(node.index).ok()?)))
-            .collect();
+        let mut phandles: Vec<_> =
+            self.nodes().filter_map(|node| Some((handle(node)?, u16::try_from(node.index).ok()?))).collect();
         phandles.sort_unstable();
         phandles
     }
 
     /// The root node.
     pub fn root(&self) -> DeviceNode<'_> {
-        DeviceNode {
-            tree: self,
-            index: 0,
-        }
+        DeviceNode { tree: self, index: 0 }
     }
 
     /// All nodes: the root first, parents before children, siblings as they stand in the blob.
@@ -77,14 +68,9 @@ impl<'blob> Tree<'blob> {
 
     /// The node that other nodes call `phandle`.
     pub fn by_phandle(&self, phandle: u32) -> Option<DeviceNode<'_>> {
-        let first = self
-            .phandles
-            .partition_point(|&(handle, _)| handle < phandle);
+        let first = self.phandles.partition_point(|&(handle, _)| handle < phandle);
         let &(handle, index) = self.phandles.get(first)?;
-        (handle == phandle).then_some(DeviceNode {
-            tree: self,
-            index: usize::from(index),
-        })
+        (handle == phandle).then_some(DeviceNode { tree: self, index: usize::from(index) })
     }
 
     /// The node at `path`: absolute (`/soc/serial@7e201000`), or relative to an alias (`serial0`, `soc/serial`).
@@ -96,9 +82,7 @@ impl<'blob> Tree<'blob> {
         let (alias, rest) = path.split_at(path.find('/').unwrap_or(path.len()));
         let target = self.descend(self.root(), "/aliases")?.string(alias)?;
         // An alias of an alias is not a thing: so no chain, and no cycle.
-        let start = target
-            .starts_with('/')
-            .then(|| self.descend(self.root(), target))??;
+        let start = target.starts_with('/').then(|| self.descend(self.root(), target))??;
         self.descend(start, rest)
     }
 
@@ -114,12 +98,8 @@ impl<'blob> Tree<'blob> {
     }
 
     /// The nodes whose `compatible` names one of `models` and that are not disabled.
-    pub fn compatible_with<'tree>(
-        &'tree self,
-        models: &'tree [&str],
-    ) -> impl Iterator<Item = DeviceNode<'tree>> {
-        self.nodes()
-            .filter(|node| node.is_compatible(models) && node.is_enabled())
+    pub fn compatible_with<'tree>(&'tree self, models: &'tree [&str]) -> impl Iterator<Item = DeviceNode<'tree>> {
+        self.nodes().filter(|node| node.is_compatible(models) && node.is_enabled())
     }
 
     /// The spans of the memory reservation block.
@@ -127,14 +107,8 @@ impl<'blob> Tree<'blob> {
         self.blob.reservations()
     }
 
-    fn descend<'tree>(
-        &'tree self,
-        from: DeviceNode<'tree>,
-        path: &str,
-    ) -> Option<DeviceNode<'tree>> {
+    fn descend<'tree>(&'tree self, from: DeviceNode<'tree>, path: &str) -> Option<DeviceNode<'tree>> {
         let parts = path.split('/').filter(|part| !part.is_empty());
-        parts
-            .take(MAX_DEPTH)
-            .try_fold(from, |node, part| node.child(part))
+        parts.take(MAX_DEPTH).try_fold(from, |node, part| node.child(part))
     }
 }

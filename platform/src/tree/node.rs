@@ -26,10 +26,7 @@ impl<'tree> DeviceNode<'tree> {
     /// Its parent; `None` for the root.
     pub fn parent(self) -> Option<Self> {
         let parent = usize::from(self.entry()?.parent);
-        (parent < self.index).then_some(Self {
-            tree: self.tree,
-            index: parent,
-        })
+        (parent < self.index).then_some(Self { tree: self.tree, index: parent })
     }
 
     /// Itself, its parent, and so on to the root.
@@ -39,54 +36,35 @@ impl<'tree> DeviceNode<'tree> {
 
     /// Its child nodes.
     pub fn children(self) -> impl Iterator<Item = Self> {
-        let later = self
-            .tree
-            .nodes
-            .iter()
-            .enumerate()
-            .skip(self.index.saturating_add(1));
+        let later = self.tree.nodes.iter().enumerate().skip(self.index.saturating_add(1));
         // In tree order the descendants of a node follow it at once, and they alone have parents from it on.
-        let descendants =
-            later.take_while(move |(_, entry)| usize::from(entry.parent) >= self.index);
+        let descendants = later.take_while(move |(_, entry)| usize::from(entry.parent) >= self.index);
         descendants
             .filter(move |(_, entry)| usize::from(entry.parent) == self.index)
-            .map(move |(index, _)| Self {
-                tree: self.tree,
-                index,
-            })
+            .map(move |(index, _)| Self { tree: self.tree, index })
     }
 
     /// The child called `name`; without unit address the first child of that name with any.
     pub fn child(self, name: &str) -> Option<Self> {
         let bare = |node: &Self| node.name().split('@').next() == Some(name);
-        self.children()
-            .find(|node| node.name() == name)
-            .or_else(|| self.children().find(bare))
+        self.children().find(|node| node.name() == name).or_else(|| self.children().find(bare))
     }
 
     /// Its absolute path; `/` for the root.
     pub fn path(self) -> String {
         let mut names: Vec<_> = self.ancestors().map(Self::name).collect();
         names.reverse();
-        if names.len() == 1 {
-            String::from("/")
-        } else {
-            names.join("/")
-        }
+        if names.len() == 1 { String::from("/") } else { names.join("/") }
     }
 
     /// Its properties, name and value.
     pub fn properties(self) -> impl Iterator<Item = (&'tree str, &'tree [u8])> {
-        self.entry()
-            .into_iter()
-            .flat_map(|entry| self.tree.blob.properties(entry))
+        self.entry().into_iter().flat_map(|entry| self.tree.blob.properties(entry))
     }
 
     /// The value of a property.
     pub fn property(self, name: &str) -> Option<&'tree [u8]> {
-        self.properties()
-            .find(|&(each, _)| each == name)
-            .map(|(_, value)| value)
+        self.properties().find(|&(each, _)| each == name).map(|(_, value)| value)
     }
 
     /// The first (often the only) string of a property; `None` too if it is not NUL-terminated text.
@@ -96,9 +74,7 @@ impl<'tree> DeviceNode<'tree> {
 
     /// The strings of a property, as far as they are text.
     pub fn strings(self, name: &str) -> impl Iterator<Item = &'tree str> + use<'tree> {
-        let value = self
-            .property(name)
-            .and_then(|value| value.strip_suffix(&[0]));
+        let value = self.property(name).and_then(|value| value.strip_suffix(&[0]));
         value
             .into_iter()
             .flat_map(|value| value.split(|&byte| byte == 0))
@@ -120,17 +96,12 @@ impl<'tree> DeviceNode<'tree> {
     /// The number that a property of one or two cells is: trees write addresses both ways.
     pub fn u64(self, name: &str) -> Option<u64> {
         let mut cells = self.cells(name)?;
-        if cells.is_empty() {
-            None
-        } else {
-            cells.take_number(cells.len())
-        }
+        if cells.is_empty() { None } else { cells.take_number(cells.len()) }
     }
 
     /// Whether its `compatible` names one of `models`.
     pub fn is_compatible(self, models: &[&str]) -> bool {
-        self.strings("compatible")
-            .any(|each| models.contains(&each))
+        self.strings("compatible").any(|each| models.contains(&each))
     }
 
     /// Whether neither it nor a node above it is disabled: `status` is absent, `okay` or `ok`.
@@ -145,9 +116,7 @@ impl<'tree> DeviceNode<'tree> {
     pub fn clock_frequency(self) -> Option<u32> {
         let fixed = || {
             let clock = self.tree.by_phandle(self.cells("clocks")?.next()?)?;
-            clock
-                .is_compatible(&["fixed-clock"])
-                .then(|| clock.u32("clock-frequency"))?
+            clock.is_compatible(&["fixed-clock"]).then(|| clock.u32("clock-frequency"))?
         };
         self.u32("clock-frequency").or_else(fixed)
     }

@@ -26,10 +26,7 @@ impl<'tree> DeviceNode<'tree> {
         let mut regions = Vec::new();
         // Every round takes at least a cell: reg_cells sees to it.
         while !cells.is_empty() {
-            let (address, size) = (
-                cells.take_number(layout.address),
-                cells.take_number(layout.size),
-            );
+            let (address, size) = (cells.take_number(layout.address), cells.take_number(layout.size));
             regions.push(self.translate(bus, address.unwrap_or(0), size.unwrap_or(0))?);
         }
         Ok(regions)
@@ -37,24 +34,14 @@ impl<'tree> DeviceNode<'tree> {
 
     /// Its one-cell or two-cell addresses without sizes, untranslated: how `cpu` nodes use `reg`.
     pub(crate) fn bare_address(self) -> Result<u64, BoardError> {
-        let layout = self.parent().map_or(
-            Ok(Layout {
-                address: 2,
-                size: 0,
-            }),
-            DeviceNode::layout,
-        )?;
+        let layout = self.parent().map_or(Ok(Layout { address: 2, size: 0 }), DeviceNode::layout)?;
         let mut cells = self.reg_cells(layout)?;
-        cells
-            .take_number(layout.address)
-            .ok_or_else(|| self.error("reg", "it is empty", "give it the address"))
+        cells.take_number(layout.address).ok_or_else(|| self.error("reg", "it is empty", "give it the address"))
     }
 
     fn reg_cells(self, layout: Layout) -> Result<Cells<'tree>, BoardError> {
         let each = layout.address + layout.size;
-        let cells = self
-            .cells("reg")
-            .filter(|cells| each > 0 && !cells.is_empty() && cells.len().is_multiple_of(each));
+        let cells = self.cells("reg").filter(|cells| each > 0 && !cells.is_empty() && cells.len().is_multiple_of(each));
         cells.ok_or_else(|| {
             let (address, size) = (layout.address, layout.size);
             self.error(
@@ -67,10 +54,7 @@ impl<'tree> DeviceNode<'tree> {
 
     /// How this node, as a bus, writes addresses.
     fn layout(self) -> Result<Layout, BoardError> {
-        Ok(Layout {
-            address: self.cell_count("#address-cells", 2)?,
-            size: self.cell_count("#size-cells", 1)?,
-        })
+        Ok(Layout { address: self.cell_count("#address-cells", 2)?, size: self.cell_count("#size-cells", 1)? })
     }
 
     fn cell_count(self, property: &'static str, default: usize) -> Result<usize, BoardError> {
@@ -80,11 +64,7 @@ impl<'tree> DeviceNode<'tree> {
             Some(default)
         };
         count.filter(|&count| count <= 2).ok_or_else(|| {
-            self.error(
-                property,
-                "it is not 0, 1 or 2",
-                "only memory-mapped devices can be used, none behind PCI",
-            )
+            self.error(property, "it is not 0, 1 or 2", "only memory-mapped devices can be used, none behind PCI")
         })
     }
 
@@ -105,11 +85,7 @@ impl<'tree> DeviceNode<'tree> {
     fn outer_address(self, outer: DeviceNode, address: u64, size: u64) -> Result<u64, BoardError> {
         let Some(value) = self.property("ranges") else {
             let problem = format!("it does not say where its address {address:#x} is");
-            return Err(self.error(
-                "ranges",
-                problem,
-                "add `ranges;` if its addresses are its parent's",
-            ));
+            return Err(self.error("ranges", problem, "add `ranges;` if its addresses are its parent's"));
         };
         if value.is_empty() {
             return Ok(address);
@@ -120,16 +96,13 @@ impl<'tree> DeviceNode<'tree> {
         // An entry without cells would never end.
         while each > 0 && !cells.is_empty() {
             let from = cells.take_number(inner.address);
-            let (Some(from), Some(to), Some(length)) = (
-                from,
-                cells.take_number(outer.address),
-                cells.take_number(inner.size),
-            ) else {
+            let (Some(from), Some(to), Some(length)) =
+                (from, cells.take_number(outer.address), cells.take_number(inner.size))
+            else {
                 break;
             };
-            let within = address
-                .checked_sub(from)
-                .filter(|offset| offset.checked_add(size).is_some_and(|end| end <= length));
+            let within =
+                address.checked_sub(from).filter(|offset| offset.checked_add(size).is_some_and(|end| end <= length));
             if let Some(found) = within.and_then(|offset| to.checked_add(offset)) {
                 return Ok(found);
             }

@@ -75,9 +75,7 @@ pub struct BcmMiniUart {
 fn divisor(clock: u32, baud: u32) -> Option<u32> {
     let eighths = u64::from(clock) / 4 / u64::from(baud).max(1);
     let divisor = eighths.div_ceil(2).checked_sub(1)?;
-    u32::try_from(divisor)
-        .ok()
-        .filter(|&divisor| divisor <= 0xffff)
+    u32::try_from(divisor).ok().filter(|&divisor| divisor <= 0xffff)
 }
 
 impl BcmMiniUart {
@@ -103,16 +101,12 @@ impl BcmMiniUart {
         registers.enables.modify(Enables::UART::SET);
         registers.ier.set(0);
         registers.lcr.set(EIGHT_BITS);
-        let divisor = clock
-            .zip(baud)
-            .and_then(|(clock, baud)| divisor(clock, baud));
+        let divisor = clock.zip(baud).and_then(|(clock, baud)| divisor(clock, baud));
         if let (Some(divisor), false) = (divisor, was_on) {
             registers.iir.set(CLEAR_FIFOS);
             registers.baud.set(divisor);
         }
-        registers
-            .cntl
-            .write(Control::RECEIVE::SET + Control::TRANSMIT::SET);
+        registers.cntl.write(Control::RECEIVE::SET + Control::TRANSMIT::SET);
     }
 
     pub(super) fn transmit_full(&self) -> bool {
@@ -133,15 +127,11 @@ impl BcmMiniUart {
     }
 
     pub(super) fn enable_receive_interrupt(&mut self) {
-        self.registers
-            .ier
-            .modify(InterruptEnable::RECEIVE::SET + InterruptEnable::LINE_STATUS::SET);
+        self.registers.ier.modify(InterruptEnable::RECEIVE::SET + InterruptEnable::LINE_STATUS::SET);
     }
 
     pub(super) fn disable_receive_interrupt(&mut self) {
-        self.registers
-            .ier
-            .modify(InterruptEnable::RECEIVE::CLEAR + InterruptEnable::LINE_STATUS::CLEAR);
+        self.registers.ier.modify(InterruptEnable::RECEIVE::CLEAR + InterruptEnable::LINE_STATUS::CLEAR);
     }
 
     pub(super) fn enable_transmit_interrupt(&mut self) {
@@ -206,15 +196,7 @@ mod tests {
         fake.set(0x44, 0b111);
         fake.uart().initialize(Some(250_000_000), Some(115_200));
         assert_eq!(fake.get(0x4), 0b111, "the SPI controllers stay as they are");
-        assert_eq!(
-            (
-                fake.get(0x44),
-                fake.get(0x4c),
-                fake.get(0x60),
-                fake.get(0x68)
-            ),
-            (0, 3, 3, 270)
-        );
+        assert_eq!((fake.get(0x44), fake.get(0x4c), fake.get(0x60), fake.get(0x68)), (0, 3, 3, 270));
     }
 
     #[test]

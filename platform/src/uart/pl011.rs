@@ -98,9 +98,7 @@ pub struct Pl011 {
 fn divisors(clock: u32, baud: u32) -> Option<(u32, u32)> {
     let sixty_fourths = (u64::from(clock) * 8 / u64::from(baud).max(1)).div_ceil(2);
     let whole = u32::try_from(sixty_fourths / 64).ok()?;
-    (1..=0xffff)
-        .contains(&whole)
-        .then_some((whole, (sixty_fourths % 64) as u32))
+    (1..=0xffff).contains(&whole).then_some((whole, (sixty_fourths % 64) as u32))
 }
 
 impl Pl011 {
@@ -128,25 +126,17 @@ impl Pl011 {
         // and is tried all the same.
         let _ = wait_until(|| !registers.fr.is_set(Flags::BUSY));
         registers.cr.set(0);
-        let divisors = clock
-            .zip(baud)
-            .and_then(|(clock, baud)| divisors(clock, baud));
+        let divisors = clock.zip(baud).and_then(|(clock, baud)| divisors(clock, baud));
         if let (Some((whole, fraction)), false) = (divisors, was_on) {
             registers.ibrd.set(whole);
             registers.fbrd.set(fraction);
         }
         // Written last: it takes the divisors over (3.3.7).
-        registers
-            .lcr_h
-            .write(LineControl::FEN::SET + LineControl::WLEN::Eight);
+        registers.lcr_h.write(LineControl::FEN::SET + LineControl::WLEN::Eight);
         // Interrupt as soon as the receive FIFO is 1/8 full, or the transmit FIFO 7/8 empty.
         registers.ifls.set(0);
         registers.cr.write(
-            Control::UARTEN::SET
-                + Control::TXE::SET
-                + Control::RXE::SET
-                + Control::DTR::SET
-                + Control::RTS::SET,
+            Control::UARTEN::SET + Control::TXE::SET + Control::RXE::SET + Control::DTR::SET + Control::RTS::SET,
         );
     }
 
@@ -168,15 +158,11 @@ impl Pl011 {
     }
 
     pub(super) fn enable_receive_interrupt(&mut self) {
-        self.registers
-            .imsc
-            .modify(Interrupts::RX::SET + Interrupts::RT::SET);
+        self.registers.imsc.modify(Interrupts::RX::SET + Interrupts::RT::SET);
     }
 
     pub(super) fn disable_receive_interrupt(&mut self) {
-        self.registers
-            .imsc
-            .modify(Interrupts::RX::CLEAR + Interrupts::RT::CLEAR);
+        self.registers.imsc.modify(Interrupts::RX::CLEAR + Interrupts::RT::CLEAR);
     }
 
     pub(super) fn enable_transmit_interrupt(&mut self) {
@@ -242,18 +228,14 @@ mod tests {
     #[test]
     fn one_that_is_off_is_set_to_the_baud_rate() {
         let mut fake = Fake([0; 18]);
-        fake.uart(Variant::Full)
-            .initialize(Some(24_000_000), Some(115_200));
+        fake.uart(Variant::Full).initialize(Some(24_000_000), Some(115_200));
         assert_eq!((fake.get(0x24), fake.get(0x28)), (13, 1));
         assert_eq!((fake.get(0x2c), fake.get(0x30)), (0x70, 0xf01));
         assert_eq!((fake.get(0x38), fake.get(0x44)), (0, 0x7ff));
         let mut fake = Fake([9; 18]);
         fake.set(0x30, 0);
         fake.uart(Variant::Full).initialize(None, Some(115_200));
-        assert_eq!(
-            (fake.get(0x24), fake.get(0x28), fake.get(0x30)),
-            (9, 9, 0xf01)
-        );
+        assert_eq!((fake.get(0x24), fake.get(0x28), fake.get(0x30)), (9, 9, 0xf01));
     }
 
     #[test]
@@ -262,8 +244,7 @@ mod tests {
         fake.set(0x24, 26);
         fake.set(0x28, 3);
         fake.set(0x30, 0x301);
-        fake.uart(Variant::Full)
-            .initialize(Some(24_000_000), Some(115_200));
+        fake.uart(Variant::Full).initialize(Some(24_000_000), Some(115_200));
         assert_eq!((fake.get(0x24), fake.get(0x28)), (26, 3));
         assert_eq!((fake.get(0x2c), fake.get(0x30)), (0x70, 0xf01));
     }
@@ -272,8 +253,7 @@ mod tests {
     fn an_sbsa_uart_is_left_as_the_firmware_set_it() {
         let mut fake = Fake([0; 18]);
         fake.set(0x38, 0x50);
-        fake.uart(Variant::Sbsa)
-            .initialize(Some(24_000_000), Some(115_200));
+        fake.uart(Variant::Sbsa).initialize(Some(24_000_000), Some(115_200));
         assert_eq!((fake.get(0x24), fake.get(0x2c), fake.get(0x30)), (0, 0, 0));
         assert_eq!(fake.get(0x38), 0);
     }

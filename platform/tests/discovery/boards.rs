@@ -1,9 +1,7 @@
 //! Real boards: what is discovered is what their manuals and sources say, written out by hand.
 
 use super::common::{BLOBS, blob};
-use tessera_platform::board::{
-    Board, Conduit, EnableMethod, InterruptController, PsciVersion, UartKind, find_console,
-};
+use tessera_platform::board::{Board, Conduit, EnableMethod, InterruptController, PsciVersion, UartKind, find_console};
 use tessera_platform::tree::Tree;
 use tessera_platform::{Affinity, IntId, Interrupt, Span, Trigger};
 
@@ -12,10 +10,7 @@ fn span(start: u64, size: u64) -> Span {
 }
 
 fn level(id: Option<IntId>) -> Interrupt {
-    Interrupt {
-        id: id.unwrap(),
-        trigger: Trigger::Level,
-    }
+    Interrupt { id: id.unwrap(), trigger: Trigger::Level }
 }
 
 fn virt(gic: u32, cores: usize) -> Board {
@@ -27,23 +22,10 @@ fn virt_has_the_cores_it_was_made_with() {
     for gic in [2, 3] {
         for count in [1, 2, 4, 8] {
             let board = virt(gic, count);
-            let affinities: Vec<_> = board
-                .cores
-                .iter()
-                .map(|core| core.affinity.value())
-                .collect();
+            let affinities: Vec<_> = board.cores.iter().map(|core| core.affinity.value()).collect();
             assert_eq!(affinities, (0..count as u64).collect::<Vec<_>>());
-            assert!(
-                board
-                    .cores
-                    .iter()
-                    .all(|core| core.usable && core.compatible == "arm,cortex-a72")
-            );
-            let by_psci = board
-                .cores
-                .iter()
-                .filter(|core| core.enable == EnableMethod::Psci)
-                .count();
+            assert!(board.cores.iter().all(|core| core.usable && core.compatible == "arm,cortex-a72"));
+            let by_psci = board.cores.iter().filter(|core| core.enable == EnableMethod::Psci).count();
             // QEMU gives a single core no enable-method.
             assert_eq!(by_psci, if count == 1 { 0 } else { count });
         }
@@ -62,9 +44,7 @@ fn virt_has_its_memory_and_nothing_reserved() {
 
 #[test]
 fn virt_has_a_gicv3() {
-    let InterruptController::GicV3(gic) = virt(3, 4).interrupt_controller else {
-        panic!()
-    };
+    let InterruptController::GicV3(gic) = virt(3, 4).interrupt_controller else { panic!() };
     assert_eq!(gic.distributor, span(0x0800_0000, 0x1_0000));
     assert_eq!(gic.redistributors, [span(0x080a_0000, 0xf6_0000)]);
     assert_eq!(gic.redistributor_stride, None);
@@ -73,9 +53,7 @@ fn virt_has_a_gicv3() {
 
 #[test]
 fn virt_has_a_gicv2() {
-    let InterruptController::GicV2(gic) = virt(2, 4).interrupt_controller else {
-        panic!()
-    };
+    let InterruptController::GicV2(gic) = virt(2, 4).interrupt_controller else { panic!() };
     assert_eq!(gic.distributor, span(0x0800_0000, 0x1_0000));
     assert_eq!(gic.cpu_interface, span(0x0801_0000, 0x1_0000));
     assert_eq!(gic.virtual_control, span(0x0803_0000, 0x1_0000));
@@ -101,10 +79,7 @@ fn virt_has_timers_and_firmware() {
     assert_eq!(board.timer.virtual_timer, level(IntId::new(27)));
     assert_eq!(board.timer.hypervisor, level(IntId::new(26)));
     let psci = board.psci.unwrap();
-    assert_eq!(
-        (psci.conduit, psci.version),
-        (Conduit::Smc, PsciVersion::V1_0)
-    );
+    assert_eq!((psci.conduit, psci.version), (Conduit::Smc, PsciVersion::V1_0));
 }
 
 fn pi4() -> Board {
@@ -117,20 +92,9 @@ fn pi4_cores_wait_in_a_spin_table() {
     assert_eq!(board.compatible, ["raspberrypi,4-model-b", "brcm,bcm2711"]);
     assert_eq!(board.model, "Raspberry Pi 4 Model B");
     assert_eq!(board.psci, None);
-    let found: Vec<_> = board
-        .cores
-        .iter()
-        .map(|core| (core.affinity, core.enable.clone()))
-        .collect();
+    let found: Vec<_> = board.cores.iter().map(|core| (core.affinity, core.enable.clone())).collect();
     let expected: Vec<_> = (0..4)
-        .map(|core| {
-            (
-                Affinity::new(core).unwrap(),
-                EnableMethod::SpinTable {
-                    release: 0xd8 + 8 * core,
-                },
-            )
-        })
+        .map(|core| (Affinity::new(core).unwrap(), EnableMethod::SpinTable { release: 0xd8 + 8 * core }))
         .collect();
     assert_eq!(found, expected);
 }
@@ -138,9 +102,7 @@ fn pi4_cores_wait_in_a_spin_table() {
 #[test]
 fn pi4_addresses_are_translated_from_the_bus() {
     let board = pi4();
-    let InterruptController::GicV2(gic) = board.interrupt_controller else {
-        panic!()
-    };
+    let InterruptController::GicV2(gic) = board.interrupt_controller else { panic!() };
     assert_eq!(gic.distributor, span(0xff84_1000, 0x1000));
     assert_eq!(gic.cpu_interface, span(0xff84_2000, 0x2000));
     assert_eq!(gic.virtual_control, span(0xff84_4000, 0x2000));
@@ -157,17 +119,10 @@ fn pi4_keeps_the_spin_table_page() {
     let board = pi4();
     assert_eq!(board.memory, [span(0, 0x3c00_0000)]);
     let reserved: Vec<_> = board.reserved.iter().map(|each| each.span).collect();
-    assert_eq!(
-        reserved,
-        [span(0, 0x1000)],
-        "the CMA pool has no place, the nvram node is disabled"
-    );
+    assert_eq!(reserved, [span(0, 0x1000)], "the CMA pool has no place, the nvram node is disabled");
     assert_eq!(
         board.free_memory(&[span(0x8_0000, 0x10_0000)]),
-        [
-            span(0x1000, 0x7_f000),
-            Span::between(0x18_0000, 0x3c00_0000).unwrap()
-        ]
+        [span(0x1000, 0x7_f000), Span::between(0x18_0000, 0x3c00_0000).unwrap()]
     );
 }
 
@@ -191,47 +146,22 @@ fn pi4_devices_can_be_asked_for() {
     assert_eq!(emmc2.registers().unwrap()[0].start(), 0xfe34_0000);
     let ethernet = tree.find("ethernet0").unwrap();
     assert_eq!(ethernet.registers().unwrap(), [span(0xfd58_0000, 0x1_0000)]);
-    assert_eq!(
-        ethernet.interrupts().unwrap(),
-        [level(IntId::spi(157)), level(IntId::spi(158))]
-    );
+    assert_eq!(ethernet.interrupts().unwrap(), [level(IntId::spi(157)), level(IntId::spi(158))]);
     let timer = tree.find("/soc/timer").unwrap();
-    assert_eq!(
-        timer.interrupts().unwrap(),
-        [64, 65, 66, 67].map(|number| level(IntId::spi(number)))
-    );
+    assert_eq!(timer.interrupts().unwrap(), [64, 65, 66, 67].map(|number| level(IntId::spi(number))));
     // Its interrupts go to a controller behind the GIC.
-    let error = tree
-        .find("/soc/hdmi@7ef00700")
-        .unwrap()
-        .interrupts()
-        .unwrap_err();
-    assert!(
-        error
-            .problem()
-            .contains("/soc/interrupt-controller@7ef00100"),
-        "{error}"
-    );
+    let error = tree.find("/soc/hdmi@7ef00700").unwrap().interrupts().unwrap_err();
+    assert!(error.problem().contains("/soc/interrupt-controller@7ef00100"), "{error}");
     // PCI is no memory bus.
     let pcie = tree.find("pcie0").unwrap();
     assert_eq!(pcie.registers().unwrap(), [span(0xfd50_0000, 0x9310)]);
-    assert!(
-        pcie.children()
-            .next()
-            .is_none_or(|below| below.registers().is_err())
-    );
+    assert!(pcie.children().next().is_none_or(|below| below.registers().is_err()));
 }
 
 #[test]
 fn a_board_is_shown_in_lines() {
     let shown = virt(3, 2).to_string();
-    assert!(
-        shown.starts_with("linux,dummy-virt\n2 cores, GICv3 at 0x8000000, PSCI\n"),
-        "{shown}"
-    );
+    assert!(shown.starts_with("linux,dummy-virt\n2 cores, GICv3 at 0x8000000, PSCI\n"), "{shown}");
     assert!(shown.contains("memory 0x40000000..0x80000000\n"), "{shown}");
-    assert!(
-        shown.ends_with("console /pl011@9000000 (PL011) at 0x9000000"),
-        "{shown}"
-    );
+    assert!(shown.ends_with("console /pl011@9000000 (PL011) at 0x9000000"), "{shown}");
 }

@@ -15,14 +15,8 @@ pub const BLOBS: [(&str, &[u8]); 10] = [
     ("virt-gicv3-2", include_bytes!("../blobs/virt-gicv3-2.dtb")),
     ("virt-gicv3-4", include_bytes!("../blobs/virt-gicv3-4.dtb")),
     ("virt-gicv3-8", include_bytes!("../blobs/virt-gicv3-8.dtb")),
-    (
-        "bcm2711-rpi-4-b",
-        include_bytes!("../blobs/bcm2711-rpi-4-b.dtb"),
-    ),
-    (
-        "bcm2711-rpi-4-b-qemu",
-        include_bytes!("../blobs/bcm2711-rpi-4-b-qemu.dtb"),
-    ),
+    ("bcm2711-rpi-4-b", include_bytes!("../blobs/bcm2711-rpi-4-b.dtb")),
+    ("bcm2711-rpi-4-b-qemu", include_bytes!("../blobs/bcm2711-rpi-4-b-qemu.dtb")),
 ];
 
 /// A real tree by name.
@@ -52,11 +46,7 @@ impl Machine {
             .set("/", "model", "Test machine")
             .set("/", "compatible", &["test,exact", "test,family"][..])
             .set("/memory@40000000", "device_type", "memory")
-            .set(
-                "/memory@40000000",
-                "reg",
-                [0_u32, 0x4000_0000, 0, 0x1000_0000],
-            )
+            .set("/memory@40000000", "reg", [0_u32, 0x4000_0000, 0, 0x1000_0000])
             .set("/cpus", "#address-cells", 1_u32)
             .set("/cpus", "#size-cells", 0_u32)
             .core("cpu@0", [0_u32])
@@ -64,35 +54,14 @@ impl Machine {
             .set("/psci", "compatible", &["arm,psci-1.0", "arm,psci-0.2"][..])
             .set("/psci", "method", "smc")
             .set("/timer", "compatible", "arm,armv8-timer")
-            .set(
-                "/timer",
-                "interrupts",
-                [1_u32, 13, 4, 1, 14, 4, 1, 11, 4, 1, 10, 4],
-            )
+            .set("/timer", "interrupts", [1_u32, 13, 4, 1, 14, 4, 1, 11, 4, 1, 10, 4])
             .set("/gic@8000000", "compatible", "arm,gic-v3")
             .set("/gic@8000000", "interrupt-controller", [0_u8; 0])
             .set("/gic@8000000", "#interrupt-cells", 3_u32)
             .set("/gic@8000000", "phandle", GIC)
-            .set(
-                "/gic@8000000",
-                "reg",
-                [
-                    0_u32,
-                    0x0800_0000,
-                    0,
-                    0x1_0000,
-                    0,
-                    0x080a_0000,
-                    0,
-                    0x10_0000,
-                ],
-            )
+            .set("/gic@8000000", "reg", [0_u32, 0x0800_0000, 0, 0x1_0000, 0, 0x080a_0000, 0, 0x10_0000])
             .set("/gic@8000000", "interrupts", [1_u32, 9, 4])
-            .set(
-                "/uart@9000000",
-                "compatible",
-                &["arm,pl011", "arm,primecell"][..],
-            )
+            .set("/uart@9000000", "compatible", &["arm,pl011", "arm,primecell"][..])
             .set("/uart@9000000", "reg", [0_u32, 0x0900_0000, 0, 0x1000])
             .set("/uart@9000000", "interrupts", [0_u32, 1, 4])
             .set("/chosen", "stdout-path", "/uart@9000000")
@@ -101,9 +70,7 @@ impl Machine {
     /// Adds a core that PSCI starts.
     pub fn core(self, name: &str, reg: impl ToPropertyValue) -> Self {
         let path = format!("/cpus/{name}");
-        self.set(&path, "device_type", "cpu")
-            .set(&path, "reg", reg)
-            .set(&path, "enable-method", "psci")
+        self.set(&path, "device_type", "cpu").set(&path, "reg", reg).set(&path, "enable-method", "psci")
     }
 
     /// Gives the node at `path`, made if it is not there, a property.
@@ -114,10 +81,7 @@ impl Machine {
             if !dtoolkit::Node::children(node).any(|child| dtoolkit::Node::name(child) == part) {
                 node.add_child(DeviceTreeNode::new_unchecked(part));
             }
-            node = node
-                .children_mut()
-                .find(|child| dtoolkit::Node::name(&&**child) == part)
-                .unwrap();
+            node = node.children_mut().find(|child| dtoolkit::Node::name(&&**child) == part).unwrap();
         }
         node.add_property(DeviceTreeProperty::new_unchecked(name, value));
         self
@@ -125,11 +89,7 @@ impl Machine {
 
     /// Takes a property away.
     pub fn without(mut self, path: &str, name: &str) -> Self {
-        self.0
-            .find_node_mut(path)
-            .unwrap()
-            .remove_property(name)
-            .unwrap();
+        self.0.find_node_mut(path).unwrap().remove_property(name).unwrap();
         self
     }
 
@@ -141,9 +101,7 @@ impl Machine {
 
     /// Adds an entry to the memory reservation block.
     pub fn reserve(mut self, start: u64, size: u64) -> Self {
-        self.0
-            .memory_reservations
-            .push(MemoryReservation::new(start, size));
+        self.0.memory_reservations.push(MemoryReservation::new(start, size));
         self
     }
 
@@ -166,15 +124,8 @@ impl Machine {
     #[track_caller]
     pub fn refused(&self, path: &str, property: &str, problem: &str) {
         let error = self.discover().expect_err("it should be refused");
-        assert_eq!(
-            (error.path(), error.property()),
-            (path, property),
-            "{error}"
-        );
+        assert_eq!((error.path(), error.property()), (path, property), "{error}");
         assert!(error.problem().contains(problem), "{error}");
-        assert!(
-            !error.remedy().is_empty() && !error.to_string().contains('\n'),
-            "{error}"
-        );
+        assert!(!error.remedy().is_empty() && !error.to_string().contains('\n'), "{error}");
     }
 }

@@ -9,9 +9,7 @@ fn span(start: u64, size: u64) -> Span {
     Span::new(start, size).unwrap()
 }
 
-const FRAMES: [u32; 12] = [
-    0, 0x800_0000, 0, 0x1_0000, 0, 0x900_0000, 0, 0x10_0000, 1, 0xa00_0000, 0, 0x4_0000,
-];
+const FRAMES: [u32; 12] = [0, 0x800_0000, 0, 0x1_0000, 0, 0x900_0000, 0, 0x10_0000, 1, 0xa00_0000, 0, 0x4_0000];
 
 #[test]
 fn a_gicv3_has_its_regions_and_stride() {
@@ -19,64 +17,30 @@ fn a_gicv3_has_its_regions_and_stride() {
         .set("/gic@8000000", "reg", FRAMES)
         .set("/gic@8000000", "#redistributor-regions", 2_u32)
         .set("/gic@8000000", "redistributor-stride", [0_u32, 0x4_0000]);
-    let InterruptController::GicV3(gic) = machine.board().interrupt_controller else {
-        panic!()
-    };
-    assert_eq!(
-        gic.redistributors,
-        [span(0x900_0000, 0x10_0000), span(0x1_0a00_0000, 0x4_0000)]
-    );
+    let InterruptController::GicV3(gic) = machine.board().interrupt_controller else { panic!() };
+    assert_eq!(gic.redistributors, [span(0x900_0000, 0x10_0000), span(0x1_0a00_0000, 0x4_0000)]);
     assert_eq!(gic.redistributor_stride, Some(0x4_0000));
     let one = machine.without("/gic@8000000", "#redistributor-regions");
     let one = one.set("/gic@8000000", "redistributor-stride", 0x2_0000_u32);
-    let InterruptController::GicV3(gic) = one.board().interrupt_controller else {
-        panic!()
-    };
-    assert_eq!(
-        (gic.redistributors.len(), gic.redistributor_stride),
-        (1, Some(0x2_0000))
-    );
+    let InterruptController::GicV3(gic) = one.board().interrupt_controller else { panic!() };
+    assert_eq!((gic.redistributors.len(), gic.redistributor_stride), (1, Some(0x2_0000)));
 }
 
 #[test]
 fn a_gicv3_with_false_regions_is_refused() {
     let machine = Machine::new().set("/gic@8000000", "reg", FRAMES);
     for count in [0_u32, 3, u32::MAX] {
-        let machine = machine
-            .clone()
-            .set("/gic@8000000", "#redistributor-regions", count);
-        machine.refused(
-            "/gic@8000000",
-            "#redistributor-regions",
-            "does not hold that many",
-        );
+        let machine = machine.clone().set("/gic@8000000", "#redistributor-regions", count);
+        machine.refused("/gic@8000000", "#redistributor-regions", "does not hold that many");
     }
     for stride in [0_u32, 0x1_0000, 0x2_0001, 0x2_8000] {
-        let machine = machine
-            .clone()
-            .set("/gic@8000000", "redistributor-stride", stride);
+        let machine = machine.clone().set("/gic@8000000", "redistributor-stride", stride);
         machine.refused("/gic@8000000", "redistributor-stride", "multiple of 64 KiB");
     }
-    let small = Machine::new().set(
-        "/gic@8000000",
-        "reg",
-        [0_u32, 0x800_0000, 0, 0x1000, 0, 0x900_0000, 0, 0x2_0000],
-    );
-    small.refused(
-        "/gic@8000000",
-        "reg",
-        "distributor (GICD), is missing or smaller than 0x10000",
-    );
-    let small = Machine::new().set(
-        "/gic@8000000",
-        "reg",
-        [0_u32, 0x800_0000, 0, 0x1_0000, 0, 0x900_0000, 0, 0x1_0000],
-    );
-    small.refused(
-        "/gic@8000000",
-        "reg",
-        "entry 1, the redistributor region (GICR)",
-    );
+    let small = Machine::new().set("/gic@8000000", "reg", [0_u32, 0x800_0000, 0, 0x1000, 0, 0x900_0000, 0, 0x2_0000]);
+    small.refused("/gic@8000000", "reg", "distributor (GICD), is missing or smaller than 0x10000");
+    let small = Machine::new().set("/gic@8000000", "reg", [0_u32, 0x800_0000, 0, 0x1_0000, 0, 0x900_0000, 0, 0x1_0000]);
+    small.refused("/gic@8000000", "reg", "entry 1, the redistributor region (GICR)");
     Machine::new().without("/gic@8000000", "reg").refused(
         "/gic@8000000",
         "#redistributor-regions",
@@ -86,52 +50,30 @@ fn a_gicv3_with_false_regions_is_refused() {
 
 #[test]
 fn a_gicv2_of_any_make_has_four_regions() {
-    let frames = [
-        0_u32, 0x10_0000, 0, 0x1000, 0, 0x20_0000, 0, 0x2000, 0, 0x30_0000, 0, 0x2000, 0,
-        0x40_0000, 0, 0x2000,
-    ];
-    for make in [
-        "arm,gic-400",
-        "arm,cortex-a15-gic",
-        "arm,cortex-a7-gic",
-        "arm,cortex-a9-gic",
-    ] {
-        let machine = Machine::new().set("/gic@8000000", "compatible", make).set(
-            "/gic@8000000",
-            "reg",
-            frames,
-        );
-        let InterruptController::GicV2(gic) = machine.board().interrupt_controller else {
-            panic!()
-        };
+    let frames =
+        [0_u32, 0x10_0000, 0, 0x1000, 0, 0x20_0000, 0, 0x2000, 0, 0x30_0000, 0, 0x2000, 0, 0x40_0000, 0, 0x2000];
+    for make in ["arm,gic-400", "arm,cortex-a15-gic", "arm,cortex-a7-gic", "arm,cortex-a9-gic"] {
+        let machine = Machine::new().set("/gic@8000000", "compatible", make).set("/gic@8000000", "reg", frames);
+        let InterruptController::GicV2(gic) = machine.board().interrupt_controller else { panic!() };
         assert_eq!(gic.distributor, span(0x10_0000, 0x1000));
         assert_eq!(gic.cpu_interface, span(0x20_0000, 0x2000));
         assert_eq!(gic.virtual_control, span(0x30_0000, 0x2000));
         assert_eq!(gic.virtual_cpu_interface, span(0x40_0000, 0x2000));
         let without = machine.set("/gic@8000000", "reg", &frames[..8]);
-        without.refused(
-            "/gic@8000000",
-            "reg",
-            "virtual interface control (GICH), is missing",
-        );
+        without.refused("/gic@8000000", "reg", "virtual interface control (GICH), is missing");
     }
 }
 
 #[test]
 fn without_an_interrupt_controller_or_its_interrupt_there_is_no_board() {
-    Machine::new()
-        .set("/gic@8000000", "compatible", "vendor,irq")
-        .without("/uart@9000000", "interrupts")
-        .refused("/", "", "no interrupt controller");
-    Machine::new()
-        .set("/gic@8000000", "status", "disabled")
-        .refused("/", "", "no interrupt controller");
-    Machine::new()
-        .without("/gic@8000000", "interrupt-controller")
-        .refused("/", "", "no interrupt controller");
-    Machine::new()
-        .without("/gic@8000000", "interrupts")
-        .refused("/gic@8000000", "interrupts", "maintenance");
+    Machine::new().set("/gic@8000000", "compatible", "vendor,irq").without("/uart@9000000", "interrupts").refused(
+        "/",
+        "",
+        "no interrupt controller",
+    );
+    Machine::new().set("/gic@8000000", "status", "disabled").refused("/", "", "no interrupt controller");
+    Machine::new().without("/gic@8000000", "interrupt-controller").refused("/", "", "no interrupt controller");
+    Machine::new().without("/gic@8000000", "interrupts").refused("/gic@8000000", "interrupts", "maintenance");
     let shared = Machine::new().set("/gic@8000000", "interrupts", [0_u32, 9, 4]);
     shared.refused("/gic@8000000", "interrupts", "no private maintenance");
 }
@@ -143,10 +85,7 @@ fn interrupts(machine: &Machine, path: &str) -> Result<Vec<Interrupt>, BoardErro
 }
 
 fn interrupt(id: Option<IntId>, trigger: Trigger) -> Interrupt {
-    Interrupt {
-        id: id.unwrap(),
-        trigger,
-    }
+    Interrupt { id: id.unwrap(), trigger }
 }
 
 #[test]
@@ -181,12 +120,7 @@ fn interrupts_that_no_gic_has_are_refused() {
         assert_eq!((error.path(), error.property()), ("/device", "interrupts"));
     }
     let machine = Machine::new().set("/device", "interrupts", [0_u32, 1, 4, 0]);
-    assert!(
-        interrupts(&machine, "/device")
-            .unwrap_err()
-            .problem()
-            .contains("3-cell")
-    );
+    assert!(interrupts(&machine, "/device").unwrap_err().problem().contains("3-cell"));
 }
 
 #[test]
@@ -199,24 +133,10 @@ fn interrupt_parents_are_inherited_up_to_the_controller() {
         .set("/gic@8000000/child", "interrupts", [0_u32, 8, 4])
         .set("/direct", "interrupt-parent", GIC)
         .set("/direct", "interrupts", [0_u32, 9, 4]);
-    assert_eq!(
-        interrupts(&machine, "/bus/inner/device").unwrap(),
-        [interrupt(IntId::spi(7), Trigger::Edge)]
-    );
-    assert_eq!(
-        interrupts(&machine, "/gic@8000000/child").unwrap(),
-        [interrupt(IntId::spi(8), Trigger::Level)]
-    );
-    assert_eq!(
-        interrupts(&machine, "/direct").unwrap(),
-        [interrupt(IntId::spi(9), Trigger::Level)]
-    );
-    assert!(
-        interrupts(&machine, "/other/device")
-            .unwrap_err()
-            .problem()
-            .contains("leads nowhere")
-    );
+    assert_eq!(interrupts(&machine, "/bus/inner/device").unwrap(), [interrupt(IntId::spi(7), Trigger::Edge)]);
+    assert_eq!(interrupts(&machine, "/gic@8000000/child").unwrap(), [interrupt(IntId::spi(8), Trigger::Level)]);
+    assert_eq!(interrupts(&machine, "/direct").unwrap(), [interrupt(IntId::spi(9), Trigger::Level)]);
+    assert!(interrupts(&machine, "/other/device").unwrap_err().problem().contains("leads nowhere"));
 }
 
 #[test]
@@ -232,12 +152,8 @@ fn interrupt_parents_that_lead_to_no_gic_are_refused() {
         .set("/ring2", "interrupt-parent", 3_u32)
         .set("/bare", "phandle", 5_u32)
         .set("/bare", "#interrupt-cells", 0_u32);
-    for (parent, problem) in [
-        (2_u32, "/combiner, which is no GIC"),
-        (3, "circle"),
-        (9, "nowhere"),
-        (5, "not 1 to 16"),
-    ] {
+    for (parent, problem) in [(2_u32, "/combiner, which is no GIC"), (3, "circle"), (9, "nowhere"), (5, "not 1 to 16")]
+    {
         let machine = machine.clone().set("/device", "interrupt-parent", parent);
         let error = interrupts(&machine, "/device").unwrap_err();
         assert!(error.problem().contains(problem), "{error}");
@@ -246,22 +162,15 @@ fn interrupt_parents_that_lead_to_no_gic_are_refused() {
 
 #[test]
 fn extended_interrupts_name_their_controllers() {
-    let machine = Machine::new()
-        .set(
-            "/device",
-            "interrupts-extended",
-            [GIC, 0, 7, 1, GIC, 1, 3, 4],
-        )
-        .set("/device", "interrupts", [0_u32, 99, 1]);
-    let expected = [
-        interrupt(IntId::spi(7), Trigger::Edge),
-        interrupt(IntId::ppi(3), Trigger::Level),
-    ];
+    let machine = Machine::new().set("/device", "interrupts-extended", [GIC, 0, 7, 1, GIC, 1, 3, 4]).set(
+        "/device",
+        "interrupts",
+        [0_u32, 99, 1],
+    );
+    let expected = [interrupt(IntId::spi(7), Trigger::Edge), interrupt(IntId::ppi(3), Trigger::Level)];
     assert_eq!(interrupts(&machine, "/device").unwrap(), expected);
     for broken in [&[GIC, 0, 7][..], &[9, 0, 7, 1], &[GIC, 0, 7, 1, GIC]] {
-        let machine = machine
-            .clone()
-            .set("/device", "interrupts-extended", broken);
+        let machine = machine.clone().set("/device", "interrupts-extended", broken);
         let error = interrupts(&machine, "/device").unwrap_err();
         assert!(error.problem().contains("cut short"), "{error}");
     }

@@ -1,8 +1,5 @@
 //! What is discovered in device trees: real ones, small ones for each kind of property, and damaged ones.
-#![allow(
-    clippy::unwrap_used,
-    reason = "a test stops at what it does not expect"
-)]
+#![allow(clippy::unwrap_used, reason = "a test stops at what it does not expect")]
 
 mod boards;
 mod common;

@@ -13,10 +13,7 @@ struct Random(u64);
 
 impl Random {
     fn below(&mut self, limit: usize) -> usize {
-        self.0 = self
-            .0
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) as usize % limit
     }
 
@@ -30,11 +27,7 @@ fn digest(blob: &[u8]) -> bool {
     let console = find_console(blob);
     if let Ok(tree) = Tree::parse(blob) {
         for node in tree.nodes() {
-            let answers = (
-                node.registers().is_ok(),
-                node.interrupts().is_ok(),
-                node.is_enabled(),
-            );
+            let answers = (node.registers().is_ok(), node.interrupts().is_ok(), node.is_enabled());
             std::hint::black_box((answers, node.clock_frequency(), node.path().len()));
         }
     }
@@ -42,19 +35,9 @@ fn digest(blob: &[u8]) -> bool {
         Ok(board) => {
             assert_eq!(board.console, console);
             assert!(!board.cores.is_empty() && !board.memory.is_empty());
-            assert!(
-                board
-                    .memory
-                    .windows(2)
-                    .all(|pair| pair[0].end() < pair[1].start())
-            );
+            assert!(board.memory.windows(2).all(|pair| pair[0].end() < pair[1].start()));
             assert!(board.memory.iter().all(|span| !span.is_empty()));
-            assert!(
-                board
-                    .reserved
-                    .iter()
-                    .all(|reservation| !reservation.span.is_empty())
-            );
+            assert!(board.reserved.iter().all(|reservation| !reservation.span.is_empty()));
             assert!(!board.to_string().is_empty());
             true
         }
@@ -67,11 +50,7 @@ fn digest(blob: &[u8]) -> bool {
 }
 
 /// Runs `rounds` of damage on every real tree but the largest that are alike.
-fn damage(
-    seed: u64,
-    rounds: usize,
-    mut harm: impl FnMut(&mut Random, &mut Vec<u8>),
-) -> (usize, usize) {
+fn damage(seed: u64, rounds: usize, mut harm: impl FnMut(&mut Random, &mut Vec<u8>)) -> (usize, usize) {
     let mut random = Random(seed);
     let (mut boards, mut errors) = (0, 0);
     for name in ["virt-gicv2-2", "virt-gicv3-4", "bcm2711-rpi-4-b-qemu"] {
@@ -79,11 +58,7 @@ fn damage(
         for _ in 0..rounds {
             let mut blob = good.to_vec();
             harm(&mut random, &mut blob);
-            if digest(&blob) {
-                boards += 1
-            } else {
-                errors += 1
-            }
+            if digest(&blob) { boards += 1 } else { errors += 1 }
         }
     }
     (boards, errors)
@@ -97,10 +72,7 @@ fn bytes_are_flipped() {
             blob[place] ^= 1 << random.below(8);
         }
     });
-    assert!(
-        boards > 1000 && errors > 1000,
-        "{boards} boards, {errors} errors: the damage is one-sided"
-    );
+    assert!(boards > 1000 && errors > 1000, "{boards} boards, {errors} errors: the damage is one-sided");
 }
 
 #[test]
@@ -130,10 +102,7 @@ fn words_become_extreme() {
             blob[place..place + 4].copy_from_slice(&word.to_be_bytes());
         }
     });
-    assert!(
-        boards > 1000 && errors > 1000,
-        "{boards} boards, {errors} errors: the damage is one-sided"
-    );
+    assert!(boards > 1000 && errors > 1000, "{boards} boards, {errors} errors: the damage is one-sided");
 }
 
 #[test]
@@ -141,10 +110,7 @@ fn pieces_are_copied_over_each_other() {
     damage(3, 2000, |random, blob| {
         for _ in 0..=random.below(3) {
             let length = 4 * (1 + random.below(64));
-            let (from, to) = (
-                random.below(blob.len() - length),
-                random.below(blob.len() - length),
-            );
+            let (from, to) = (random.below(blob.len() - length), random.below(blob.len() - length));
             // Aligned, structure meets structure and more of it is understood.
             let mask = if random.chance(2) { !3 } else { !0 };
             blob.copy_within((from & mask)..(from & mask) + length, to & mask);
@@ -159,11 +125,7 @@ fn headers_are_damaged() {
             let field = random.below(10) * 4;
             let old = u32::from_be_bytes(blob[field..field + 4].try_into().unwrap());
             let near = old.wrapping_add(random.below(129) as u32).wrapping_sub(64);
-            let word = if random.chance(2) {
-                near
-            } else {
-                random.below(1 << 31) as u32
-            };
+            let word = if random.chance(2) { near } else { random.below(1 << 31) as u32 };
             blob[field..field + 4].copy_from_slice(&word.to_be_bytes());
         }
     });
@@ -206,23 +168,13 @@ fn noise_behind_a_good_header_is_survived() {
         let words = random.below(200);
         for _ in 0..words {
             // Mostly tokens and small numbers, else the first word ends it.
-            let word = if random.chance(4) {
-                random.below(1 << 31)
-            } else {
-                random.below(10)
-            } as u32;
+            let word = if random.chance(4) { random.below(1 << 31) } else { random.below(10) } as u32;
             blob.extend(word.to_be_bytes());
         }
         blob.extend(b"reg\0compatible\0phandle\0interrupt-parent\0");
         let (total, strings) = (blob.len() as u32, 56 + words as u32 * 4);
-        for (field, value) in [
-            (1, total),
-            (2, 56),
-            (3, strings),
-            (4, 40),
-            (8, total - strings),
-            (9, words as u32 * 4),
-        ] {
+        for (field, value) in [(1, total), (2, 56), (3, strings), (4, 40), (8, total - strings), (9, words as u32 * 4)]
+        {
             blob[field * 4..field * 4 + 4].copy_from_slice(&value.to_be_bytes());
         }
         digest(&blob);
@@ -258,14 +210,8 @@ fn the_largest_trees_take_no_more_than_moments() {
     let mut machine = Machine::new();
     for node in 0..300 {
         let path = format!("/bus{node}");
-        machine = machine.set(
-            &path,
-            "compatible",
-            &["arm,gic-v3", "arm,pl011", "arm,armv8-timer"].repeat(20)[..],
-        );
-        machine = machine
-            .set(&path, "status", "disabled")
-            .set(&path, "device_type", "memory");
+        machine = machine.set(&path, "compatible", &["arm,gic-v3", "arm,pl011", "arm,armv8-timer"].repeat(20)[..]);
+        machine = machine.set(&path, "status", "disabled").set(&path, "device_type", "memory");
         for property in 0..60 {
             machine = machine.set(&path, &format!("p{property}"), vec![0_u32; 12]);
         }
@@ -275,15 +221,9 @@ fn the_largest_trees_take_no_more_than_moments() {
     let start = Instant::now();
     assert!(digest(&blob));
     let cells = vec![1_u32; 400_000];
-    let long = Machine::new()
-        .set("/uart@9000000", "interrupts", &cells[..])
-        .set("/memory@40000000", "reg", &cells[..]);
+    let long = Machine::new().set("/uart@9000000", "interrupts", &cells[..]).set("/memory@40000000", "reg", &cells[..]);
     digest(&long.blob());
-    assert!(
-        start.elapsed() < Duration::from_secs(10),
-        "{:?}",
-        start.elapsed()
-    );
+    assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
 }
 
 /// EL2's stacks are 16 KiB; a host's frames are no smaller than a board's.

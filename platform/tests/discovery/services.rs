@@ -1,9 +1,7 @@
 //! The console, the timers, the firmware and what the boot loader hands over.
 
 use super::common::Machine;
-use tessera_platform::board::{
-    Conduit, Console, Psci, PsciVersion, UartKind, find_console, find_firmware,
-};
+use tessera_platform::board::{Conduit, Console, Psci, PsciVersion, UartKind, find_console, find_firmware};
 use tessera_platform::{Span, Trigger};
 
 fn span(start: u64, size: u64) -> Span {
@@ -33,15 +31,8 @@ fn the_console_is_named_by_path_or_alias_with_options() {
         ("serial0:0", "/uart@9000000", None),
     ] {
         let machine = machine.clone().set("/chosen", "stdout-path", name);
-        assert_eq!(
-            (console(&machine).path.as_str(), console(&machine).baud),
-            (path, baud),
-            "{name}"
-        );
-        let old =
-            machine
-                .without("/chosen", "stdout-path")
-                .set("/chosen", "linux,stdout-path", name);
+        assert_eq!((console(&machine).path.as_str(), console(&machine).baud), (path, baud), "{name}");
+        let old = machine.without("/chosen", "stdout-path").set("/chosen", "linux,stdout-path", name);
         assert_eq!(console(&old).path, path, "{name}");
     }
 }
@@ -66,14 +57,8 @@ fn the_kind_of_the_console_is_told() {
     for (compatible, kind) in [
         (&["arm,pl011", "arm,primecell"][..], UartKind::Pl011),
         (&["arm,sbsa-uart"], UartKind::SbsaUart),
-        (
-            &["brcm,bcm2711-aux-uart", "brcm,bcm2835-aux-uart"],
-            UartKind::BcmMiniUart,
-        ),
-        (
-            &["snps,dw-apb-uart"],
-            UartKind::Unsupported("snps,dw-apb-uart".into()),
-        ),
+        (&["brcm,bcm2711-aux-uart", "brcm,bcm2835-aux-uart"], UartKind::BcmMiniUart),
+        (&["snps,dw-apb-uart"], UartKind::Unsupported("snps,dw-apb-uart".into())),
     ] {
         let machine = Machine::new().set("/uart@9000000", "compatible", compatible);
         assert_eq!(console(&machine).kind, kind);
@@ -92,62 +77,31 @@ fn the_clock_of_the_console_is_told_if_it_is_fixed() {
     assert_eq!(console(&machine).clock, Some(48_000_000));
     let clever = machine.clone().set("/clock", "compatible", "vendor,clock");
     assert_eq!(console(&clever).clock, None);
-    assert_eq!(
-        console(&clever.set("/uart@9000000", "clock-frequency", 7_u32)).clock,
-        Some(7)
-    );
-    assert_eq!(
-        console(&machine.set("/uart@9000000", "clocks", 99_u32)).clock,
-        None
-    );
+    assert_eq!(console(&clever.set("/uart@9000000", "clock-frequency", 7_u32)).clock, Some(7));
+    assert_eq!(console(&machine.set("/uart@9000000", "clocks", 99_u32)).clock, None);
 }
 
 #[test]
 fn timers_are_found_by_order_or_by_name() {
     let timer = Machine::new().board().timer;
-    let numbers =
-        [timer.physical, timer.virtual_timer, timer.hypervisor].map(|each| each.id.number());
-    assert_eq!(
-        (
-            timer.secure_physical.unwrap().id.number(),
-            numbers,
-            timer.frequency
-        ),
-        (29, [30, 27, 26], None)
-    );
+    let numbers = [timer.physical, timer.virtual_timer, timer.hypervisor].map(|each| each.id.number());
+    assert_eq!((timer.secure_physical.unwrap().id.number(), numbers, timer.frequency), (29, [30, 27, 26], None));
     let named = Machine::new()
         .set("/timer", "interrupts", [1_u32, 11, 8, 1, 10, 1, 1, 14, 4])
-        .set(
-            "/timer",
-            "interrupt-names",
-            &["virt", "hyp-phys", "phys"][..],
-        )
+        .set("/timer", "interrupt-names", &["virt", "hyp-phys", "phys"][..])
         .set("/timer", "clock-frequency", 54_000_000_u32);
     let timer = named.board().timer;
-    let numbers =
-        [timer.physical, timer.virtual_timer, timer.hypervisor].map(|each| each.id.number());
-    assert_eq!(
-        (timer.secure_physical, numbers, timer.frequency),
-        (None, [30, 27, 26], Some(54_000_000))
-    );
-    assert_eq!(
-        (timer.virtual_timer.trigger, timer.hypervisor.trigger),
-        (Trigger::Level, Trigger::Edge)
-    );
+    let numbers = [timer.physical, timer.virtual_timer, timer.hypervisor].map(|each| each.id.number());
+    assert_eq!((timer.secure_physical, numbers, timer.frequency), (None, [30, 27, 26], Some(54_000_000)));
+    assert_eq!((timer.virtual_timer.trigger, timer.hypervisor.trigger), (Trigger::Level, Trigger::Edge));
 }
 
 #[test]
 fn timers_that_are_missing_are_refused() {
-    Machine::new()
-        .without_node("timer")
-        .refused("/timer", "", "no generic timer");
+    Machine::new().without_node("timer").refused("/timer", "", "no generic timer");
     let three = Machine::new().set("/timer", "interrupts", [1_u32, 13, 4, 1, 14, 4, 1, 11, 4]);
     three.refused("/timer", "interrupts", "private interrupt is missing");
-    let shared = Machine::new().set(
-        "/timer",
-        "interrupts",
-        [1_u32, 13, 4, 1, 14, 4, 1, 11, 4, 0, 10, 4],
-    );
+    let shared = Machine::new().set("/timer", "interrupts", [1_u32, 13, 4, 1, 14, 4, 1, 11, 4, 0, 10, 4]);
     shared.refused("/timer", "interrupts", "private interrupt is missing");
     let unnamed = Machine::new().set("/timer", "interrupt-names", &["phys", "virt"][..]);
     unnamed.refused("/timer", "interrupts", "private interrupt is missing");
@@ -156,30 +110,13 @@ fn timers_that_are_missing_are_refused() {
 #[test]
 fn firmware_is_as_old_as_it_says() {
     let with = |compatible: &[&str], method: &str| {
-        Machine::new()
-            .set("/psci", "compatible", compatible)
-            .set("/psci", "method", method)
-            .board()
-            .psci
+        Machine::new().set("/psci", "compatible", compatible).set("/psci", "method", method).board().psci
     };
     let psci = |conduit, version| Some(Psci { conduit, version });
-    assert_eq!(
-        with(&["arm,psci-1.0"], "hvc"),
-        psci(Conduit::Hvc, PsciVersion::V1_0)
-    );
-    assert_eq!(
-        with(&["arm,psci-0.2", "arm,psci"], "smc"),
-        psci(Conduit::Smc, PsciVersion::V0_2)
-    );
-    let old = Machine::new().set("/psci", "compatible", "arm,psci").set(
-        "/psci",
-        "cpu_on",
-        0x95c1_ba60_u32,
-    );
-    let version = PsciVersion::V0_1 {
-        cpu_on: Some(0x95c1_ba60),
-        cpu_off: None,
-    };
+    assert_eq!(with(&["arm,psci-1.0"], "hvc"), psci(Conduit::Hvc, PsciVersion::V1_0));
+    assert_eq!(with(&["arm,psci-0.2", "arm,psci"], "smc"), psci(Conduit::Smc, PsciVersion::V0_2));
+    let old = Machine::new().set("/psci", "compatible", "arm,psci").set("/psci", "cpu_on", 0x95c1_ba60_u32);
+    let version = PsciVersion::V0_1 { cpu_on: Some(0x95c1_ba60), cpu_off: None };
     assert_eq!(old.board().psci, psci(Conduit::Smc, version));
 }
 
@@ -194,12 +131,8 @@ fn firmware_is_found_though_the_tree_is_wrong_elsewhere() {
 
 #[test]
 fn firmware_without_a_way_to_call_it_is_refused() {
-    Machine::new()
-        .set("/psci", "method", "svc")
-        .refused("/psci", "method", "unknown");
-    Machine::new()
-        .without("/psci", "method")
-        .refused("/psci", "method", "missing");
+    Machine::new().set("/psci", "method", "svc").refused("/psci", "method", "unknown");
+    Machine::new().without("/psci", "method").refused("/psci", "method", "missing");
     let off = Machine::new().set("/psci", "status", "disabled");
     off.refused("/cpus/cpu@0", "enable-method", "no PSCI");
 }
@@ -208,43 +141,22 @@ fn firmware_without_a_way_to_call_it_is_refused() {
 fn the_boot_loader_hands_over_arguments_and_an_initrd() {
     let machine = Machine::new().set("/chosen", "bootargs", "verbose quiet");
     let chosen = machine.board().chosen;
-    assert_eq!(
-        (chosen.bootargs.as_deref(), chosen.initrd),
-        (Some("verbose quiet"), None)
-    );
+    assert_eq!((chosen.bootargs.as_deref(), chosen.initrd), (Some("verbose quiet"), None));
     let machine = machine.set("/chosen", "linux,initrd-start", 0x4800_0000_u32);
-    let narrow = machine
-        .clone()
-        .set("/chosen", "linux,initrd-end", 0x4800_1234_u32);
-    assert_eq!(
-        narrow.board().chosen.initrd,
-        Some(span(0x4800_0000, 0x1234))
-    );
-    let wide = machine
-        .set("/chosen", "linux,initrd-start", [8_u32, 0])
-        .set("/chosen", "linux,initrd-end", [8_u32, 16]);
+    let narrow = machine.clone().set("/chosen", "linux,initrd-end", 0x4800_1234_u32);
+    assert_eq!(narrow.board().chosen.initrd, Some(span(0x4800_0000, 0x1234)));
+    let wide = machine.set("/chosen", "linux,initrd-start", [8_u32, 0]).set("/chosen", "linux,initrd-end", [8_u32, 16]);
     assert_eq!(wide.board().chosen.initrd, Some(span(0x8_0000_0000, 16)));
-    assert_eq!(
-        Machine::new()
-            .without_node("chosen")
-            .board()
-            .chosen
-            .bootargs,
-        None
-    );
+    assert_eq!(Machine::new().without_node("chosen").board().chosen.bootargs, None);
 }
 
 #[test]
 fn an_initrd_that_ends_before_it_starts_is_refused() {
     let machine = Machine::new().set("/chosen", "linux,initrd-start", 0x4800_0000_u32);
     machine.refused("/chosen", "linux,initrd-start", "no run of addresses");
-    let backwards = machine
-        .clone()
-        .set("/chosen", "linux,initrd-end", 0x47ff_ffff_u32);
+    let backwards = machine.clone().set("/chosen", "linux,initrd-end", 0x47ff_ffff_u32);
     backwards.refused("/chosen", "linux,initrd-start", "no run of addresses");
-    let three = machine
-        .clone()
-        .set("/chosen", "linux,initrd-end", [0_u32, 0, 0x4900_0000]);
+    let three = machine.clone().set("/chosen", "linux,initrd-end", [0_u32, 0, 0x4900_0000]);
     three.refused("/chosen", "linux,initrd-start", "no run of addresses");
     let empty = machine.set("/chosen", "linux,initrd-end", 0x4800_0000_u32);
     assert_eq!(empty.board().chosen.initrd, None);

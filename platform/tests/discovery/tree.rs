@@ -9,21 +9,10 @@ use tessera_platform::{Span, board::Board};
 /// Compares a node and all below it with what another library reads.
 fn compare(ours: DeviceNode, theirs: impl Node) {
     assert_eq!(ours.name(), theirs.name().as_ref());
-    let properties: Vec<_> = ours
-        .properties()
-        .map(|(name, value)| (name.to_string(), value.to_vec()))
-        .collect();
-    let expected: Vec<_> = theirs
-        .properties()
-        .map(|each| (each.name().to_string(), each.value().to_vec()))
-        .collect();
+    let properties: Vec<_> = ours.properties().map(|(name, value)| (name.to_string(), value.to_vec())).collect();
+    let expected: Vec<_> = theirs.properties().map(|each| (each.name().to_string(), each.value().to_vec())).collect();
     assert_eq!(properties, expected, "{}", ours.path());
-    assert_eq!(
-        ours.children().count(),
-        theirs.children().count(),
-        "{}",
-        ours.path()
-    );
+    assert_eq!(ours.children().count(), theirs.children().count(), "{}", ours.path());
     for (ours, theirs) in ours.children().zip(theirs.children()) {
         compare(ours, theirs);
     }
@@ -32,10 +21,7 @@ fn compare(ours: DeviceNode, theirs: impl Node) {
 #[test]
 fn reads_real_trees_as_another_library_does() {
     for (_, blob) in BLOBS {
-        compare(
-            Tree::parse(blob).unwrap().root(),
-            Fdt::new(blob).unwrap().root(),
-        );
+        compare(Tree::parse(blob).unwrap().root(), Fdt::new(blob).unwrap().root());
     }
 }
 
@@ -55,18 +41,10 @@ fn every_node_is_found_at_its_path() {
 #[test]
 fn every_phandle_leads_to_its_node() {
     let tree = Tree::parse(blob("bcm2711-rpi-4-b")).unwrap();
-    let with_handle: Vec<_> = tree
-        .nodes()
-        .filter(|node| node.property("phandle").is_some())
-        .collect();
+    let with_handle: Vec<_> = tree.nodes().filter(|node| node.property("phandle").is_some()).collect();
     assert!(with_handle.len() > 30);
     for node in with_handle {
-        assert_eq!(
-            tree.by_phandle(node.u32("phandle").unwrap())
-                .unwrap()
-                .path(),
-            node.path()
-        );
+        assert_eq!(tree.by_phandle(node.u32("phandle").unwrap()).unwrap().path(), node.path());
     }
     assert!(tree.by_phandle(0xffff).is_none() && tree.by_phandle(0).is_none());
 }
@@ -89,34 +67,18 @@ fn a_node_has_a_path_an_alias_and_a_label() {
     }
     assert_eq!(path("bus/device").as_deref(), Some("/bus@1/device@2"));
     assert_eq!(path("/").as_deref(), Some("/"));
-    for name in [
-        "",
-        "uart",
-        "/uart@9000001",
-        "/uart@",
-        "loop",
-        "again",
-        "odd",
-        "serial0/x",
-        "serial1",
-    ] {
+    for name in ["", "uart", "/uart@9000001", "/uart@", "loop", "again", "odd", "serial0/x", "serial1"] {
         assert_eq!(path(name), None, "{name}");
     }
 }
 
 #[test]
 fn the_unit_address_tells_siblings_apart() {
-    let machine = Machine::empty()
-        .set("/a@1", "x", 1_u32)
-        .set("/a@2", "x", 2_u32)
-        .set("/a", "x", 3_u32);
+    let machine = Machine::empty().set("/a@1", "x", 1_u32).set("/a@2", "x", 2_u32).set("/a", "x", 3_u32);
     let blob = machine.blob();
     let tree = Tree::parse(&blob).unwrap();
     let x = |path| tree.by_path(path).and_then(|node| node.u32("x"));
-    assert_eq!(
-        (x("/a@1"), x("/a@2"), x("/a"), x("/a@3")),
-        (Some(1), Some(2), Some(3), None)
-    );
+    assert_eq!((x("/a@1"), x("/a@2"), x("/a"), x("/a@3")), (Some(1), Some(2), Some(3), None));
 }
 
 #[test]
@@ -140,17 +102,8 @@ fn values_of_the_wrong_size_or_kind_are_none() {
     }
     assert_eq!(root.strings("text").collect::<Vec<_>>(), ["a", "bc"]);
     assert_eq!(root.string("latin1"), None);
-    assert_eq!(
-        (
-            root.string("odd"),
-            root.string("empty"),
-            root.string("absent")
-        ),
-        (None, None, None)
-    );
-    assert!(
-        root.cells("three").is_some_and(|cells| cells.eq([1, 2, 3])) && root.cells("odd").is_none()
-    );
+    assert_eq!((root.string("odd"), root.string("empty"), root.string("absent")), (None, None, None));
+    assert!(root.cells("three").is_some_and(|cells| cells.eq([1, 2, 3])) && root.cells("odd").is_none());
 }
 
 #[test]
@@ -167,37 +120,17 @@ fn a_disabled_bus_disables_what_is_on_it() {
     let tree = Tree::parse(&blob).unwrap();
     let enabled = |path| tree.by_path(path).unwrap().is_enabled();
     assert!(enabled("/on") && enabled("/on/device") && enabled("/on/old"));
-    for path in [
-        "/on/off",
-        "/on/failed",
-        "/on/garbled",
-        "/off",
-        "/off/device",
-    ] {
+    for path in ["/on/off", "/on/failed", "/on/garbled", "/off", "/off/device"] {
         assert!(!enabled(path), "{path}");
     }
 }
 
 /// A blob with this structure block and these strings, as the specification lays one out.
 fn raw(structure: &[u32], strings: &[u8]) -> Vec<u8> {
-    let structure: Vec<u8> = structure
-        .iter()
-        .flat_map(|word| word.to_be_bytes())
-        .collect();
+    let structure: Vec<u8> = structure.iter().flat_map(|word| word.to_be_bytes()).collect();
     let (start, size) = (40 + 16, structure.len() as u32);
     let total = start + size + strings.len() as u32;
-    let header = [
-        0xd00d_feed_u32,
-        total,
-        start,
-        start + size,
-        40,
-        17,
-        16,
-        0,
-        strings.len() as u32,
-        size,
-    ];
+    let header = [0xd00d_feed_u32, total, start, start + size, 40, 17, 16, 0, strings.len() as u32, size];
     let mut blob: Vec<u8> = header.iter().flat_map(|word| word.to_be_bytes()).collect();
     blob.extend([0; 16]);
     blob.extend(structure);
@@ -217,10 +150,7 @@ fn refused(blob: &[u8], problem: &str) {
 
 #[test]
 fn reads_the_least_tree_and_skips_nops() {
-    let blob = raw(
-        &[4, 1, 0, 4, 3, 4, 0, 99, 4, 1, A, 4, 2, 4, 2, 4, 9],
-        b"x\0",
-    );
+    let blob = raw(&[4, 1, 0, 4, 3, 4, 0, 99, 4, 1, A, 4, 2, 4, 2, 4, 9], b"x\0");
     let tree = Tree::parse(&blob).unwrap();
     assert_eq!((tree.nodes().count(), tree.root().u32("x")), (2, Some(99)));
     assert_eq!(tree.by_path("/a").unwrap().path(), "/a");
@@ -237,10 +167,7 @@ fn tokens_that_do_not_nest_are_refused() {
     refused(&raw(&[1, 0, 2, 1, 0, 2, 9], b""), "second root");
     refused(&raw(&[1, 0, 7, 2, 9], b""), "0x7 is no token");
     refused(&raw(&[3, 0, 0, 1, 0, 2, 9], b"x\0"), "property");
-    refused(
-        &raw(&[1, 0, 1, A, 2, 3, 0, 0, 2, 9], b"x\0"),
-        "behind child nodes",
-    );
+    refused(&raw(&[1, 0, 1, A, 2, 3, 0, 0, 2, 9], b"x\0"), "behind child nodes");
 }
 
 #[test]
@@ -248,28 +175,17 @@ fn names_that_are_none_are_refused() {
     refused(&raw(&[1, A, 2, 9], b""), "name is wrong");
     refused(&raw(&[1, 0, 1, 0, 2, 2, 9], b""), "name is wrong");
     refused(&raw(&[1, 0, 1, 0x612f_6200, 2, 2, 9], b""), "name is wrong");
-    refused(
-        &raw(&[1, 0, 1, 0x61e9_0000, 2, 2, 9], b""),
-        "no printable text",
-    );
+    refused(&raw(&[1, 0, 1, 0x61e9_0000, 2, 2, 9], b""), "no printable text");
     refused(&raw(&[1, 0, 3, 0, 0, 2, 9], b"\0"), "no name");
-    refused(
-        &raw(&[1, 0, 3, 0, 0, 2, 9], b"unended"),
-        "outside its block",
-    );
+    refused(&raw(&[1, 0, 3, 0, 0, 2, 9], b"unended"), "outside its block");
     refused(&raw(&[1, 0, 3, 0, 2, 2, 9], b"x\0"), "outside its block");
     refused(&raw(&[1, 0, 3, 100, 0, 2, 9], b"x\0"), "outside its block");
-    refused(
-        &raw(&[1, 0, 3, u32::MAX, 0, 2, 9], b"x\0"),
-        "outside its block",
-    );
+    refused(&raw(&[1, 0, 3, u32::MAX, 0, 2, 9], b"x\0"), "outside its block");
 }
 
 #[test]
 fn an_error_says_in_which_node() {
-    let error = Tree::parse(&raw(&[1, 0, 1, A, 1, A, 7, 2, 2, 2, 9], b""))
-        .err()
-        .unwrap();
+    let error = Tree::parse(&raw(&[1, 0, 1, A, 1, A, 7, 2, 2, 2, 9], b"")).err().unwrap();
     assert_eq!(error.path(), "/a/a");
     assert!(error.to_string().contains("offset 0x18 "), "{error}");
 }
@@ -318,10 +234,7 @@ fn depth_is_bounded() {
         tokens.push(9);
         raw(&tokens, b"")
     };
-    assert_eq!(
-        Tree::parse(&nested(MAX_DEPTH)).unwrap().nodes().count(),
-        MAX_DEPTH
-    );
+    assert_eq!(Tree::parse(&nested(MAX_DEPTH)).unwrap().nodes().count(), MAX_DEPTH);
     refused(&nested(MAX_DEPTH + 1), "nested more than");
     refused(&nested(100_000), "nested more than");
 }
@@ -335,10 +248,7 @@ fn the_number_of_nodes_and_properties_is_bounded() {
         tokens.extend([2, 9]);
         raw(&tokens, b"x\0")
     };
-    assert_eq!(
-        Tree::parse(&wide(8191, 4096)).unwrap().nodes().count(),
-        8192
-    );
+    assert_eq!(Tree::parse(&wide(8191, 4096)).unwrap().nodes().count(), 8192);
     refused(&wide(8192, 0), "more than 8192 nodes");
     refused(&wide(0, 4097), "over 4096");
     refused(&wide(200_000, 0), "more than the 2097152");
@@ -346,17 +256,9 @@ fn the_number_of_nodes_and_properties_is_bounded() {
 
 #[test]
 fn reservations_are_read_up_to_their_end() {
-    let blob = Machine::empty()
-        .reserve(0x1000, 0x2000)
-        .reserve(0x8000_0000, 0)
-        .reserve(5, 1)
-        .blob();
+    let blob = Machine::empty().reserve(0x1000, 0x2000).reserve(0x8000_0000, 0).reserve(5, 1).blob();
     let tree = Tree::parse(&blob).unwrap();
-    let expected = [(0x1000, 0x2000), (0x8000_0000, 0), (5, 1)]
-        .map(|(start, size)| Span::new(start, size).unwrap());
+    let expected = [(0x1000, 0x2000), (0x8000_0000, 0), (5, 1)].map(|(start, size)| Span::new(start, size).unwrap());
     assert_eq!(tree.reservations().collect::<Vec<_>>(), expected);
-    refused(
-        &Machine::empty().reserve(u64::MAX, 2).blob(),
-        "beyond 52 bits",
-    );
+    refused(&Machine::empty().reserve(u64::MAX, 2).blob(), "beyond 52 bits");
 }

@@ -7,12 +7,7 @@ use guest_runtime::{Machine, console, entry, println};
 entry!(main);
 
 fn main(machine: &Machine) {
-    println!(
-        "hello: {} cores, {} MiB of memory, GIC{:?}",
-        machine.cores,
-        machine.memory.size >> 20,
-        machine.gic
-    );
+    println!("hello: {} cores, {} MiB of memory, GIC{:?}", machine.cores, machine.memory.size >> 20, machine.gic);
     let mut line = [0; 128];
     loop {
         match console::read_line("hello> ", &mut line) {

@@ -5,9 +5,7 @@
 use guest_runtime::checks::{self, Outcome};
 use guest_runtime::console::PL011;
 use guest_runtime::mmio::{read8, read16, read32, write8, write32};
-use guest_runtime::{
-    Machine, catch, console, delay, ensure, ensure_equal, entry, gic, list, println, skip,
-};
+use guest_runtime::{Machine, catch, console, delay, ensure, ensure_equal, entry, gic, list, println, skip};
 
 entry!(main);
 
@@ -127,20 +125,14 @@ fn narrow_accesses(_: &Machine) -> Outcome {
     ensure_equal!(u32::from(read8(FR)), read32(FR) & 0xff, "FR by byte");
     ensure_equal!(u32::from(read16(FR)), read32(FR) & 0xffff, "FR by halfword");
     ensure_equal!(read16(PL011 + 0xfe0), 0x11, "PeriphID0 by halfword");
-    "pl011: written by bytes\r\n"
-        .bytes()
-        .for_each(|byte| write8(DR, byte));
+    "pl011: written by bytes\r\n".bytes().for_each(|byte| write8(DR, byte));
     Ok(())
 }
 
 /// Offsets without a register read as something and ignore writes, up to the end of the page.
 fn reserved_offsets_do_no_harm(_: &Machine) -> Outcome {
     begin();
-    for offset in (0x4c..0x80)
-        .chain(0x90..0xfe0)
-        .step_by(4)
-        .filter(|offset| offset % 4 == 0)
-    {
+    for offset in (0x4c..0x80).chain(0x90..0xfe0).step_by(4).filter(|offset| offset % 4 == 0) {
         let address = PL011 + offset;
         if let Err(fault) = catch::catch(|| write32(address, 0)) {
             ensure!(false, "writing offset {offset:#x}: {fault}");
@@ -162,11 +154,7 @@ fn reading_without_data(_: &Machine) -> Outcome {
     for _ in 0..40 {
         let _ = read32(DR);
     }
-    ensure_equal!(
-        read32(FR) & (FR_RXFE | FR_RXFF),
-        FR_RXFE,
-        "FR after reading too much"
-    );
+    ensure_equal!(read32(FR) & (FR_RXFE | FR_RXFF), FR_RXFE, "FR after reading too much");
     Ok(())
 }
 
@@ -174,11 +162,7 @@ fn reading_without_data(_: &Machine) -> Outcome {
 fn transmit_interrupt(_: &Machine) -> Outcome {
     begin();
     write32(DR, u32::from(b'\n'));
-    ensure!(
-        delay::until(LIMIT, || read32(RIS) & TRANSMIT != 0),
-        "RIS is {:#x} after a byte",
-        read32(RIS)
-    );
+    ensure!(delay::until(LIMIT, || read32(RIS) & TRANSMIT != 0), "RIS is {:#x} after a byte", read32(RIS));
     ensure_equal!(read32(MIS) & TRANSMIT, 0, "MIS with IMSC 0");
     write32(IMSC, TRANSMIT);
     ensure_equal!(read32(MIS) & TRANSMIT, TRANSMIT, "MIS with IMSC set");
@@ -202,20 +186,12 @@ fn interrupt_line_follows_mask(machine: &Machine) -> Outcome {
             taken.is_some()
         });
         let number = taken.map(|value| value & 0x3ff);
-        ensure_equal!(
-            number,
-            Some(INTERRUPT),
-            "the interrupt while MIS is {:#x}",
-            read32(MIS)
-        );
+        ensure_equal!(number, Some(INTERRUPT), "the interrupt while MIS is {:#x}", read32(MIS));
         gic::end(machine, taken.unwrap_or_default());
     }
     write32(IMSC, 0);
     let withdrawn = || !gic::is_pending(machine, INTERRUPT);
-    ensure!(
-        delay::until(LIMIT, withdrawn),
-        "the interrupt is pending with IMSC 0"
-    );
+    ensure!(delay::until(LIMIT, withdrawn), "the interrupt is pending with IMSC 0");
     ensure_equal!(gic::acknowledge(machine), None, "an interrupt with IMSC 0");
     begin();
     Ok(())
@@ -261,11 +237,7 @@ fn loopback_of_bytes(_: &Machine) -> Outcome {
     begin();
     println!();
     ensure!(full, "RXFF is clear with 16 bytes received");
-    ensure_equal!(
-        bytes.map(|byte| byte & 0xff),
-        core::array::from_fn(|index| FIRST + index as u32),
-        "bytes"
-    );
+    ensure_equal!(bytes.map(|byte| byte & 0xff), core::array::from_fn(|index| FIRST + index as u32), "bytes");
     ensure_equal!(after & (FR_RXFE | FR_RXFF), FR_RXFE, "FR after reading all");
     Ok(())
 }

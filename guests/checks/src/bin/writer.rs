@@ -70,19 +70,13 @@ fn write_page(index: usize) {
 /// A checksum of the whole table (FNV-1a by words).
 fn checksum() -> u64 {
     let words = (0..PAGES).flat_map(|index| (0..WORDS).map(move |word| read_word(index, word)));
-    words.fold(0xcbf2_9ce4_8422_2325, |sum: u64, word| {
-        (sum ^ word).wrapping_mul(0x100_0000_01b3)
-    })
+    words.fold(0xcbf2_9ce4_8422_2325, |sum: u64, word| (sum ^ word).wrapping_mul(0x100_0000_01b3))
 }
 
 /// The first page that does not hold what it must, if `pages` pages have been written.
 fn first_wrong_page(pages: usize) -> Option<usize> {
     (0..PAGES).find(|&index| {
-        let expected = if index < pages {
-            written(index)
-        } else {
-            original(index)
-        };
+        let expected = if index < pages { written(index) } else { original(index) };
         (0..WORDS).any(|word| read_word(index, word) != expected)
     })
 }
@@ -96,23 +90,13 @@ fn write(pages: usize, already: &mut usize) {
 
 fn check(pages: usize) {
     match first_wrong_page(pages) {
-        None => println!(
-            "writer: check ok, {pages} written, {} original",
-            PAGES - pages
-        ),
-        Some(index) => println!(
-            "writer: FAIL: page {index} holds {:016x}",
-            read_word(index, 0)
-        ),
+        None => println!("writer: check ok, {pages} written, {} original", PAGES - pages),
+        Some(index) => println!("writer: FAIL: page {index} holds {:016x}", read_word(index, 0)),
     }
 }
 
 fn main(machine: &Machine) {
-    println!(
-        "writer: {PAGES} pages at {:#x}, checksum {:016x}",
-        page(0) as usize,
-        checksum()
-    );
+    println!("writer: {PAGES} pages at {:#x}, checksum {:016x}", page(0) as usize, checksum());
     let mut pages = 0;
     check(pages);
     if let Some(count) = machine.argument("pages") {
@@ -123,10 +107,7 @@ fn main(machine: &Machine) {
     loop {
         let text = console::read_line("writer> ", &mut line);
         let mut words = text.split_ascii_whitespace();
-        match (
-            words.next(),
-            words.next().and_then(|word| word.parse().ok()),
-        ) {
+        match (words.next(), words.next().and_then(|word| word.parse().ok())) {
             (Some("write"), Some(count)) => write(count, &mut pages),
             (Some("check"), None) => check(pages),
             (Some("off"), None) => return println!("writer: off"),

@@ -35,15 +35,9 @@ pub fn init_core() {
 /// Lets `interrupt` through; a shared one goes to this core.
 pub fn enable(interrupt: u32) {
     if interrupt >= 32 {
-        write8(
-            ITARGETSR + interrupt as usize,
-            1 << (read_register!("mpidr_el1") & 7),
-        );
+        write8(ITARGETSR + interrupt as usize, 1 << (read_register!("mpidr_el1") & 7));
     }
-    write32(
-        ISENABLER + 4 * (interrupt as usize / 32),
-        1 << (interrupt % 32),
-    );
+    write32(ISENABLER + 4 * (interrupt as usize / 32), 1 << (interrupt % 32));
 }
 
 /// Whether `interrupt` is pending.

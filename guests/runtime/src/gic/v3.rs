@@ -72,11 +72,7 @@ pub fn redistributor_of(index: usize) -> usize {
 /// Where the registers of `interrupt` are: this core's SGI frame below 32, else the distributor.
 #[must_use]
 pub fn frame_of(interrupt: u32) -> usize {
-    if interrupt < 32 {
-        redistributor() + redistributor::SGI_FRAME
-    } else {
-        DISTRIBUTOR
-    }
+    if interrupt < 32 { redistributor() + redistributor::SGI_FRAME } else { DISTRIBUTOR }
 }
 
 /// Interrupts that the distributor has, SGIs and PPIs among them.
@@ -104,10 +100,7 @@ pub fn init_distributor() {
 /// Brings this core's redistributor and CPU interface to a known state: group 1, PMR open, EOImode 0.
 pub fn init_core() {
     let base = redistributor();
-    write32(
-        base + redistributor::WAKER,
-        read32(base + redistributor::WAKER) & !(1 << 1),
-    );
+    write32(base + redistributor::WAKER, read32(base + redistributor::WAKER) & !(1 << 1));
     while read32(base + redistributor::WAKER) & 1 << 2 != 0 {}
     reset_bank(base + redistributor::SGI_FRAME, 0);
     for interrupt in 0..32 {
@@ -129,11 +122,7 @@ pub fn init_cpu_interface() {
 fn reset_bank(frame: usize, index: usize) {
     let all = u32::MAX;
     write32(frame + distributor::ICENABLER + 4 * index, all);
-    wait_for_writes(if frame == DISTRIBUTOR {
-        frame
-    } else {
-        frame - redistributor::SGI_FRAME
-    });
+    wait_for_writes(if frame == DISTRIBUTOR { frame } else { frame - redistributor::SGI_FRAME });
     write32(frame + distributor::ICPENDR + 4 * index, all);
     write32(frame + distributor::ICACTIVER + 4 * index, all);
     write32(frame + distributor::IGROUPR + 4 * index, all);
@@ -147,17 +136,13 @@ pub fn wait_for_writes(base: usize) {
 
 /// Sets the bit of `interrupt` in the one-bit-each register at `offset` (ISENABLER, ICPENDR, ...).
 pub fn set_bit(offset: usize, interrupt: u32) {
-    write32(
-        frame_of(interrupt) + offset + 4 * (interrupt as usize / 32),
-        1 << (interrupt % 32),
-    );
+    write32(frame_of(interrupt) + offset + 4 * (interrupt as usize / 32), 1 << (interrupt % 32));
 }
 
 /// Reads the bit of `interrupt` in the one-bit-each register at `offset`.
 #[must_use]
 pub fn bit(offset: usize, interrupt: u32) -> bool {
-    read32(frame_of(interrupt) + offset + 4 * (interrupt as usize / 32)) & 1 << (interrupt % 32)
-        != 0
+    read32(frame_of(interrupt) + offset + 4 * (interrupt as usize / 32)) & 1 << (interrupt % 32) != 0
 }
 
 /// Lets `interrupt` through.
@@ -168,11 +153,7 @@ pub fn enable(interrupt: u32) {
 /// Holds `interrupt` back and waits until that holds.
 pub fn disable(interrupt: u32) {
     set_bit(distributor::ICENABLER, interrupt);
-    wait_for_writes(if interrupt < 32 {
-        redistributor()
-    } else {
-        DISTRIBUTOR
-    });
+    wait_for_writes(if interrupt < 32 { redistributor() } else { DISTRIBUTOR });
 }
 
 /// Makes `interrupt` pending by software.
@@ -182,10 +163,7 @@ pub fn set_pending(interrupt: u32) {
 
 /// Gives `interrupt` a priority; lower is more urgent.
 pub fn set_priority(interrupt: u32, priority: u8) {
-    crate::mmio::write8(
-        frame_of(interrupt) + distributor::IPRIORITYR + interrupt as usize,
-        priority,
-    );
+    crate::mmio::write8(frame_of(interrupt) + distributor::IPRIORITYR + interrupt as usize, priority);
 }
 
 /// Makes `interrupt` edge-triggered or level-sensitive; SGIs are always edge-triggered.
@@ -198,10 +176,7 @@ pub fn set_edge(interrupt: u32, edge: bool) {
 
 /// Sends shared interrupt `interrupt` to the core with this affinity.
 pub fn route(interrupt: u32, affinity: u64) {
-    write64(
-        DISTRIBUTOR + distributor::IROUTER + 8 * interrupt as usize,
-        affinity,
-    );
+    write64(DISTRIBUTOR + distributor::IROUTER + 8 * interrupt as usize, affinity);
 }
 
 /// Sends SGI `number` to the core with affinity level 0 = `index`.

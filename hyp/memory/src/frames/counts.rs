@@ -24,10 +24,7 @@ pub(super) struct Counts {
 impl Counts {
     pub(super) fn get(&self, frame: u64) -> u16 {
         let region = self.regions.get(&(frame >> REGION_SHIFT));
-        region
-            .and_then(|region| region.counts.get(index(frame)))
-            .copied()
-            .unwrap_or(0)
+        region.and_then(|region| region.counts.get(index(frame))).copied().unwrap_or(0)
     }
 
     /// Sets a frame's count. The region comes with its first sharer, which can fail, and goes with the last.
@@ -49,10 +46,7 @@ impl Counts {
     /// Counts one less for a frame that more than one map has; `None`, and nothing done, for any other.
     pub(super) fn decrement_shared(&mut self, frame: u64) -> Option<()> {
         let region = self.regions.get_mut(&(frame >> REGION_SHIFT))?;
-        let count = region
-            .counts
-            .get_mut(index(frame))
-            .filter(|count| **count > 1)?;
+        let count = region.counts.get_mut(index(frame)).filter(|count| **count > 1)?;
         *count -= 1;
         Some(())
     }
@@ -73,12 +67,7 @@ impl Counts {
         let regions = run.first >> REGION_SHIFT..=(run.end() - 1) >> REGION_SHIFT;
         let frames = self.regions.range(regions).flat_map(|(key, region)| {
             let first = key << REGION_SHIFT;
-            region
-                .counts
-                .iter()
-                .zip(first..)
-                .filter(|(count, _)| **count > 0)
-                .map(|(_, frame)| frame)
+            region.counts.iter().zip(first..).filter(|(count, _)| **count > 0).map(|(_, frame)| frame)
         });
         frames.filter(move |frame| run.first <= *frame && *frame < run.end())
     }
@@ -95,9 +84,7 @@ impl Counts {
 impl Region {
     fn new() -> Result<Self, Error> {
         let mut counts = Vec::new();
-        counts
-            .try_reserve_exact(REGION_FRAMES)
-            .map_err(|_| Error::OutOfHeap)?;
+        counts.try_reserve_exact(REGION_FRAMES).map_err(|_| Error::OutOfHeap)?;
         counts.resize(REGION_FRAMES, 0);
         Ok(Self { shared: 0, counts })
     }

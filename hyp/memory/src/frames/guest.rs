@@ -45,32 +45,19 @@ pub(super) fn allocate(pool: &mut FramePool, ipa: Span<Ipa>) -> Result<Vec<Guest
 }
 
 /// The largest pieces first, lest a small one breaks up the block that a large one needs.
-fn allocate_pieces(
-    pool: &mut FramePool,
-    ipa: Span<Ipa>,
-    done: &mut Vec<(u64, FrameRun)>,
-) -> Result<(), Error> {
-    let pages = FrameRun {
-        first: ipa.start().page_number(),
-        count: ipa.page_count(),
-    };
+fn allocate_pieces(pool: &mut FramePool, ipa: Span<Ipa>, done: &mut Vec<(u64, FrameRun)>) -> Result<(), Error> {
+    let pages = FrameRun { first: ipa.start().page_number(), count: ipa.page_count() };
     let mut pieces: Vec<Piece> = Vec::new();
     for piece in pages.powers() {
         push(&mut pieces, piece)?;
     }
     pieces.sort_by_key(|(_, order)| core::cmp::Reverse(*order));
-    pieces
-        .into_iter()
-        .try_for_each(|piece| allocate_piece(pool, piece, done))
+    pieces.into_iter().try_for_each(|piece| allocate_piece(pool, piece, done))
 }
 
 /// One piece in one block, or halves of it if there is none. Natural alignment in both address spaces makes them
 /// congruent.
-fn allocate_piece(
-    pool: &mut FramePool,
-    piece: Piece,
-    done: &mut Vec<(u64, FrameRun)>,
-) -> Result<(), Error> {
+fn allocate_piece(pool: &mut FramePool, piece: Piece, done: &mut Vec<(u64, FrameRun)>) -> Result<(), Error> {
     let (page, order) = piece;
     done.try_reserve(1).map_err(|_| Error::OutOfHeap)?;
     if let Some(run) = pool.take(order) {
@@ -87,16 +74,11 @@ fn join(pieces: &[(u64, FrameRun)]) -> Result<Vec<GuestSpan>, Error> {
     let mut joined: Vec<(u64, FrameRun)> = Vec::new();
     for (page, run) in pieces {
         match joined.last_mut() {
-            Some((first, last)) if *first + last.count == *page && last.end() == run.first => {
-                last.count += run.count
-            }
+            Some((first, last)) if *first + last.count == *page && last.end() == run.first => last.count += run.count,
             _ => push(&mut joined, (*page, *run))?,
         }
     }
-    joined
-        .iter()
-        .map(|(page, run)| guest_span(*page, *run))
-        .collect()
+    joined.iter().map(|(page, run)| guest_span(*page, *run)).collect()
 }
 
 fn guest_span(page: u64, run: FrameRun) -> Result<GuestSpan, Error> {
@@ -119,13 +101,7 @@ mod tests {
 
     #[test]
     fn powers_are_aligned_and_complete() {
-        for (first, count) in [
-            (0x40000, 25600),
-            (1, 1),
-            (3, 1000),
-            (0, 1 << 20),
-            (0x7ffff, 3),
-        ] {
+        for (first, count) in [(0x40000, 25600), (1, 1), (3, 1000), (0, 1 << 20), (0x7ffff, 3)] {
             let mut next = first;
             for (page, order) in (FrameRun { first, count }).powers() {
                 assert_eq!(page, next);

@@ -110,18 +110,13 @@ impl Frames {
     ///
     /// # Errors
     /// [`Error::Unaligned`], [`Error::OutOfFrames`] or [`Error::OutOfHeap`]: then nothing is allocated.
-    pub fn allocate_guest(
-        &mut self,
-        vm: VmId,
-        ipa: Span<Ipa>,
-    ) -> Result<Unscrubbed<Vec<GuestSpan>>, Error> {
+    pub fn allocate_guest(&mut self, vm: VmId, ipa: Span<Ipa>) -> Result<Unscrubbed<Vec<GuestSpan>>, Error> {
         if !ipa.is_page_aligned() {
             return Err(Error::Unaligned);
         }
         let pieces = self.pool.allocate_guest(ipa)?;
         for piece in &pieces {
-            self.records
-                .insert(FrameRun::of(piece.frames())?, Owner::Vm(vm))?;
+            self.records.insert(FrameRun::of(piece.frames())?, Owner::Vm(vm))?;
         }
         Ok(Unscrubbed::new(pieces))
     }
@@ -131,11 +126,7 @@ impl Frames {
     /// # Errors
     /// [`Error::Unaligned`]; [`Error::FrameNotFree`] if any frame is taken or unknown; [`Error::OutOfFrames`] if what
     /// would be left is less than what is promised. Then nothing is allocated.
-    pub fn allocate_exact(
-        &mut self,
-        owner: Owner,
-        span: Span<Pa>,
-    ) -> Result<Unscrubbed<Span<Pa>>, Error> {
+    pub fn allocate_exact(&mut self, owner: Owner, span: Span<Pa>) -> Result<Unscrubbed<Span<Pa>>, Error> {
         let run = FrameRun::of(span)?;
         self.pool.allocate_exact(run)?;
         self.records.insert(run, owner)?;
@@ -146,10 +137,7 @@ impl Frames {
     ///
     /// # Errors
     /// [`Error::ReservationEmpty`]; never lack of memory.
-    pub fn allocate_reserved(
-        &mut self,
-        reservation: &mut Reservation,
-    ) -> Result<Unscrubbed<Span<Pa>>, Error> {
+    pub fn allocate_reserved(&mut self, reservation: &mut Reservation) -> Result<Unscrubbed<Span<Pa>>, Error> {
         let run = self.pool.take_promised(reservation)?;
         self.records.insert(run, Owner::Vm(reservation.vm()))?;
         Ok(Unscrubbed::new(run.span()?))
@@ -204,10 +192,7 @@ impl Frames {
     /// How many frames `owner` has that are not shared: for a VM its memory and its tables.
     #[must_use]
     pub fn owned_frames(&self, owner: Owner) -> u64 {
-        self.records
-            .runs_of(owner)
-            .map(|run| run.count - self.counts.shared_in(run))
-            .sum()
+        self.records.runs_of(owner).map(|run| run.count - self.counts.shared_in(run)).sum()
     }
 
     /// The end of a VM: all it had must have been given back.
@@ -223,11 +208,7 @@ impl Frames {
 
     /// Only what came from the pool may go to it.
     fn check_from_pool(&self, run: FrameRun) -> Result<(), Error> {
-        if self.pool.manages(run) {
-            Ok(())
-        } else {
-            Err(Error::Pinned(Pa::from_value(run.first << PAGE_SHIFT)))
-        }
+        if self.pool.manages(run) { Ok(()) } else { Err(Error::Pinned(Pa::from_value(run.first << PAGE_SHIFT))) }
     }
 }
 
@@ -243,17 +224,11 @@ impl FrameRun {
         if !span.is_page_aligned() {
             return Err(Error::Unaligned);
         }
-        Ok(Self {
-            first: span.start().page_number(),
-            count: span.page_count(),
-        })
+        Ok(Self { first: span.start().page_number(), count: span.page_count() })
     }
 
     fn one(pa: Pa) -> Self {
-        Self {
-            first: pa.page_number(),
-            count: 1,
-        }
+        Self { first: pa.page_number(), count: 1 }
     }
 
     const fn end(self) -> u64 {

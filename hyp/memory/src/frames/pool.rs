@@ -61,12 +61,7 @@ impl FramePool {
 
     /// Whether all of `run` was added, in one piece or in several.
     pub(super) fn manages(&self, run: FrameRun) -> bool {
-        let common = |known: &FrameRun| {
-            known
-                .end()
-                .min(run.end())
-                .saturating_sub(known.first.max(run.first))
-        };
+        let common = |known: &FrameRun| known.end().min(run.end()).saturating_sub(known.first.max(run.first));
         self.memory.iter().map(common).sum::<u64>() == run.count
     }
 
@@ -75,16 +70,11 @@ impl FramePool {
     }
 
     pub(super) fn available_frames(&self) -> u64 {
-        self.free
-            .saturating_sub(self.promised.load(Ordering::Relaxed))
+        self.free.saturating_sub(self.promised.load(Ordering::Relaxed))
     }
 
     fn check_available(&self, count: u64) -> Result<(), Error> {
-        if count <= self.available_frames() {
-            Ok(())
-        } else {
-            Err(Error::OutOfFrames)
-        }
+        if count <= self.available_frames() { Ok(()) } else { Err(Error::OutOfFrames) }
     }
 
     pub(super) fn allocate(&mut self, order: u32) -> Result<FrameRun, Error> {
@@ -106,18 +96,12 @@ impl FramePool {
     }
 
     pub(super) fn allocate_exact(&mut self, run: FrameRun) -> Result<(), Error> {
-        self.check_available(run.count)
-            .map_err(|_| Error::FrameNotFree(run.start()))?;
+        self.check_available(run.count).map_err(|_| Error::FrameNotFree(run.start()))?;
         self.return_runs();
         let mut taken = 0;
-        let result = run
-            .powers()
-            .try_for_each(|(first, order)| self.take_at(first, order, &mut taken));
+        let result = run.powers().try_for_each(|(first, order)| self.take_at(first, order, &mut taken));
         if result.is_err() && taken > 0 {
-            self.free(FrameRun {
-                first: run.first,
-                count: taken,
-            });
+            self.free(FrameRun { first: run.first, count: taken });
         }
         result
     }
@@ -126,18 +110,12 @@ impl FramePool {
     /// has been taken, in rising order, also when it fails.
     fn take_at(&mut self, first: u64, order: u32, taken: &mut u64) -> Result<(), Error> {
         let count = 1 << order;
-        if self
-            .buddy
-            .alloc_at(first as usize, count as usize)
-            .is_some()
-        {
+        if self.buddy.alloc_at(first as usize, count as usize).is_some() {
             self.free -= count;
             *taken += count;
             return Ok(());
         }
-        let half = order
-            .checked_sub(1)
-            .ok_or(Error::FrameNotFree(FrameRun { first, count }.start()))?;
+        let half = order.checked_sub(1).ok_or(Error::FrameNotFree(FrameRun { first, count }.start()))?;
         self.take_at(first, half, taken)?;
         self.take_at(first | 1 << half, half, taken)
     }
@@ -162,43 +140,22 @@ impl FramePool {
         self.check_available(count)?;
         if !self.runs.iter().any(|run| run.vm == vm) {
             self.runs.try_reserve(1).map_err(|_| Error::OutOfHeap)?;
-            self.runs.push(Run {
-                vm,
-                frames: FrameRun { first: 0, count: 0 },
-            });
+            self.runs.push(Run { vm, frames: FrameRun { first: 0, count: 0 } });
         }
         self.promised.fetch_add(count, Ordering::Relaxed);
         Ok(Reservation::new(vm, count, self.promised.clone()))
     }
 
-    pub(super) fn take_promised(
-        &mut self,
-        reservation: &mut Reservation,
-    ) -> Result<FrameRun, Error> {
+    pub(super) fn take_promised(&mut self, reservation: &mut Reservation) -> Result<FrameRun, Error> {
         let left = reservation.left();
-        let index = self
-            .runs
-            .iter()
-            .position(|run| run.vm == reservation.vm())
-            .ok_or(Error::ReservationEmpty)?;
-        if left > 0
-            && self
-                .runs
-                .get(index)
-                .is_some_and(|run| run.frames.count == 0)
-        {
+        let index = self.runs.iter().position(|run| run.vm == reservation.vm()).ok_or(Error::ReservationEmpty)?;
+        if left > 0 && self.runs.get(index).is_some_and(|run| run.frames.count == 0) {
             self.refill(index, left)?;
         }
-        let run = self
-            .runs
-            .get_mut(index)
-            .filter(|run| left > 0 && run.frames.count > 0);
+        let run = self.runs.get_mut(index).filter(|run| left > 0 && run.frames.count > 0);
         let run = run.ok_or(Error::ReservationEmpty)?;
         let first = run.frames.first;
-        run.frames = FrameRun {
-            first: first + 1,
-            count: run.frames.count - 1,
-        };
+        run.frames = FrameRun { first: first + 1, count: run.frames.count - 1 };
         self.free -= 1;
         reservation.spend();
         Ok(FrameRun { first, count: 1 })
@@ -235,10 +192,6 @@ impl FramePool {
 
 impl fmt::Debug for FramePool {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            out,
-            "FramePool {{ free: {}, promised: {:?}, runs: {:?} }}",
-            self.free, self.promised, self.runs
-        )
+        write!(out, "FramePool {{ free: {}, promised: {:?}, runs: {:?} }}", self.free, self.promised, self.runs)
     }
 }

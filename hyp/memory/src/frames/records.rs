@@ -31,19 +31,14 @@ impl Records {
                 return Ok(());
             }
         }
-        let record = Record {
-            count: run.count,
-            owner,
-        };
+        let record = Record { count: run.count, owner };
         self.by_first.insert(run.first, record);
         Ok(())
     }
 
     pub(super) fn check_absent(&self, run: FrameRun) -> Result<(), Error> {
         match self.by_first.range(..run.end()).next_back() {
-            Some((first, record)) if first + record.count > run.first => {
-                Err(Error::FrameKnown(run.start()))
-            }
+            Some((first, record)) if first + record.count > run.first => Err(Error::FrameKnown(run.start())),
             _ => Ok(()),
         }
     }
@@ -52,10 +47,7 @@ impl Records {
     pub(super) fn check_owner(&self, run: FrameRun, owner: Owner) -> Result<(), Error> {
         let mut next = run.first;
         while next < run.end() {
-            let rest = FrameRun {
-                first: next,
-                count: 1,
-            };
+            let rest = FrameRun { first: next, count: 1 };
             match self.record_with(next) {
                 Some((record, found)) if found == owner => next = record.end(),
                 _ => return Err(Error::NotOwner(rest.start())),
@@ -77,31 +69,16 @@ impl Records {
     fn cut(&mut self, record: FrameRun, run: FrameRun, owner: Owner) {
         self.by_first.remove(&record.first);
         if record.first < run.first {
-            self.by_first.insert(
-                record.first,
-                Record {
-                    count: run.first - record.first,
-                    owner,
-                },
-            );
+            self.by_first.insert(record.first, Record { count: run.first - record.first, owner });
         }
         if run.end() < record.end() {
-            self.by_first.insert(
-                run.end(),
-                Record {
-                    count: record.end() - run.end(),
-                    owner,
-                },
-            );
+            self.by_first.insert(run.end(), Record { count: record.end() - run.end(), owner });
         }
     }
 
     fn record_with(&self, frame: u64) -> Option<(FrameRun, Owner)> {
         let (first, record) = self.by_first.range(..=frame).next_back()?;
-        let run = FrameRun {
-            first: *first,
-            count: record.count,
-        };
+        let run = FrameRun { first: *first, count: record.count };
         (frame < run.end()).then_some((run, record.owner))
     }
 
@@ -111,13 +88,7 @@ impl Records {
 
     pub(super) fn runs_of(&self, owner: Owner) -> impl Iterator<Item = FrameRun> {
         let own = move |(_, record): &(&u64, &Record)| record.owner == owner;
-        self.by_first
-            .iter()
-            .filter(own)
-            .map(|(first, record)| FrameRun {
-                first: *first,
-                count: record.count,
-            })
+        self.by_first.iter().filter(own).map(|(first, record)| FrameRun { first: *first, count: record.count })
     }
 
     /// How many records there are.

@@ -15,11 +15,7 @@ pub struct Reservation {
 impl Reservation {
     /// `count` is already part of `promised`.
     pub(super) fn new(vm: VmId, count: u64, promised: Arc<AtomicU64>) -> Self {
-        Self {
-            vm,
-            left: count,
-            promised,
-        }
+        Self { vm, left: count, promised }
     }
 
     /// Whose frames they will be.

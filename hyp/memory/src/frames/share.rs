@@ -70,9 +70,7 @@ impl Frames {
     fn unshare(&mut self, pa: Pa) {
         let frame = pa.page_number();
         // Cannot fail: only a region's first count can.
-        let _ = self
-            .counts
-            .set(frame, self.counts.get(frame).saturating_sub(1));
+        let _ = self.counts.set(frame, self.counts.get(frame).saturating_sub(1));
     }
 
     /// One of `vm`'s maps lets go of a frame, private or shared, of which no TLB holds anything any more.
@@ -105,8 +103,7 @@ impl Frames {
         if !state.contains(SoftwareState::COPY_ON_WRITE) {
             return self.free(Owner::Vm(vm), frames);
         }
-        let released =
-            |result: Result<(), Error>, page| result.and(self.release(vm, page).map(|_| ()));
+        let released = |result: Result<(), Error>, page| result.and(self.release(vm, page).map(|_| ()));
         frames.pages().fold(Ok(()), released)
     }
 

@@ -44,14 +44,8 @@ impl Frames {
     }
 
     /// Frames for tables that were promised.
-    pub fn reserved_tables<'a>(
-        &'a mut self,
-        reservation: &'a mut Reservation,
-    ) -> ReservedTables<'a> {
-        ReservedTables {
-            frames: self,
-            reservation,
-        }
+    pub fn reserved_tables<'a>(&'a mut self, reservation: &'a mut Reservation) -> ReservedTables<'a> {
+        ReservedTables { frames: self, reservation }
     }
 }
 
@@ -84,9 +78,7 @@ impl TableFrames for ReservedTables<'_> {
     fn take(&mut self, order: u32) -> Result<Unscrubbed<Span<Pa>>, Error> {
         match order {
             0 => self.frames.allocate_reserved(self.reservation),
-            _ => self
-                .frames
-                .allocate(Owner::Vm(self.reservation.vm()), order),
+            _ => self.frames.allocate(Owner::Vm(self.reservation.vm()), order),
         }
     }
 

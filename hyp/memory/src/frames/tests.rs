@@ -22,28 +22,17 @@ fn pa(frame: u64) -> Pa {
 
 fn with(spans: &[(u64, u64)]) -> Frames {
     let mut frames = Frames::new();
-    spans
-        .iter()
-        .for_each(|(first, count)| frames.add_memory(span(*first, *count)).unwrap());
+    spans.iter().for_each(|(first, count)| frames.add_memory(span(*first, *count)).unwrap());
     frames
 }
 
 #[test]
 fn memory_is_added_once() {
     let mut frames = with(&[(0x100, 0x100)]);
-    assert_eq!(
-        frames.add_memory(span(0x1ff, 2)),
-        Err(Error::FrameKnown(pa(0x1ff)))
-    );
-    assert_eq!(
-        frames.adopt(span(0xff, 2), Owner::Archive),
-        Err(Error::FrameKnown(pa(0xff)))
-    );
+    assert_eq!(frames.add_memory(span(0x1ff, 2)), Err(Error::FrameKnown(pa(0x1ff))));
+    assert_eq!(frames.adopt(span(0xff, 2), Owner::Archive), Err(Error::FrameKnown(pa(0xff))));
     frames.adopt(span(0x200, 2), Owner::Archive).unwrap();
-    assert_eq!(
-        frames.add_memory(span(0x201, 1)),
-        Err(Error::FrameKnown(pa(0x201)))
-    );
+    assert_eq!(frames.add_memory(span(0x201, 1)), Err(Error::FrameKnown(pa(0x201))));
     let odd = Span::new(Pa::new(0x800), 0x1000).unwrap();
     assert_eq!(frames.add_memory(odd), Err(Error::Unaligned));
     assert_eq!(frames.free_frames(), 0x100);
@@ -54,147 +43,70 @@ fn allocations_are_naturally_aligned_and_apart() {
     let mut frames = with(&[(0x101, 0x3fe)]);
     let mut seen = BTreeSet::new();
     for order in [0, 3, 5, 1, 0, 7, 4] {
-        let found = frames
-            .allocate(Owner::Hypervisor, order)
-            .unwrap()
-            .will_be_overwritten();
+        let found = frames.allocate(Owner::Hypervisor, order).unwrap().will_be_overwritten();
         assert_eq!(found.bytes(), 4096 << order);
         assert!(found.start().is_aligned(4096 << order));
         assert!(found.pages().all(|page| seen.insert(page)));
     }
     assert_eq!(frames.free_frames(), 0x3fe - seen.len() as u64);
-    assert_eq!(
-        frames.allocate(Owner::Hypervisor, 19).err(),
-        Some(Error::OutOfFrames)
-    );
-    assert_eq!(
-        frames.allocate(Owner::Hypervisor, 10).err(),
-        Some(Error::OutOfFrames)
-    );
+    assert_eq!(frames.allocate(Owner::Hypervisor, 19).err(), Some(Error::OutOfFrames));
+    assert_eq!(frames.allocate(Owner::Hypervisor, 10).err(), Some(Error::OutOfFrames));
 }
 
 #[test]
 fn a_frame_is_freed_once_and_by_its_owner() {
     let mut frames = with(&[(0, 16)]);
-    let mine = frames
-        .allocate(Owner::Vm(ONE), 2)
-        .unwrap()
-        .will_be_overwritten();
+    let mine = frames.allocate(Owner::Vm(ONE), 2).unwrap().will_be_overwritten();
     let first = mine.start();
-    assert_eq!(
-        frames.free(Owner::Vm(TWO), mine),
-        Err(Error::NotOwner(first))
-    );
-    assert_eq!(
-        frames.free(Owner::Hypervisor, mine),
-        Err(Error::NotOwner(first))
-    );
-    frames
-        .free(Owner::Vm(ONE), Span::page(first).unwrap())
-        .unwrap();
-    assert_eq!(
-        frames.free(Owner::Vm(ONE), mine),
-        Err(Error::NotOwner(first))
-    );
-    assert_eq!(
-        frames.check_returned(ONE),
-        Err(Error::Leaked(Owner::Vm(ONE), 3))
-    );
+    assert_eq!(frames.free(Owner::Vm(TWO), mine), Err(Error::NotOwner(first)));
+    assert_eq!(frames.free(Owner::Hypervisor, mine), Err(Error::NotOwner(first)));
+    frames.free(Owner::Vm(ONE), Span::page(first).unwrap()).unwrap();
+    assert_eq!(frames.free(Owner::Vm(ONE), mine), Err(Error::NotOwner(first)));
+    assert_eq!(frames.check_returned(ONE), Err(Error::Leaked(Owner::Vm(ONE), 3)));
     let (_, rest) = mine.split_at(4096).unwrap();
     frames.free(Owner::Vm(ONE), rest).unwrap();
-    assert_eq!(
-        frames.free(Owner::Vm(ONE), rest),
-        Err(Error::NotOwner(rest.start()))
-    );
-    assert_eq!(
-        (frames.check_returned(ONE), frames.free_frames()),
-        (Ok(()), 16)
-    );
-    assert_eq!(
-        frames.free(Owner::Vm(ONE), span(100, 1)),
-        Err(Error::NotOwner(pa(100)))
-    );
+    assert_eq!(frames.free(Owner::Vm(ONE), rest), Err(Error::NotOwner(rest.start())));
+    assert_eq!((frames.check_returned(ONE), frames.free_frames()), (Ok(()), 16));
+    assert_eq!(frames.free(Owner::Vm(ONE), span(100, 1)), Err(Error::NotOwner(pa(100))));
 }
 
 #[test]
 fn a_guest_gets_few_large_pieces_and_nothing_more() {
     // 100 MiB at 1 GiB, out of 128 MiB that start 1 MiB past a boundary of 2 MiB.
     let mut frames = with(&[(0x100, 0x8000)]);
-    let pieces = frames
-        .allocate_guest(ONE, ipa(0x4_0000, 25600))
-        .unwrap()
-        .will_be_overwritten();
+    let pieces = frames.allocate_guest(ONE, ipa(0x4_0000, 25600)).unwrap().will_be_overwritten();
     assert_eq!(frames.free_frames(), 0x8000 - 25600);
     assert!(pieces.len() <= 3, "{pieces:x?}");
-    let congruent = |piece: &GuestSpan| {
-        (piece.ipa().start().get() ^ piece.frames().start().get()) & 0x1f_ffff == 0
-    };
+    let congruent = |piece: &GuestSpan| (piece.ipa().start().get() ^ piece.frames().start().get()) & 0x1f_ffff == 0;
     assert!(pieces.iter().all(congruent));
-    pieces
-        .iter()
-        .for_each(|piece| frames.free(Owner::Vm(ONE), piece.frames()).unwrap());
-    assert_eq!(
-        (frames.free_frames(), frames.check_returned(ONE)),
-        (0x8000, Ok(()))
-    );
+    pieces.iter().for_each(|piece| frames.free(Owner::Vm(ONE), piece.frames()).unwrap());
+    assert_eq!((frames.free_frames(), frames.check_returned(ONE)), (0x8000, Ok(())));
 }
 
 #[test]
 fn a_fragmented_pool_still_gives_all_it_has() {
     let mut frames = with(&[(0, 64)]);
-    let all: Vec<_> = (0..64)
-        .map(|_| {
-            frames
-                .allocate(Owner::Hypervisor, 0)
-                .unwrap()
-                .will_be_overwritten()
-        })
-        .collect();
-    all.iter()
-        .filter(|page| page.start().page_number() % 2 == 1)
-        .for_each(|page| {
-            frames.free(Owner::Hypervisor, *page).unwrap();
-        });
-    assert_eq!(
-        frames.allocate_guest(ONE, ipa(0, 33)).err(),
-        Some(Error::OutOfFrames)
-    );
+    let all: Vec<_> = (0..64).map(|_| frames.allocate(Owner::Hypervisor, 0).unwrap().will_be_overwritten()).collect();
+    all.iter().filter(|page| page.start().page_number() % 2 == 1).for_each(|page| {
+        frames.free(Owner::Hypervisor, *page).unwrap();
+    });
+    assert_eq!(frames.allocate_guest(ONE, ipa(0, 33)).err(), Some(Error::OutOfFrames));
     assert_eq!(frames.free_frames(), 32);
-    let pieces = frames
-        .allocate_guest(ONE, ipa(0, 32))
-        .unwrap()
-        .will_be_overwritten();
+    let pieces = frames.allocate_guest(ONE, ipa(0, 32)).unwrap().will_be_overwritten();
     assert_eq!((pieces.len(), frames.free_frames()), (32, 0));
 }
 
 #[test]
 fn an_exact_span_is_all_free_or_not_given() {
     let mut frames = with(&[(0x40, 0x40), (0x80, 0x81)]);
-    let taken = frames
-        .allocate_exact(Owner::Vm(ONE), span(0x90, 1))
-        .unwrap()
-        .will_be_overwritten();
-    assert_eq!(
-        frames
-            .allocate_exact(Owner::Vm(TWO), span(0x50, 0x41))
-            .err(),
-        Some(Error::FrameNotFree(pa(0x90)))
-    );
-    assert_eq!(
-        frames.allocate_exact(Owner::Vm(TWO), span(0x100, 2)).err(),
-        Some(Error::FrameNotFree(pa(0x101)))
-    );
-    assert_eq!(
-        frames.allocate_exact(Owner::Vm(TWO), span(0x3f, 2)).err(),
-        Some(Error::FrameNotFree(pa(0x3f)))
-    );
+    let taken = frames.allocate_exact(Owner::Vm(ONE), span(0x90, 1)).unwrap().will_be_overwritten();
+    assert_eq!(frames.allocate_exact(Owner::Vm(TWO), span(0x50, 0x41)).err(), Some(Error::FrameNotFree(pa(0x90))));
+    assert_eq!(frames.allocate_exact(Owner::Vm(TWO), span(0x100, 2)).err(), Some(Error::FrameNotFree(pa(0x101))));
+    assert_eq!(frames.allocate_exact(Owner::Vm(TWO), span(0x3f, 2)).err(), Some(Error::FrameNotFree(pa(0x3f))));
     assert_eq!(frames.free_frames(), 0xc0);
     frames.free(Owner::Vm(ONE), taken).unwrap();
     // Across the two parts.
-    let all = frames
-        .allocate_exact(Owner::Vm(TWO), span(0x41, 0xbf))
-        .unwrap()
-        .will_be_overwritten();
+    let all = frames.allocate_exact(Owner::Vm(TWO), span(0x41, 0xbf)).unwrap().will_be_overwritten();
     assert_eq!((all, frames.free_frames()), (span(0x41, 0xbf), 2));
 }
 
@@ -210,17 +122,11 @@ fn a_promise_is_kept_whatever_others_take() {
     while frames.allocate(Owner::Hypervisor, 0).is_ok() {
         taken += 1;
     }
-    assert_eq!(
-        (taken, frames.available_frames(), frames.free_frames()),
-        (34, 0, 29)
-    );
+    assert_eq!((taken, frames.available_frames(), frames.free_frames()), (34, 0, 29));
     for _ in 0..10 {
         let _one = frames.allocate_reserved(&mut mine).unwrap();
     }
-    assert_eq!(
-        frames.allocate_reserved(&mut mine).err(),
-        Some(Error::ReservationEmpty)
-    );
+    assert_eq!(frames.allocate_reserved(&mut mine).err(), Some(Error::ReservationEmpty));
     drop(other);
     assert_eq!((frames.available_frames(), frames.free_frames()), (19, 19));
     while frames.allocate(Owner::Hypervisor, 0).is_ok() {
@@ -232,19 +138,10 @@ fn a_promise_is_kept_whatever_others_take() {
 #[test]
 fn promised_frames_lie_together() {
     let mut frames = with(&[(0, 256)]);
-    let (mut one, mut two) = (
-        frames.reserve(ONE, 32).unwrap(),
-        frames.reserve(TWO, 32).unwrap(),
-    );
+    let (mut one, mut two) = (frames.reserve(ONE, 32).unwrap(), frames.reserve(TWO, 32).unwrap());
     let mut next = || {
-        let pair = (
-            frames.allocate_reserved(&mut one).unwrap(),
-            frames.allocate_reserved(&mut two).unwrap(),
-        );
-        (
-            pair.0.will_be_overwritten().start(),
-            pair.1.will_be_overwritten().start(),
-        )
+        let pair = (frames.allocate_reserved(&mut one).unwrap(), frames.allocate_reserved(&mut two).unwrap());
+        (pair.0.will_be_overwritten().start(), pair.1.will_be_overwritten().start())
     };
     let (first, second) = (next(), next());
     assert_eq!(second.0.offset_from(first.0), Some(4096));
@@ -255,39 +152,24 @@ fn promised_frames_lie_together() {
 fn archive_frames_are_shared_and_never_freed() {
     let mut frames = Frames::new();
     frames.adopt(span(0x10, 4), Owner::Archive).unwrap();
-    assert_eq!(
-        frames.release(ONE, pa(0x10)),
-        Err(Error::NotShared(pa(0x10)))
-    );
+    assert_eq!(frames.release(ONE, pa(0x10)), Err(Error::NotShared(pa(0x10))));
     frames.share_span(span(0x10, 4)).unwrap();
     frames.share(pa(0x10)).unwrap();
     assert_eq!((frames.sharers(pa(0x10)), frames.sharers(pa(0x11))), (2, 1));
     // One frame of five is not the archive's: nothing is counted.
-    assert_eq!(
-        frames.share_span(span(0x10, 5)),
-        Err(Error::NotShared(pa(0x14)))
-    );
+    assert_eq!(frames.share_span(span(0x10, 5)), Err(Error::NotShared(pa(0x14))));
     assert_eq!((frames.sharers(pa(0x10)), frames.sharers(pa(0x13))), (2, 1));
     assert_eq!(frames.claim(ONE, pa(0x11)), Ok(false));
     assert_eq!(frames.release(ONE, pa(0x11)), Ok(Released::Kept));
-    assert_eq!(
-        frames.release(ONE, pa(0x11)),
-        Err(Error::NotShared(pa(0x11)))
-    );
-    assert_eq!(
-        frames.free(Owner::Archive, span(0x10, 1)),
-        Err(Error::Pinned(pa(0x10)))
-    );
+    assert_eq!(frames.release(ONE, pa(0x11)), Err(Error::NotShared(pa(0x11))));
+    assert_eq!(frames.free(Owner::Archive, span(0x10, 1)), Err(Error::Pinned(pa(0x10))));
     assert_eq!(frames.owner_of(pa(0x13)), Some(Owner::Archive));
 }
 
 #[test]
 fn a_private_frame_can_be_shared_and_outlive_its_owner() {
     let mut frames = with(&[(0, 16)]);
-    let page = frames
-        .allocate_exact(Owner::Vm(ONE), span(5, 1))
-        .unwrap()
-        .will_be_overwritten();
+    let page = frames.allocate_exact(Owner::Vm(ONE), span(5, 1)).unwrap().will_be_overwritten();
     assert_eq!(frames.share(pa(5)), Err(Error::NotShared(pa(5))));
     assert_eq!(frames.make_shared(TWO, pa(5)), Err(Error::NotOwner(pa(5))));
     frames.make_shared(ONE, pa(5)).unwrap();
@@ -296,15 +178,9 @@ fn a_private_frame_can_be_shared_and_outlive_its_owner() {
     assert_eq!(frames.free(Owner::Vm(ONE), page), Err(Error::Shared(pa(5))));
     assert_eq!(frames.claim(TWO, pa(5)), Ok(false));
     assert_eq!(frames.release(ONE, pa(5)), Ok(Released::Kept));
-    assert_eq!(
-        (frames.check_returned(ONE), frames.free_frames()),
-        (Ok(()), 15)
-    );
+    assert_eq!((frames.check_returned(ONE), frames.free_frames()), (Ok(()), 15));
     assert_eq!(frames.claim(TWO, pa(5)), Ok(true));
-    assert_eq!(
-        (frames.owner_of(pa(5)), frames.sharers(pa(5))),
-        (Some(Owner::Vm(TWO)), 0)
-    );
+    assert_eq!((frames.owner_of(pa(5)), frames.sharers(pa(5))), (Some(Owner::Vm(TWO)), 0));
     assert_eq!(frames.release(ONE, pa(5)), Err(Error::NotOwner(pa(5))));
     assert_eq!(frames.release(TWO, pa(5)), Ok(Released::Freed));
     assert_eq!(frames.free_frames(), 16);

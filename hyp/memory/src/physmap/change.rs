@@ -15,12 +15,7 @@ use crate::frames::{TableFrames, table_span};
 use crate::machine::{Context, Machine, PhysicalMemory};
 
 /// Fills `table` for its part of `target`; the caller publishes.
-pub(super) fn map(
-    table: Table,
-    target: &Target,
-    spare: &mut Spare,
-    memory: &mut impl PhysicalMemory,
-) {
+pub(super) fn map(table: Table, target: &Target, spare: &mut Spare, memory: &mut impl PhysicalMemory) {
     for slot in table.slots(target.ipa) {
         match (slot.kind(memory), target.leaf_for(slot)) {
             (Kind::Table(base), _) => {
@@ -28,9 +23,7 @@ pub(super) fn map(
                     map(child, target, spare, memory);
                 }
             }
-            (Kind::Invalid, Some(pa)) => {
-                slot.write(Descriptor::leaf(slot.level, pa, target.attributes), memory)
-            }
+            (Kind::Invalid, Some(pa)) => slot.write(Descriptor::leaf(slot.level, pa, target.attributes), memory),
             (Kind::Invalid, None) => map_below(slot, target, spare, memory),
             (Kind::Leaf(_), _) => {}
         }
@@ -51,19 +44,12 @@ fn map_below(slot: Slot, target: &Target, spare: &mut Spare, memory: &mut impl P
 ///
 /// A broken descriptor keeps everything but its valid bit, so that [`Collector`] finds what was there, after the
 /// flush.
-pub(super) fn break_slot(
-    slot: Slot,
-    span: Span<Ipa>,
-    flush: &mut Flush,
-    memory: &mut impl PhysicalMemory,
-) {
+pub(super) fn break_slot(slot: Slot, span: Span<Ipa>, flush: &mut Flush, memory: &mut impl PhysicalMemory) {
     let descriptor = slot.read(memory);
     let breaks = match descriptor.kind(slot.level) {
         Kind::Invalid => false,
         Kind::Leaf(_) => true,
-        Kind::Table(base) => slot
-            .child(base)
-            .is_some_and(|child| break_table(child, span, flush, memory)),
+        Kind::Table(base) => slot.child(base).is_some_and(|child| break_table(child, span, flush, memory)),
     };
     if breaks {
         slot.write(descriptor.broken(), memory);
@@ -72,12 +58,7 @@ pub(super) fn break_slot(
 }
 
 /// Says whether nothing valid is left in `table`.
-fn break_table(
-    table: Table,
-    span: Span<Ipa>,
-    flush: &mut Flush,
-    memory: &mut impl PhysicalMemory,
-) -> bool {
+fn break_table(table: Table, span: Span<Ipa>, flush: &mut Flush, memory: &mut impl PhysicalMemory) -> bool {
     for slot in table.slots(span) {
         break_slot(slot, span, flush, memory);
     }
@@ -101,12 +82,7 @@ pub(super) struct Collector<'a, F, T> {
 
 impl<'a, F: FnMut(&mut T, Mapping) -> Result<(), Error>, T: TableFrames> Collector<'a, F, T> {
     pub fn new(removed: F, tables: &'a mut T) -> Self {
-        Self {
-            removed,
-            tables,
-            given: 0,
-            result: Ok(()),
-        }
+        Self { removed, tables, given: 0, result: Ok(()) }
     }
 
     /// How many tables were given back, and the first error.
@@ -132,13 +108,7 @@ impl<'a, F: FnMut(&mut T, Mapping) -> Result<(), Error>, T: TableFrames> Collect
         }
     }
 
-    fn take_leaf(
-        &mut self,
-        slot: Slot,
-        pa: Pa,
-        descriptor: Descriptor,
-        memory: &mut impl PhysicalMemory,
-    ) {
+    fn take_leaf(&mut self, slot: Slot, pa: Pa, descriptor: Descriptor, memory: &mut impl PhysicalMemory) {
         if descriptor.is_valid() {
             return;
         }
@@ -149,13 +119,7 @@ impl<'a, F: FnMut(&mut T, Mapping) -> Result<(), Error>, T: TableFrames> Collect
         }
     }
 
-    fn take_table(
-        &mut self,
-        slot: Slot,
-        child: Table,
-        descriptor: Descriptor,
-        memory: &mut impl PhysicalMemory,
-    ) {
+    fn take_table(&mut self, slot: Slot, child: Table, descriptor: Descriptor, memory: &mut impl PhysicalMemory) {
         if descriptor.is_valid() {
             return;
         }
@@ -188,29 +152,13 @@ pub(super) fn protect(
                     continue;
                 };
                 let (access, state) = change(&mapping);
-                protect_leaf(
-                    slot,
-                    &mapping,
-                    Attributes {
-                        access,
-                        state,
-                        ..mapping.attributes
-                    },
-                    flush,
-                    memory,
-                );
+                protect_leaf(slot, &mapping, Attributes { access, state, ..mapping.attributes }, flush, memory);
             }
         }
     }
 }
 
-fn protect_leaf(
-    slot: Slot,
-    old: &Mapping,
-    new: Attributes,
-    flush: &mut Flush,
-    memory: &mut impl PhysicalMemory,
-) {
+fn protect_leaf(slot: Slot, old: &Mapping, new: Attributes, flush: &mut Flush, memory: &mut impl PhysicalMemory) {
     if new == old.attributes {
         return;
     }
@@ -226,32 +174,16 @@ pub(super) fn split(slot: Slot, context: Context, spare: &mut Spare, machine: &m
     let Kind::Leaf(pa) = block.kind(slot.level) else {
         return;
     };
-    let (Some(ipa), Some(child)) = (slot.span(), spare.next().and_then(|base| slot.child(base)))
-    else {
+    let (Some(ipa), Some(child)) = (slot.span(), spare.next().and_then(|base| slot.child(base))) else {
         return;
     };
-    map(
-        child,
-        &Target {
-            ipa,
-            pa,
-            attributes: block.attributes(),
-        },
-        spare,
-        machine,
-    );
+    map(child, &Target { ipa, pa, attributes: block.attributes() }, spare, machine);
     machine.publish();
     replace(slot, block, Descriptor::table(child.base), context, machine);
 }
 
 /// Break before make: `old` is in `slot`, and no TLB knows it any more when `new` is there.
-pub(super) fn replace(
-    slot: Slot,
-    old: Descriptor,
-    new: Descriptor,
-    context: Context,
-    machine: &mut impl Machine,
-) {
+pub(super) fn replace(slot: Slot, old: Descriptor, new: Descriptor, context: Context, machine: &mut impl Machine) {
     slot.write(old.broken(), machine);
     super::flush::flush_page(context, slot.ipa, machine);
     slot.write(new, machine);
@@ -281,20 +213,11 @@ fn block_for(slot: Slot, child: Table, memory: &impl PhysicalMemory) -> Option<D
     let Kind::Leaf(pa) = first.kind(child.level) else {
         return None;
     };
-    let target = Target {
-        ipa: slot.span()?,
-        pa,
-        attributes: first.attributes(),
-    };
+    let target = Target { ipa: slot.span()?, pa, attributes: first.attributes() };
     target.leaf_for(slot)?;
     let same = |slot: Slot| {
-        let leaf = target
-            .leaf_for(slot)
-            .map(|pa| Descriptor::leaf(slot.level, pa, target.attributes));
+        let leaf = target.leaf_for(slot).map(|pa| Descriptor::leaf(slot.level, pa, target.attributes));
         leaf == Some(slot.read(memory))
     };
-    child
-        .slots(target.ipa)
-        .all(same)
-        .then(|| Descriptor::leaf(slot.level, pa, target.attributes))
+    child.slots(target.ipa).all(same).then(|| Descriptor::leaf(slot.level, pa, target.attributes))
 }

@@ -42,9 +42,7 @@ impl PhysMap {
         machine: &mut impl Machine,
     ) -> Result<Outcome, Error> {
         let page = Span::page(ipa.page()).ok_or(Error::NotMapped(ipa))?;
-        self.geometry
-            .check_ipa(page)
-            .map_err(|_| Error::NotMapped(ipa))?;
+        self.geometry.check_ipa(page).map_err(|_| Error::NotMapped(ipa))?;
         let (slot, descriptor) = walk::lookup(self.root, page.start(), machine);
         let Kind::Leaf(_) = descriptor.kind(slot.level) else {
             return Err(Error::NotMapped(ipa));
@@ -66,9 +64,7 @@ impl PhysMap {
     /// for each page, so that every page can be copied.
     #[must_use]
     pub fn tables_for_pages(&self, span: Span<Ipa>, machine: &impl Machine) -> u64 {
-        self.mappings(span, machine)
-            .filter_map(|mapping| tables_below(mapping.ipa, span))
-            .sum()
+        self.mappings(span, machine).filter_map(|mapping| tables_below(mapping.ipa, span)).sum()
     }
 
     fn copy_out_of_block(
@@ -106,18 +102,9 @@ impl PhysMap {
             flush::flush_page(self.context, slot.ipa, machine);
             return Ok(Outcome::Claimed(from));
         }
-        let to = frames
-            .allocate_reserved(reservation)?
-            .will_be_overwritten()
-            .start();
+        let to = frames.allocate_reserved(reservation)?.will_be_overwritten().start();
         machine.copy_page(from, to);
-        change::replace(
-            slot,
-            old,
-            Descriptor::leaf(slot.level, to, attributes),
-            self.context,
-            machine,
-        );
+        change::replace(slot, old, Descriptor::leaf(slot.level, to, attributes), self.context, machine);
         // Not before: until the flush, another core of this guest could still read the old frame.
         frames.release(vm, from)?;
         Ok(Outcome::Copied { from, to })
@@ -127,29 +114,15 @@ impl PhysMap {
 /// A private page's attributes, from those that it had while it was shared.
 fn unshared(old: Attributes) -> Attributes {
     let traced = old.state.contains(SoftwareState::TRACED);
-    let access = if traced {
-        old.access
-    } else {
-        old.access.with_write()
-    };
-    Attributes {
-        access,
-        state: old.state.without(SoftwareState::COPY_ON_WRITE),
-        ..old
-    }
+    let access = if traced { old.access } else { old.access.with_write() };
+    Attributes { access, state: old.state.without(SoftwareState::COPY_ON_WRITE), ..old }
 }
 
 /// The tables below a block of which all pages in `span` are to have descriptors of their own.
 fn tables_below(block: Span<Ipa>, span: Span<Ipa>) -> Option<u64> {
     let part = block.intersection(span)?;
-    let entries = |level: Level| {
-        (part.last().get() >> level.shift()) - (part.start().get() >> level.shift()) + 1
-    };
+    let entries = |level: Level| (part.last().get() >> level.shift()) - (part.start().get() >> level.shift()) + 1;
     // One table of pages for each 2 MiB, and for a larger block the table of those.
-    let pages = if block.bytes() > Level::PAGE.bytes() {
-        entries(Level::TWO)
-    } else {
-        0
-    };
+    let pages = if block.bytes() > Level::PAGE.bytes() { entries(Level::TWO) } else { 0 };
     Some(pages + u64::from(block.bytes() > Level::TWO.bytes()))
 }

@@ -15,11 +15,7 @@ pub(super) struct Flush {
 
 impl Flush {
     pub fn new(context: Context) -> Self {
-        Self {
-            context,
-            stale: [Ipa::new(0); THRESHOLD],
-            count: 0,
-        }
+        Self { context, stale: [Ipa::new(0); THRESHOLD], count: 0 }
     }
 
     /// The descriptor that translates `ipa`, of any level, was valid and is not, or is another. One address in what

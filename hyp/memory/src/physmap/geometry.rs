@@ -40,12 +40,7 @@ impl Geometry {
         if !(32..=48).contains(&ipa_bits) || ipa_bits > pa_bits {
             return Err(Error::IpaBits(ipa_bits));
         }
-        Ok(Self {
-            ipa_bits,
-            pa_bits,
-            pa_range,
-            start: start_level(ipa_bits),
-        })
+        Ok(Self { ipa_bits, pa_bits, pa_range, start: start_level(ipa_bits) })
     }
 
     /// [`DEFAULT_IPA_BITS`], or as many as the machine has.
@@ -53,9 +48,7 @@ impl Geometry {
     /// # Errors
     /// None in fact: every machine has at least 32 bits.
     pub fn default_for(pa_range: u8) -> Result<Self, Error> {
-        Self::new(DEFAULT_IPA_BITS, pa_range)
-            .or_else(|_| Self::new(36, pa_range))
-            .or_else(|_| Self::new(32, pa_range))
+        Self::new(DEFAULT_IPA_BITS, pa_range).or_else(|_| Self::new(36, pa_range)).or_else(|_| Self::new(32, pa_range))
     }
 
     /// How many bits a guest's physical address has.
@@ -201,10 +194,7 @@ mod tests {
         assert_eq!(Geometry::new(31, 5), Err(Error::IpaBits(31)));
         assert_eq!(Geometry::new(52, 6), Err(Error::IpaBits(52)));
         let bits = |range| Geometry::default_for(range).map(Geometry::ipa_bits);
-        assert_eq!(
-            (bits(0), bits(1), bits(2), bits(6)),
-            (Ok(32), Ok(36), Ok(40), Ok(40))
-        );
+        assert_eq!((bits(0), bits(1), bits(2), bits(6)), (Ok(32), Ok(36), Ok(40), Ok(40)));
     }
 
     #[test]
@@ -213,16 +203,9 @@ mod tests {
         let span = |start, bytes| Span::new(Ipa::new(start), bytes).unwrap();
         assert_eq!(geometry.check_ipa(span(0xffff_f000, 0x1000)), Ok(()));
         assert!(geometry.check_ipa(span(0xffff_f000, 0x2000)).is_err());
-        assert_eq!(
-            geometry.check_ipa(span(0x800, 0x1000)),
-            Err(Error::Unaligned)
-        );
+        assert_eq!(geometry.check_ipa(span(0x800, 0x1000)), Err(Error::Unaligned));
         assert_eq!(geometry.check_pa(Pa::new(0xf_ffff_f000), 0x1000), Ok(()));
         assert!(geometry.check_pa(Pa::new(0xf_ffff_f000), 0x2000).is_err());
-        assert!(
-            geometry
-                .check_pa(Pa::new(u64::MAX - 0xfff), 0x1000)
-                .is_err()
-        );
+        assert!(geometry.check_pa(Pa::new(u64::MAX - 0xfff), 0x1000).is_err());
     }
 }

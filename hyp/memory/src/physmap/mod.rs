@@ -70,19 +70,9 @@ impl PhysMap {
         memory.publish();
         let base = frames.start();
         let entries = geometry.root_entries();
-        let root = Table {
-            base,
-            level: geometry.start_level(),
-            first: Ipa::from_value(0),
-            entries,
-        };
+        let root = Table { base, level: geometry.start_level(), first: Ipa::from_value(0), entries };
         let context = Context::new(vmid, base);
-        Ok(Self {
-            geometry,
-            context,
-            root,
-            table_frames: frames.page_count(),
-        })
+        Ok(Self { geometry, context, root, table_frames: frames.page_count() })
     }
 
     /// The map's shape: the hypervisor needs its VTCR_EL2.
@@ -120,11 +110,7 @@ impl PhysMap {
         memory: &'a M,
     ) -> impl Iterator<Item = Mapping> + use<'a, M> {
         let space = self.geometry.space().ok();
-        walk::Mappings {
-            root: self.root,
-            memory,
-            rest: space.and_then(|space| space.intersection(span)),
-        }
+        walk::Mappings { root: self.root, memory, rest: space.and_then(|space| space.intersection(span)) }
     }
 
     /// Maps all of `ipa`, which must not be mapped, to machine memory from `pa` on, with the largest descriptors
@@ -143,11 +129,7 @@ impl PhysMap {
     ) -> Result<(), Error> {
         self.geometry.check_ipa(ipa)?;
         self.geometry.check_pa(pa, ipa.bytes())?;
-        let target = Target {
-            ipa,
-            pa,
-            attributes,
-        };
+        let target = Target { ipa, pa, attributes };
         let needed = plan::tables_to_map(self.root, &target, machine)?;
         let mut spare = Spare::take(needed, tables, machine)?;
         change::map(self.root, &target, &mut spare, machine);
@@ -246,13 +228,7 @@ impl PhysMap {
         self.split_edges(page, tables, machine)?;
         let (slot, old) = walk::lookup(self.root, ipa, machine);
         let mapping = walk::translate(self.root, ipa, machine).ok_or(Error::NotMapped(ipa))?;
-        change::replace(
-            slot,
-            old,
-            Descriptor::leaf(slot.level, pa, attributes),
-            self.context,
-            machine,
-        );
+        change::replace(slot, old, Descriptor::leaf(slot.level, pa, attributes), self.context, machine);
         Ok(mapping)
     }
 
@@ -305,10 +281,7 @@ impl PhysMap {
     ) -> Result<(), Error> {
         let unmapped = self.unmap(self.geometry.space()?, tables, machine, removed);
         flush::flush_all(self.context, machine);
-        let root = self
-            .root
-            .frames()
-            .ok_or(Error::OutsidePaSpace(self.root.base))?;
+        let root = self.root.frames().ok_or(Error::OutsidePaSpace(self.root.base))?;
         unmapped.and(tables.give(root))
     }
 
@@ -335,17 +308,10 @@ impl PhysMap {
         self.settle(needed, spare, tables)
     }
 
-    fn split_at_edge(
-        &self,
-        edge: Ipa,
-        span: Span<Ipa>,
-        spare: &mut Spare,
-        machine: &mut impl Machine,
-    ) {
+    fn split_at_edge(&self, edge: Ipa, span: Span<Ipa>, spare: &mut Spare, machine: &mut impl Machine) {
         loop {
             let (slot, descriptor) = walk::lookup(self.root, edge, machine);
-            let partly =
-                matches!(descriptor.kind(slot.level), Kind::Leaf(_)) && !slot.is_within(span);
+            let partly = matches!(descriptor.kind(slot.level), Kind::Leaf(_)) && !slot.is_within(span);
             if !partly || spare.len() == 0 {
                 return;
             }
@@ -377,12 +343,7 @@ impl PhysMap {
     }
 
     /// After a commit for which `taken` tables were taken: counts those used, gives back the others.
-    fn settle(
-        &mut self,
-        taken: u64,
-        spare: Spare,
-        tables: &mut impl TableFrames,
-    ) -> Result<(), Error> {
+    fn settle(&mut self, taken: u64, spare: Spare, tables: &mut impl TableFrames) -> Result<(), Error> {
         self.table_frames += taken - spare.len();
         spare.give_back(tables)
     }

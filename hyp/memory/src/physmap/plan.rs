@@ -21,9 +21,7 @@ impl Target {
             return None;
         }
         let offset = slot.ipa.offset_from(self.ipa.start())?;
-        self.pa
-            .checked_add(offset)
-            .filter(|pa| pa.is_aligned(slot.level.bytes()))
+        self.pa.checked_add(offset).filter(|pa| pa.is_aligned(slot.level.bytes()))
     }
 }
 
@@ -31,11 +29,7 @@ impl Target {
 ///
 /// # Errors
 /// [`Error::AlreadyMapped`] if any of it is.
-pub(super) fn tables_to_map(
-    table: Table,
-    target: &Target,
-    memory: &impl PhysicalMemory,
-) -> Result<u64, Error> {
+pub(super) fn tables_to_map(table: Table, target: &Target, memory: &impl PhysicalMemory) -> Result<u64, Error> {
     let mut tables = 0;
     for slot in table.slots(target.ipa) {
         tables += match slot.kind(memory) {
@@ -62,10 +56,7 @@ fn tables_below(slot: Slot, target: &Target) -> u64 {
     if child.level == Level::PAGE {
         return 1;
     }
-    1 + child
-        .slots(target.ipa)
-        .map(|slot| tables_below(slot, target))
-        .sum::<u64>()
+    1 + child.slots(target.ipa).map(|slot| tables_below(slot, target)).sum::<u64>()
 }
 
 /// How many tables it takes to have no block that lies partly in `span`.
@@ -73,11 +64,7 @@ pub(super) fn tables_to_split(root: Table, span: Span<Ipa>, memory: &impl Physic
     let (first, _) = lookup(root, span.start(), memory);
     let (last, _) = lookup(root, span.last(), memory);
     let at_start = tables_to_split_slot(first, span, memory);
-    if first.address == last.address {
-        at_start
-    } else {
-        at_start + tables_to_split_slot(last, span, memory)
-    }
+    if first.address == last.address { at_start } else { at_start + tables_to_split_slot(last, span, memory) }
 }
 
 fn tables_to_split_slot(slot: Slot, span: Span<Ipa>, memory: &impl PhysicalMemory) -> u64 {
@@ -96,22 +83,14 @@ fn splits_below(slot: Slot, span: Span<Ipa>) -> u64 {
         return 0;
     };
     let partly = |slot: &Slot| !slot.is_within(span);
-    1 + child
-        .slots(span)
-        .filter(partly)
-        .map(|slot| splits_below(slot, span))
-        .sum::<u64>()
+    1 + child.slots(span).filter(partly).map(|slot| splits_below(slot, span)).sum::<u64>()
 }
 
 /// Whether all of `span` is mapped.
 ///
 /// # Errors
 /// [`Error::NotMapped`] with the first address that is not.
-pub(super) fn check_mapped(
-    table: Table,
-    span: Span<Ipa>,
-    memory: &impl PhysicalMemory,
-) -> Result<(), Error> {
+pub(super) fn check_mapped(table: Table, span: Span<Ipa>, memory: &impl PhysicalMemory) -> Result<(), Error> {
     for slot in table.slots(span) {
         match slot.kind(memory) {
             Kind::Leaf(_) => {}

@@ -13,11 +13,7 @@ pub(super) struct Spare {
 
 impl Spare {
     /// Takes `count` tables, or none.
-    pub fn take(
-        count: u64,
-        source: &mut impl TableFrames,
-        memory: &mut impl PhysicalMemory,
-    ) -> Result<Self, Error> {
+    pub fn take(count: u64, source: &mut impl TableFrames, memory: &mut impl PhysicalMemory) -> Result<Self, Error> {
         let mut spare = Self { tables: Vec::new() };
         if count == 0 {
             return Ok(spare);
@@ -26,10 +22,7 @@ impl Spare {
             return Err(Error::OutOfFrames);
         }
         let capacity = usize::try_from(count).map_err(|_| Error::OutOfHeap)?;
-        spare
-            .tables
-            .try_reserve_exact(capacity)
-            .map_err(|_| Error::OutOfHeap)?;
+        spare.tables.try_reserve_exact(capacity).map_err(|_| Error::OutOfHeap)?;
         for _ in 0..count {
             match source.take(0) {
                 Ok(frame) => spare.tables.push(frame.scrub(memory).start()),

@@ -57,9 +57,7 @@ impl Table {
     pub fn slots(self, span: Span<Ipa>) -> impl Iterator<Item = Slot> {
         let coverage = self.entries << self.level.shift();
         let part = Span::new(self.first, coverage).and_then(|own| own.intersection(span));
-        let range = part.map_or(0..0, |part| {
-            self.index(part.start())..self.index(part.last()) + 1
-        });
+        let range = part.map_or(0..0, |part| self.index(part.start())..self.index(part.last()) + 1);
         range.map(move |index| self.nth(index))
     }
 
@@ -78,10 +76,7 @@ impl Table {
 
     /// The frames it is in.
     pub fn frames(self) -> Option<Span<Pa>> {
-        Span::new(
-            self.base,
-            (self.entries * DESCRIPTOR_BYTES).next_multiple_of(PAGE_SIZE),
-        )
+        Span::new(self.base, (self.entries * DESCRIPTOR_BYTES).next_multiple_of(PAGE_SIZE))
     }
 }
 
@@ -110,21 +105,12 @@ impl Slot {
 
     /// The table at `base` below this slot; for a slot of pages there is none.
     pub fn child(self, base: Pa) -> Option<Table> {
-        Some(Table {
-            base,
-            level: self.level.next()?,
-            first: self.ipa,
-            entries: ENTRIES,
-        })
+        Some(Table { base, level: self.level.next()?, first: self.ipa, entries: ENTRIES })
     }
 
     /// What `descriptor`, a leaf for `pa` in this slot, maps.
     pub fn mapping(self, pa: Pa, descriptor: Descriptor) -> Option<Mapping> {
-        Some(Mapping {
-            ipa: self.span()?,
-            pa,
-            attributes: descriptor.attributes(),
-        })
+        Some(Mapping { ipa: self.span()?, pa, attributes: descriptor.attributes() })
     }
 }
 

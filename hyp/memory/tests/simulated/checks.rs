@@ -13,8 +13,7 @@ impl World {
         for guest in &self.guests {
             for (_, count, page) in guest.model.mapped() {
                 if page.state == COPY_ON_WRITE {
-                    (page.frame..page.frame + count)
-                        .for_each(|frame| *sharers.entry(frame).or_insert(0) += 1);
+                    (page.frame..page.frame + count).for_each(|frame| *sharers.entry(frame).or_insert(0) += 1);
                 }
             }
         }
@@ -22,11 +21,7 @@ impl World {
     }
 
     pub fn content(&self, index: usize, page: u64) -> u64 {
-        let untouched = self.guests[index]
-            .model
-            .at(page)
-            .map(|page| page.frame)
-            .filter(|frame| is_archive(*frame));
+        let untouched = self.guests[index].model.at(page).map(|page| page.frame).filter(|frame| is_archive(*frame));
         let written = self.guests[index].written.get(&page).copied();
         written.or(untouched.map(archive_word)).unwrap_or(0)
     }
@@ -46,29 +41,11 @@ impl World {
         let guest = &self.guests[index];
         let map = guest.map.as_ref().unwrap();
         for (first, count, page) in guest.model.steps_in(0, guest.model.pages()) {
-            let inner = [
-                first,
-                first + 1,
-                first + count / 3,
-                first + count / 2 + 7,
-                first + count - 1,
-            ];
-            let edges =
-                (1..4).flat_map(|block| [first / 512 * 512 + block * 512, first + block * 512 - 1]);
-            for at in inner
-                .into_iter()
-                .chain(edges)
-                .filter(|at| *at - first < count)
-            {
-                let expected = page.map(|page| Page {
-                    frame: page.frame + (at - first),
-                    ..page
-                });
-                assert_eq!(
-                    self.machine.look(regime, at),
-                    expected.map(Page::seen),
-                    "page {at:x}"
-                );
+            let inner = [first, first + 1, first + count / 3, first + count / 2 + 7, first + count - 1];
+            let edges = (1..4).flat_map(|block| [first / 512 * 512 + block * 512, first + block * 512 - 1]);
+            for at in inner.into_iter().chain(edges).filter(|at| *at - first < count) {
+                let expected = page.map(|page| Page { frame: page.frame + (at - first), ..page });
+                assert_eq!(self.machine.look(regime, at), expected.map(Page::seen), "page {at:x}");
                 let mapping = map.translate(Ipa::new(at << 12), &self.machine);
                 let pa = mapping.and_then(|mapping| mapping.pa_of(Ipa::new(at << 12)));
                 assert_eq!(pa.map(|pa| pa.get() >> 12), expected.map(|page| page.frame));
@@ -82,10 +59,7 @@ impl World {
         for page in self.guests[index].written.keys() {
             let frame = self.guests[index].model.at(*page).unwrap().frame;
             let content = self.content(index, *page);
-            assert!(
-                self.machine.data_is(frame, content),
-                "page {page:x} of guest {index} lost its contents"
-            );
+            assert!(self.machine.data_is(frame, content), "page {page:x} of guest {index} lost its contents");
         }
     }
 
@@ -95,42 +69,26 @@ impl World {
         let mut used = HashSet::new();
         for index in 0..VMS {
             let tables = self.machine.table_frames(self.regime(index));
-            assert_eq!(
-                self.guests[index].map.as_ref().unwrap().table_frames(),
-                tables.len() as u64
-            );
+            assert_eq!(self.guests[index].map.as_ref().unwrap().table_frames(), tables.len() as u64);
             used.extend(tables);
             for (_, count, page) in self.guests[index].model.mapped() {
                 if page.state == 0 {
-                    assert_eq!(
-                        self.frames.owner_of(Pa::new(page.frame << 12)),
-                        Some(Owner::Vm(vm(index)))
-                    );
+                    assert_eq!(self.frames.owner_of(Pa::new(page.frame << 12)), Some(Owner::Vm(vm(index))));
                     used.extend(page.frame..page.frame + count);
                 }
             }
         }
         used.extend(sharers.keys().filter(|frame| !is_archive(**frame)));
-        assert_eq!(
-            self.frames.free_frames(),
-            RAM.1 - used.len() as u64,
-            "frames leaked, or freed twice"
-        );
+        assert_eq!(self.frames.free_frames(), RAM.1 - used.len() as u64, "frames leaked, or freed twice");
         for frame in ARCHIVE.0..ARCHIVE.0 + ARCHIVE.1 {
             let expected = sharers.get(&frame).copied().unwrap_or(0);
             assert_eq!(self.frames.sharers(Pa::new(frame << 12)), expected);
-            assert!(
-                self.machine.data_is(frame, archive_word(frame)),
-                "the archive was written"
-            );
+            assert!(self.machine.data_is(frame, archive_word(frame)), "the archive was written");
         }
         for (frame, count) in sharers {
             assert_eq!(self.frames.sharers(Pa::new(frame << 12)), count);
         }
         let reserved: u64 = self.guests.iter().map(|guest| guest.reserved).sum();
-        assert_eq!(
-            self.frames.available_frames(),
-            self.frames.free_frames() - reserved
-        );
+        assert_eq!(self.frames.available_frames(), self.frames.free_frames() - reserved);
     }
 }

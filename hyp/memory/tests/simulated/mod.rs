@@ -181,18 +181,12 @@ impl Simulated {
     }
 
     pub fn is_zero(&self, frame: u64) -> bool {
-        self.frames
-            .get(&frame)
-            .is_some_and(|words| words.iter().all(|word| *word == 0))
+        self.frames.get(&frame).is_some_and(|words| words.iter().all(|word| *word == 0))
     }
 
     fn seen_by(&self, view: View, address: u64) -> u64 {
         match view {
-            View::All => self
-                .unpublished
-                .get(&address)
-                .copied()
-                .unwrap_or_else(|| self.word(address)),
+            View::All => self.unpublished.get(&address).copied().unwrap_or_else(|| self.word(address)),
             View::None => self.word(address),
             View::NewestOnly => match self.newest {
                 Some((newest, value)) if newest == address => value,
@@ -212,16 +206,8 @@ impl Simulated {
     /// The operation says that it is complete: what any core may still have cached must be as `expected` says,
     /// under every VMID that there is.
     pub fn end(&mut self, regimes: &[Regime], mut expected: impl FnMut(u16, u64) -> Option<Seen>) {
-        assert!(
-            self.unpublished.is_empty(),
-            "writes are not published: {:x?}",
-            self.unpublished
-        );
-        assert!(
-            self.begun.is_empty(),
-            "TLB maintenance is not complete: {:?}",
-            self.begun
-        );
+        assert!(self.unpublished.is_empty(), "writes are not published: {:x?}", self.unpublished);
+        assert!(self.begun.is_empty(), "TLB maintenance is not complete: {:?}", self.begun);
         assert!(!self.needs_isb, "no ISB after TLB maintenance");
         for watch in &mut self.watches {
             watch.before = watch.after;
@@ -232,27 +218,18 @@ impl Simulated {
         for (vmid, entries) in self.tlb.0.borrow().iter() {
             let regime = regimes.iter().find(|regime| regime.vmid() == *vmid);
             for entry in entries {
-                let regime = regime
-                    .unwrap_or_else(|| panic!("{entry:x?} is left of VMID {vmid}, which is gone"));
+                let regime = regime.unwrap_or_else(|| panic!("{entry:x?} is left of VMID {vmid}, which is gone"));
                 self.check_cached(*regime, entry, &mut expected);
             }
         }
     }
 
-    fn check_cached(
-        &self,
-        regime: Regime,
-        entry: &Cached,
-        expected: &mut impl FnMut(u16, u64) -> Option<Seen>,
-    ) {
+    fn check_cached(&self, regime: Regime, entry: &Cached, expected: &mut impl FnMut(u16, u64) -> Option<Seen>) {
         match *entry {
             Cached::Leaf { page, pages, .. } | Cached::Combined { page, pages, .. } => {
                 for page in [page, page + pages / 2, page + pages - 1] {
                     let right = expected(regime.vmid(), page);
-                    assert!(
-                        at_page(*entry, page).fits(right),
-                        "stale: {entry:x?}, {page:x} should be {right:x?}"
-                    );
+                    assert!(at_page(*entry, page).fits(right), "stale: {entry:x?}, {page:x} should be {right:x?}");
                 }
             }
             Cached::Table { page, .. } => {
@@ -286,9 +263,7 @@ impl Simulated {
                     let end = self.walk(view, (level + 1, base), false, watch.page, &mut tables);
                     self.met(watch, end, &tables);
                 }
-                Cached::Leaf { page, pages, seen } => {
-                    self.cache(vmid, Cached::Combined { page, pages, seen })
-                }
+                Cached::Leaf { page, pages, seen } => self.cache(vmid, Cached::Combined { page, pages, seen }),
                 Cached::Combined { .. } => {}
             }
         }
@@ -306,21 +281,13 @@ impl Simulated {
         match end {
             End::Fault { address } => {
                 self.visited.insert(address >> 12);
-                let allowed = watch.before.is_none()
-                    || watch.after.is_none()
-                    || self.broken.contains(&address);
-                assert!(
-                    allowed,
-                    "a fault at {address:x}, not broken, for a page mapped before and after: {watch:x?}"
-                );
+                let allowed = watch.before.is_none() || watch.after.is_none() || self.broken.contains(&address);
+                assert!(allowed, "a fault at {address:x}, not broken, for a page mapped before and after: {watch:x?}");
             }
             End::Leaf(leaf) => {
                 let seen = at_page(leaf, watch.page);
                 let right = seen.fits(watch.before) || seen.fits(watch.after);
-                assert!(
-                    right,
-                    "another core saw {seen:x?}, neither before nor after: {watch:x?}"
-                );
+                assert!(right, "another core saw {seen:x?}, neither before nor after: {watch:x?}");
                 self.cache(vmid, leaf);
             }
         }
@@ -334,10 +301,7 @@ impl Simulated {
             return;
         }
         for old in entries.iter() {
-            assert!(
-                !contradict(old, &new),
-                "TLB conflict, no break before make: {old:x?} and {new:x?}"
-            );
+            assert!(!contradict(old, &new), "TLB conflict, no break before make: {old:x?} and {new:x?}");
         }
         entries.push(new);
     }
@@ -345,14 +309,11 @@ impl Simulated {
     fn carry_out(&mut self, maintenance: Maintenance) {
         match maintenance {
             Maintenance::Ipa(vmid, page) => {
-                let keeps = |entry: &Cached| {
-                    matches!(entry, Cached::Combined { .. }) || !entry.covers(page)
-                };
+                let keeps = |entry: &Cached| matches!(entry, Cached::Combined { .. }) || !entry.covers(page);
                 self.tlb.retain(vmid, keeps);
             }
             Maintenance::Stage1(vmid) => {
-                self.tlb
-                    .retain(vmid, |entry| !matches!(entry, Cached::Combined { .. }));
+                self.tlb.retain(vmid, |entry| !matches!(entry, Cached::Combined { .. }));
             }
             Maintenance::All(vmid) => {
                 self.tlb.0.borrow_mut().remove(&vmid);
@@ -367,10 +328,7 @@ impl Simulated {
         // Only S2AP, XN and software bits may change while an entry is valid.
         let may_change = 0b11 << 6 | 0b11 << 53 | 0b1111 << 55;
         let changed = (old ^ new) & !may_change;
-        assert!(
-            changed == 0,
-            "descriptor at {address:x} goes from {old:x} to {new:x} without a break"
-        );
+        assert!(changed == 0, "descriptor at {address:x} goes from {old:x} to {new:x} without a break");
     }
 }
 
@@ -424,24 +382,19 @@ impl PhysicalMemory for Simulated {
 impl TlbMaintenance for Simulated {
     fn invalidate_ipa(&mut self, context: Context, ipa: Ipa) {
         self.uses.by_ipa += 1;
-        self.begun.push(Maintenance::Ipa(
-            (context.vttbr() >> 48) as u16,
-            ipa.get() >> 12,
-        ));
+        self.begun.push(Maintenance::Ipa((context.vttbr() >> 48) as u16, ipa.get() >> 12));
         self.other_cores();
     }
 
     fn invalidate_stage_1(&mut self, context: Context) {
         self.uses.stage_1 += 1;
-        self.begun
-            .push(Maintenance::Stage1((context.vttbr() >> 48) as u16));
+        self.begun.push(Maintenance::Stage1((context.vttbr() >> 48) as u16));
         self.other_cores();
     }
 
     fn invalidate_all(&mut self, context: Context) {
         self.uses.all += 1;
-        self.begun
-            .push(Maintenance::All((context.vttbr() >> 48) as u16));
+        self.begun.push(Maintenance::All((context.vttbr() >> 48) as u16));
         self.other_cores();
     }
 
@@ -450,9 +403,8 @@ impl TlbMaintenance for Simulated {
     fn complete(&mut self) {
         let begun = std::mem::take(&mut self.begun);
         self.needs_isb |= !begun.is_empty();
-        let (stage_1, others): (Vec<_>, Vec<_>) = begun
-            .into_iter()
-            .partition(|maintenance| matches!(maintenance, Maintenance::Stage1(_)));
+        let (stage_1, others): (Vec<_>, Vec<_>) =
+            begun.into_iter().partition(|maintenance| matches!(maintenance, Maintenance::Stage1(_)));
         for maintenance in stage_1 {
             self.carry_out(maintenance);
         }

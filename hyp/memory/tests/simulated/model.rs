@@ -14,11 +14,7 @@ pub struct Page {
 
 impl Page {
     pub fn seen(self) -> Seen {
-        Seen {
-            frame: Some(self.frame),
-            rwx: self.rwx,
-            memory: self.memory,
-        }
+        Seen { frame: Some(self.frame), rwx: self.rwx, memory: self.memory }
     }
 }
 
@@ -31,10 +27,7 @@ pub struct Model {
 
 impl Model {
     pub fn new(pages: u64) -> Self {
-        Self {
-            steps: BTreeMap::from([(0, None)]),
-            pages,
-        }
+        Self { steps: BTreeMap::from([(0, None)]), pages }
     }
 
     pub fn pages(&self) -> u64 {
@@ -43,10 +36,7 @@ impl Model {
 
     pub fn at(&self, page: u64) -> Option<Page> {
         let (from, value) = self.steps.range(..=page).next_back().unwrap();
-        value.map(|value| Page {
-            frame: value.frame + (page - from),
-            ..value
-        })
+        value.map(|value| Page { frame: value.frame + (page - from), ..value })
     }
 
     fn cut(&mut self, page: u64) {
@@ -55,12 +45,7 @@ impl Model {
     }
 
     /// Changes what is in `count` pages from `first` on, step by step.
-    pub fn change(
-        &mut self,
-        first: u64,
-        count: u64,
-        change: impl Fn(u64, Option<Page>) -> Option<Page>,
-    ) {
+    pub fn change(&mut self, first: u64, count: u64, change: impl Fn(u64, Option<Page>) -> Option<Page>) {
         self.cut(first);
         self.cut(first + count);
         for (page, value) in self.steps.range_mut(first..first + count) {
@@ -73,20 +58,12 @@ impl Model {
         let mut cut = self.clone();
         cut.cut(first);
         cut.cut(first + count);
-        let keys: Vec<u64> = cut
-            .steps
-            .range(first..=first + count)
-            .map(|(page, _)| *page)
-            .collect();
-        keys.windows(2)
-            .map(|pair| (pair[0], pair[1] - pair[0], cut.at(pair[0])))
-            .collect()
+        let keys: Vec<u64> = cut.steps.range(first..=first + count).map(|(page, _)| *page).collect();
+        keys.windows(2).map(|pair| (pair[0], pair[1] - pair[0], cut.at(pair[0]))).collect()
     }
 
     pub fn mapped(&self) -> Vec<(u64, u64, Page)> {
         let all = self.steps_in(0, self.pages);
-        all.into_iter()
-            .filter_map(|(first, count, value)| Some((first, count, value?)))
-            .collect()
+        all.into_iter().filter_map(|(first, count, value)| Some((first, count, value?))).collect()
     }
 }

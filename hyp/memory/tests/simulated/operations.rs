@@ -8,47 +8,23 @@ use tessera_memory::{Access, Attributes, Error, Ipa, Level, MemoryType, Owner, P
 
 impl World {
     /// Maps, and expects success exactly if nothing was mapped there.
-    pub fn map(
-        &mut self,
-        index: usize,
-        first: u64,
-        count: u64,
-        page: Page,
-        attributes: Attributes,
-    ) -> bool {
+    pub fn map(&mut self, index: usize, first: u64, count: u64, page: Page, attributes: Attributes) -> bool {
         let free = self.is_unmapped(index, first, count);
-        let new = move |at: u64| {
-            Some(Page {
-                frame: page.frame + (at - first),
-                ..page
-            })
-        };
+        let new = move |at: u64| Some(Page { frame: page.frame + (at - first), ..page });
         let same = self.same(index);
         self.begin(index, first, count, &|at| {
-            if free {
-                new(at).map(Page::seen)
-            } else {
-                same(at)
-            }
+            if free { new(at).map(Page::seen) } else { same(at) }
         });
         let map = self.guests[index].map.as_mut().unwrap();
         let pa = Pa::new(page.frame << 12);
         let mut tables = self.frames.tables(vm(index));
-        let result = map.map(
-            ipa_span(first, count),
-            pa,
-            attributes,
-            &mut tables,
-            &mut self.machine,
-        );
+        let result = map.map(ipa_span(first, count), pa, attributes, &mut tables, &mut self.machine);
         match result {
             Ok(()) => assert!(free, "mapped over something"),
             Err(error) => assert!(matches!(error, Error::AlreadyMapped(_)) && !free, "{error}"),
         }
         if free {
-            self.guests[index]
-                .model
-                .change(first, count, |at, _| new(at));
+            self.guests[index].model.change(first, count, |at, _| new(at));
         }
         free
     }
@@ -57,29 +33,10 @@ impl World {
         let Place { first, count, .. } = place;
         let (access, rwx) = KINDS[kind];
         let (memory, bits) = MEMORIES[memory];
-        let page = Page {
-            frame: BORROWED[pa],
-            rwx,
-            memory: bits,
-            state: IS_BORROWED,
-        };
+        let page = Page { frame: BORROWED[pa], rwx, memory: bits, state: IS_BORROWED };
         // What is far from alignment would need a table for each 2 MiB of a gigabyte.
-        let count = if (page.frame ^ first).is_multiple_of(512) {
-            count
-        } else {
-            count.min(1024)
-        };
-        self.map(
-            place.vm,
-            first,
-            count,
-            page,
-            Attributes {
-                access,
-                memory,
-                state: SoftwareState::BORROWED,
-            },
-        );
+        let count = if (page.frame ^ first).is_multiple_of(512) { count } else { count.min(1024) };
+        self.map(place.vm, first, count, page, Attributes { access, memory, state: SoftwareState::BORROWED });
     }
 
     pub fn map_owned(&mut self, place: Place) {
@@ -89,10 +46,7 @@ impl World {
         }
         let before = self.frames.free_frames();
         let available = self.frames.available_frames();
-        let pieces = match self
-            .frames
-            .allocate_guest(vm(place.vm), ipa_span(first, count))
-        {
+        let pieces = match self.frames.allocate_guest(vm(place.vm), ipa_span(first, count)) {
             Ok(pieces) => pieces.scrub(&mut self.machine),
             Err(error) => {
                 assert!(error == Error::OutOfFrames && count > available, "{error}");
@@ -112,16 +66,9 @@ impl World {
     pub fn map_piece(&mut self, index: usize, piece: GuestSpan) {
         let (first, count) = (piece.ipa().start().get() >> 12, piece.ipa().bytes() >> 12);
         let frame = piece.frames().start().get() >> 12;
-        let page = Page {
-            frame,
-            rwx: 0b111,
-            memory: 0b1111,
-            state: 0,
-        };
+        let page = Page { frame, rwx: 0b111, memory: 0b1111, state: 0 };
         if !self.map(index, first, count, page, Attributes::RAM) {
-            self.frames
-                .free(Owner::Vm(vm(index)), piece.frames())
-                .unwrap();
+            self.frames.free(Owner::Vm(vm(index)), piece.frames()).unwrap();
         }
     }
 
@@ -129,21 +76,11 @@ impl World {
     pub fn check_pieces(&self, first: u64, count: u64, pieces: &[GuestSpan]) {
         let mut next = first;
         for piece in pieces {
-            let (page, frame) = (
-                piece.ipa().start().get() >> 12,
-                piece.frames().start().get() >> 12,
-            );
+            let (page, frame) = (piece.ipa().start().get() >> 12, piece.frames().start().get() >> 12);
             let pages = piece.ipa().bytes() >> 12;
             assert_eq!((page, piece.frames().bytes()), (next, piece.ipa().bytes()));
-            assert!(
-                pages < 512 || (page ^ frame) % 512 == 0,
-                "no blocks possible: {piece:x?}"
-            );
-            assert!(
-                [frame, frame + pages / 2, frame + pages - 1]
-                    .iter()
-                    .all(|frame| self.machine.is_zero(*frame))
-            );
+            assert!(pages < 512 || (page ^ frame) % 512 == 0, "no blocks possible: {piece:x?}");
+            assert!([frame, frame + pages / 2, frame + pages - 1].iter().all(|frame| self.machine.is_zero(*frame)));
             next += pages;
         }
         assert_eq!(next, first + count);
@@ -156,12 +93,7 @@ impl World {
         }
         let frame = ARCHIVE.0 + part * 0x100;
         self.frames.share_span(pa_span(frame, count)).unwrap();
-        let page = Page {
-            frame,
-            rwx: 0b101,
-            memory: 0b1111,
-            state: COPY_ON_WRITE,
-        };
+        let page = Page { frame, rwx: 0b101, memory: 0b1111, state: COPY_ON_WRITE };
         if !self.map(place.vm, first, count, page, Attributes::SHARED) {
             for page in pa_span(frame, count).pages() {
                 assert_eq!(self.frames.release(vm(place.vm), page), Ok(Released::Kept));
@@ -186,26 +118,17 @@ impl World {
             &mut self.machine,
             |tables, mapping| {
                 let (page, pages) = (mapping.ipa.start().get() >> 12, mapping.ipa.page_count());
-                assert!(
-                    !tlb.knows(regime, page, pages),
-                    "given back while a TLB knows it"
-                );
+                assert!(!tlb.knows(regime, page, pages), "given back while a TLB knows it");
                 removed += pages;
                 tables.release(&mapping)
             },
         );
         result.unwrap();
         let mapped = self.guests[index].model.steps_in(first, count);
-        let expected: u64 = mapped
-            .iter()
-            .filter(|(_, _, page)| page.is_some())
-            .map(|(_, pages, _)| pages)
-            .sum();
+        let expected: u64 = mapped.iter().filter(|(_, _, page)| page.is_some()).map(|(_, pages, _)| pages).sum();
         assert_eq!(removed, expected);
         self.guests[index].model.change(first, count, |_, _| None);
-        self.guests[index]
-            .written
-            .retain(|page, _| *page < first || *page >= first + count);
+        self.guests[index].written.retain(|page, _| *page < first || *page >= first + count);
     }
 
     pub fn protect(&mut self, place: Place, kind: usize) {
@@ -224,27 +147,13 @@ impl World {
         });
         let map = self.guests[place.vm].map.as_mut().unwrap();
         let mut tables = self.frames.tables(vm(place.vm));
-        let result = map.protect_with(
-            ipa_span(first, count),
-            &mut tables,
-            &mut self.machine,
-            |old| {
-                let shared = old.attributes.state.contains(SoftwareState::COPY_ON_WRITE);
-                (
-                    if shared {
-                        old.attributes.access
-                    } else {
-                        access
-                    },
-                    old.attributes.state,
-                )
-            },
-        );
+        let result = map.protect_with(ipa_span(first, count), &mut tables, &mut self.machine, |old| {
+            let shared = old.attributes.state.contains(SoftwareState::COPY_ON_WRITE);
+            (if shared { old.attributes.access } else { access }, old.attributes.state)
+        });
         assert_eq!(result.is_ok(), mapped, "{result:?}");
         if mapped {
-            self.guests[place.vm]
-                .model
-                .change(first, count, |_, page| page.map(change));
+            self.guests[place.vm].model.change(first, count, |_, page| page.map(change));
         }
     }
 
@@ -259,10 +168,7 @@ impl World {
         let result = map.split(Ipa::new(first << 12), level, &mut tables, &mut self.machine);
         assert_eq!(result.is_ok(), mapped);
         if mapped {
-            let found = self
-                .machine
-                .descriptor_pages(self.regime(place.vm), first)
-                .unwrap();
+            let found = self.machine.descriptor_pages(self.regime(place.vm), first).unwrap();
             assert!(found <= if pages { 1 } else { 512 });
         }
     }
@@ -273,8 +179,7 @@ impl World {
         self.begin(place.vm, first, count, &same);
         let map = self.guests[place.vm].map.as_mut().unwrap();
         let mut tables = self.frames.tables(vm(place.vm));
-        map.merge(ipa_span(first, count), &mut tables, &mut self.machine)
-            .unwrap();
+        map.merge(ipa_span(first, count), &mut tables, &mut self.machine).unwrap();
         self.check_merged(place.vm, first);
     }
 
@@ -286,19 +191,11 @@ impl World {
             let Some(page) = steps[0].2.filter(|page| page.frame % pages == 0) else {
                 continue;
             };
-            let whole = |step: &(u64, u64, Option<Page>)| {
-                step.2
-                    == Some(Page {
-                        frame: page.frame + (step.0 - start),
-                        ..page
-                    })
-            };
+            let whole =
+                |step: &(u64, u64, Option<Page>)| step.2 == Some(Page { frame: page.frame + (step.0 - start), ..page });
             if steps.iter().all(whole) {
                 let found = self.machine.descriptor_pages(self.regime(index), first);
-                assert!(
-                    found >= Some(pages),
-                    "{found:?} pages at {first:x} were not merged to {pages}"
-                );
+                assert!(found >= Some(pages), "{found:?} pages at {first:x} were not merged to {pages}");
             }
         }
     }
@@ -309,19 +206,11 @@ impl World {
         if old.is_some_and(|old| old.state != IS_BORROWED) {
             return;
         }
-        let new = Page {
-            frame: BORROWED[2] + page,
-            rwx: 0b001,
-            memory: 0b1111,
-            state: IS_BORROWED,
-        };
+        let new = Page { frame: BORROWED[2] + page, rwx: 0b001, memory: 0b1111, state: IS_BORROWED };
         self.begin(place.vm, first, 1, &|_| old.map(|_| new.seen()));
         let map = self.guests[place.vm].map.as_mut().unwrap();
-        let attributes = Attributes {
-            access: Access::READ,
-            memory: MemoryType::Normal,
-            state: SoftwareState::BORROWED,
-        };
+        let attributes =
+            Attributes { access: Access::READ, memory: MemoryType::Normal, state: SoftwareState::BORROWED };
         let (ipa, pa) = (Ipa::new(first << 12), Pa::new(new.frame << 12));
         let mut tables = self.frames.tables(vm(place.vm));
         match map.replace_page(ipa, pa, attributes, &mut tables, &mut self.machine) {
@@ -329,9 +218,7 @@ impl World {
             Err(error) => assert!(error == Error::NotMapped(ipa) && old.is_none()),
         }
         if old.is_some() {
-            self.guests[place.vm]
-                .model
-                .change(first, 1, |_, _| Some(new));
+            self.guests[place.vm].model.change(first, 1, |_, _| Some(new));
         }
     }
 
@@ -340,12 +227,8 @@ impl World {
         self.begin(index, 0, self.guests[index].model.pages(), &|_| None);
         let map = self.guests[index].map.take().unwrap();
         let vmid = map.context().vmid();
-        map.teardown(
-            &mut self.frames.tables(vm(index)),
-            &mut self.machine,
-            |tables, mapping| tables.release(&mapping),
-        )
-        .unwrap();
+        map.teardown(&mut self.frames.tables(vm(index)), &mut self.machine, |tables, mapping| tables.release(&mapping))
+            .unwrap();
         self.machine.begin(Vec::new());
         self.frames.check_returned(vm(index)).unwrap();
         self.vmids.release(vmid).unwrap();
@@ -360,16 +243,8 @@ impl World {
         self.check();
         for guest in std::mem::take(&mut self.guests) {
             let map = guest.map.unwrap();
-            let index = IPA_BITS
-                .iter()
-                .position(|bits| *bits == map.geometry().ipa_bits())
-                .unwrap();
-            map.teardown(
-                &mut self.frames.tables(vm(index)),
-                &mut self.machine,
-                |_, _| Ok(()),
-            )
-            .unwrap();
+            let index = IPA_BITS.iter().position(|bits| *bits == map.geometry().ipa_bits()).unwrap();
+            map.teardown(&mut self.frames.tables(vm(index)), &mut self.machine, |_, _| Ok(())).unwrap();
         }
         assert_eq!(self.frames.available_frames(), RAM.1);
     }

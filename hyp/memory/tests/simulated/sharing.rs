@@ -29,11 +29,7 @@ impl World {
         let content = self.content(index, page);
         let sharers = self.sharers().get(&old.frame).copied().unwrap_or(0);
         let last = sharers == 1 && !is_archive(old.frame);
-        let expected = Seen {
-            frame: last.then_some(old.frame),
-            rwx: old.rwx | 0b010,
-            memory: old.memory,
-        };
+        let expected = Seen { frame: last.then_some(old.frame), rwx: old.rwx | 0b010, memory: old.memory };
         let in_block = self.machine.descriptor_pages(self.regime(index), page) != Some(1);
         let needed = u64::from(in_block) + u64::from(!last || in_block);
         let enough = self.guests[index].reserved >= needed;
@@ -44,12 +40,7 @@ impl World {
         let guest = &mut self.guests[index];
         let map = guest.map.as_mut().unwrap();
         let ipa = Ipa::new(page << 12 | 0x123);
-        let outcome = map.copy_on_write(
-            ipa,
-            &mut guest.reservation,
-            &mut self.frames,
-            &mut self.machine,
-        );
+        let outcome = map.copy_on_write(ipa, &mut guest.reservation, &mut self.frames, &mut self.machine);
         let frame = match outcome {
             Ok(Outcome::Copied { from, to }) => {
                 assert!(!last && from.get() >> 12 == old.frame);
@@ -66,25 +57,12 @@ impl World {
             other => panic!("{other:?}"),
         };
         assert!(enough);
-        let new = Page {
-            frame,
-            rwx: old.rwx | 0b010,
-            state: 0,
-            ..old
-        };
+        let new = Page { frame, rwx: old.rwx | 0b010, state: 0, ..old };
         self.guests[index].model.change(page, 1, |_, _| Some(new));
-        assert!(
-            self.machine.data_is(frame, content),
-            "the copy is not like the original"
-        );
+        assert!(self.machine.data_is(frame, content), "the copy is not like the original");
         let guest = &mut self.guests[index];
         let map = guest.map.as_mut().unwrap();
-        let outcome = map.copy_on_write(
-            ipa,
-            &mut guest.reservation,
-            &mut self.frames,
-            &mut self.machine,
-        );
+        let outcome = map.copy_on_write(ipa, &mut guest.reservation, &mut self.frames, &mut self.machine);
         assert_eq!(outcome, Ok(Outcome::Retry));
     }
 
@@ -95,20 +73,13 @@ impl World {
         let Some(old) = self.guests[index].model.at(page) else {
             return;
         };
-        if other == index
-            || old.state & IS_BORROWED != 0
-            || page >= self.guests[other].model.pages()
-        {
+        if other == index || old.state & IS_BORROWED != 0 || page >= self.guests[other].model.pages() {
             return;
         }
         if !self.is_unmapped(other, page, 1) {
             return;
         }
-        let shared = Page {
-            rwx: 0b101,
-            state: COPY_ON_WRITE,
-            ..old
-        };
+        let shared = Page { rwx: 0b101, state: COPY_ON_WRITE, ..old };
         let pa = Pa::new(old.frame << 12);
         if old.state == 0 {
             self.begin(index, page, 1, &|_| Some(shared.seen()));
@@ -119,9 +90,7 @@ impl World {
                 (Access::READ_EXECUTE, SoftwareState::COPY_ON_WRITE)
             })
             .unwrap();
-            self.guests[index]
-                .model
-                .change(page, 1, |_, _| Some(shared));
+            self.guests[index].model.change(page, 1, |_, _| Some(shared));
             self.end();
         }
         let content = self.content(index, page);

@@ -6,8 +6,7 @@ use super::{Regime, Seen, Simulated, Watch};
 use std::collections::HashMap;
 use tessera_memory::vmid::VmidBits;
 use tessera_memory::{
-    Access, Frames, Geometry, Ipa, MemoryType, Owner, Pa, PhysMap, Reservation, Span, VmId,
-    VmidAllocator,
+    Access, Frames, Geometry, Ipa, MemoryType, Owner, Pa, PhysMap, Reservation, Span, VmId, VmidAllocator,
 };
 
 pub const VMS: usize = 3;
@@ -26,11 +25,8 @@ pub const KINDS: [(Access, u8); 5] = [
     (Access::NONE, 0b000),
     (Access::READ_WRITE, 0b011),
 ];
-pub const MEMORIES: [(MemoryType, u8); 3] = [
-    (MemoryType::Normal, 0b1111),
-    (MemoryType::Device, 0b0001),
-    (MemoryType::NormalNonCacheable, 0b0101),
-];
+pub const MEMORIES: [(MemoryType, u8); 3] =
+    [(MemoryType::Normal, 0b1111), (MemoryType::Device, 0b0001), (MemoryType::NormalNonCacheable, 0b0101)];
 pub const COPY_ON_WRITE: u8 = 1;
 pub const IS_BORROWED: u8 = 2;
 
@@ -85,33 +81,16 @@ impl World {
         let mut frames = Frames::new();
         // In two parts, one after the other.
         frames.add_memory(pa_span(RAM.0, 0x1001)).unwrap();
-        frames
-            .add_memory(pa_span(RAM.0 + 0x1001, RAM.1 - 0x1001))
-            .unwrap();
-        frames
-            .adopt(pa_span(ARCHIVE.0, ARCHIVE.1), Owner::Archive)
-            .unwrap();
+        frames.add_memory(pa_span(RAM.0 + 0x1001, RAM.1 - 0x1001)).unwrap();
+        frames.adopt(pa_span(ARCHIVE.0, ARCHIVE.1), Owner::Archive).unwrap();
         let mut machine = Simulated::new();
-        (ARCHIVE.0..ARCHIVE.0 + ARCHIVE.1)
-            .for_each(|frame| machine.set_data(frame, archive_word(frame)));
+        (ARCHIVE.0..ARCHIVE.0 + ARCHIVE.1).for_each(|frame| machine.set_data(frame, archive_word(frame)));
         let vmids = VmidAllocator::new(VmidBits::Eight);
-        let mut world = Self {
-            machine,
-            frames,
-            vmids,
-            guests: Vec::new(),
-            next_value: 1,
-        };
+        let mut world = Self { machine, frames, vmids, guests: Vec::new(), next_value: 1 };
         for (index, bits) in IPA_BITS.into_iter().enumerate() {
             let reservation = world.frames.reserve(vm(index), 0).unwrap();
             let model = Model::new(1 << (bits - 12));
-            world.guests.push(Guest {
-                map: None,
-                model,
-                reservation,
-                reserved: 0,
-                written: HashMap::new(),
-            });
+            world.guests.push(Guest { map: None, model, reservation, reserved: 0, written: HashMap::new() });
             world.create(index);
         }
         world
@@ -120,40 +99,18 @@ impl World {
     pub fn create(&mut self, index: usize) {
         let geometry = Geometry::new(IPA_BITS[index], 5).unwrap();
         let vmid = self.vmids.allocate().unwrap();
-        let map = PhysMap::new(
-            geometry,
-            vmid,
-            &mut self.frames.tables(vm(index)),
-            &mut self.machine,
-        )
-        .unwrap();
+        let map = PhysMap::new(geometry, vmid, &mut self.frames.tables(vm(index)), &mut self.machine).unwrap();
         self.guests[index].map = Some(map);
     }
 
     pub fn regime(&self, index: usize) -> Regime {
         let map = self.guests[index].map.as_ref().unwrap();
-        Regime {
-            vttbr: map.context().vttbr(),
-            vtcr: map.geometry().vtcr(VmidBits::Eight),
-        }
+        Regime { vttbr: map.context().vttbr(), vtcr: map.geometry().vtcr(VmidBits::Eight) }
     }
 
     /// Lets the other cores watch pages at and around a span while `after` is about to become true of guest `index`.
-    pub fn begin(
-        &mut self,
-        index: usize,
-        first: u64,
-        count: u64,
-        after: &dyn Fn(u64) -> Option<Seen>,
-    ) {
-        let edges = [
-            first,
-            first + 1,
-            first + count / 2,
-            first + count - 1,
-            first + count,
-            first.wrapping_sub(1),
-        ];
+    pub fn begin(&mut self, index: usize, first: u64, count: u64, after: &dyn Fn(u64) -> Option<Seen>) {
+        let edges = [first, first + 1, first + count / 2, first + count - 1, first + count, first.wrapping_sub(1)];
         let blocks = [first ^ 0x100, (first + count) ^ 0x80, first ^ 0x1_0000];
         let mut pages: Vec<u64> = edges.into_iter().chain(blocks).collect();
         if count <= 4 {
@@ -167,12 +124,7 @@ impl World {
         let watches = pages.into_iter().map(|page| {
             let before = self.guests[index].model.at(page).map(Page::seen);
             let inside = page >= first && page - first < count;
-            Watch {
-                regime,
-                page,
-                before,
-                after: if inside { after(page) } else { before },
-            }
+            Watch { regime, page, before, after: if inside { after(page) } else { before } }
         });
         let watches = watches.collect();
         self.machine.begin(watches);
@@ -187,28 +139,17 @@ impl World {
         let regimes: Vec<Regime> = (0..VMS).map(|index| self.regime(index)).collect();
         let guests = &self.guests;
         self.machine.end(&regimes, |vmid, page| {
-            let index = regimes
-                .iter()
-                .position(|regime| (regime.vttbr >> 48) as u16 == vmid)
-                .unwrap();
+            let index = regimes.iter().position(|regime| (regime.vttbr >> 48) as u16 == vmid).unwrap();
             guests[index].model.at(page).map(Page::seen)
         });
     }
 
     pub fn is_unmapped(&self, index: usize, first: u64, count: u64) -> bool {
-        self.guests[index]
-            .model
-            .steps_in(first, count)
-            .iter()
-            .all(|(_, _, page)| page.is_none())
+        self.guests[index].model.steps_in(first, count).iter().all(|(_, _, page)| page.is_none())
     }
 
     pub fn is_mapped(&self, index: usize, first: u64, count: u64) -> bool {
-        self.guests[index]
-            .model
-            .steps_in(first, count)
-            .iter()
-            .all(|(_, _, page)| page.is_some())
+        self.guests[index].model.steps_in(first, count).iter().all(|(_, _, page)| page.is_some())
     }
 
     /// Nobody has any of these frames.
@@ -217,16 +158,10 @@ impl World {
         assert!(first >= RAM.0 && end <= RAM.0 + RAM.1);
         for index in 0..VMS {
             for (_, count, page) in self.guests[index].model.mapped() {
-                assert!(
-                    page.frame >= end || page.frame + count <= first,
-                    "frames at {first:x} handed out twice"
-                );
+                assert!(page.frame >= end || page.frame + count <= first, "frames at {first:x} handed out twice");
             }
             let tables = self.machine.table_frames(self.regime(index));
-            assert!(
-                (first..end).all(|frame| !tables.contains(&frame)),
-                "a table was handed out"
-            );
+            assert!((first..end).all(|frame| !tables.contains(&frame)), "a table was handed out");
         }
     }
 }

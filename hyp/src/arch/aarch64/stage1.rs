@@ -173,14 +173,7 @@ impl AddressSpace {
 
     /// What a secondary core loads to run on this map with the given stack.
     pub fn secondary_start(&self, stack_top: u64) -> SecondaryStart {
-        SecondaryStart {
-            ttbr0: self.root(),
-            tcr: tcr(48),
-            mair: MAIR,
-            sctlr: SCTLR,
-            stack_top,
-            hcr: HCR_HOST,
-        }
+        SecondaryStart { ttbr0: self.root(), tcr: tcr(48), mair: MAIR, sctlr: SCTLR, stack_top, hcr: HCR_HOST }
     }
 }
 

@@ -13,11 +13,7 @@ pub struct Fifo {
 
 impl Fifo {
     pub const fn new() -> Self {
-        Self {
-            bytes: [0; DEPTH],
-            first: 0,
-            length: 0,
-        }
+        Self { bytes: [0; DEPTH], first: 0, length: 0 }
     }
 
     pub fn len(&self) -> usize {

@@ -12,11 +12,7 @@ struct Bench {
 
 impl Bench {
     fn new(room: usize) -> Self {
-        Self {
-            uart: Pl011::new(),
-            sent: Vec::new(),
-            room,
-        }
+        Self { uart: Pl011::new(), sent: Vec::new(), room }
     }
 
     /// Set up as Linux' amba-pl011 does: FIFOs on, all enabled, triggers at half.
@@ -72,14 +68,9 @@ fn has_the_registers_of_a_pl011_after_reset() {
         assert_eq!(bench.read(offset), value, "{offset:#x}");
     }
     let word = |bench: &mut Bench, start: u64| {
-        (0..4).fold(0, |word, index| {
-            word | bench.read(start + 4 * index) << (8 * index)
-        })
+        (0..4).fold(0, |word, index| word | bench.read(start + 4 * index) << (8 * index))
     };
-    assert_eq!(
-        (word(&mut bench, 0xfe0), word(&mut bench, 0xff0)),
-        (0x0014_1011, 0xb105_f00d)
-    );
+    assert_eq!((word(&mut bench, 0xfe0), word(&mut bench, 0xff0)), (0x0014_1011, 0xb105_f00d));
 }
 
 #[test]
@@ -103,9 +94,7 @@ fn registers_keep_their_implemented_bits() {
     }
     let read_only = [FLAGS, RAW_INTERRUPT, MASKED_INTERRUPT, 0xfe0];
     let before = read_only.map(|offset| bench.read(offset));
-    read_only
-        .iter()
-        .for_each(|offset| bench.write(*offset, u32::MAX));
+    read_only.iter().for_each(|offset| bench.write(*offset, u32::MAX));
     assert_eq!(read_only.map(|offset| bench.read(offset)), before);
 }
 
@@ -126,27 +115,15 @@ fn odd_accesses_read_zero_and_write_nothing() {
         (FLAGS, 3),
     ] {
         assert_eq!(bench.uart.read(offset, size), 0, "{offset:#x} {size}");
-        bench.uart.write(offset, size, u64::MAX, |_| {
-            panic!("{offset:#x} {size} sends")
-        });
+        bench.uart.write(offset, size, u64::MAX, |_| panic!("{offset:#x} {size} sends"));
     }
-    assert_eq!(
-        (bench.read(CONTROL), bench.read(INTERRUPT_MASK)),
-        (0x300, 0)
-    );
+    assert_eq!((bench.read(CONTROL), bench.read(INTERRUPT_MASK)), (0x300, 0));
 }
 
 #[test]
 fn narrow_accesses_meet_the_lower_bits() {
     let mut bench = Bench::new(100);
-    assert_eq!(
-        (
-            bench.uart.read(FLAGS, 1),
-            bench.uart.read(CONTROL, 1),
-            bench.uart.read(CONTROL, 2)
-        ),
-        (0x90, 0, 0x300)
-    );
+    assert_eq!((bench.uart.read(FLAGS, 1), bench.uart.read(CONTROL, 1), bench.uart.read(CONTROL, 2)), (0x90, 0, 0x300));
     bench.uart.write(INTEGER_BAUD, 1, 0x1234, |_| true);
     assert_eq!(bench.read(INTEGER_BAUD), 0x34);
     let mut sent = Vec::new();
@@ -172,15 +149,9 @@ fn sends_without_set_up_and_by_polling() {
 fn receives_without_set_up_one_byte_at_a_time() {
     let mut bench = Bench::new(0);
     assert!(bench.uart.receive(b'a') && !bench.uart.receive(b'b'));
-    assert_eq!(
-        bench.flags(flag::RECEIVE_EMPTY | flag::RECEIVE_FULL),
-        flag::RECEIVE_FULL
-    );
+    assert_eq!(bench.flags(flag::RECEIVE_EMPTY | flag::RECEIVE_FULL), flag::RECEIVE_FULL);
     assert_eq!(bench.read(DATA), b'a'.into());
-    assert_eq!(
-        bench.flags(flag::RECEIVE_EMPTY | flag::RECEIVE_FULL),
-        flag::RECEIVE_EMPTY
-    );
+    assert_eq!(bench.flags(flag::RECEIVE_EMPTY | flag::RECEIVE_FULL), flag::RECEIVE_EMPTY);
     assert_eq!(bench.read(DATA), 0);
 }
 
@@ -188,14 +159,8 @@ fn receives_without_set_up_one_byte_at_a_time() {
 fn the_fifo_holds_sixteen_in_order() {
     let mut bench = Bench::linux(0);
     let taken = (0..20).filter(|byte| bench.uart.receive(*byte)).count();
-    assert_eq!(
-        (taken, bench.flags(flag::RECEIVE_FULL)),
-        (16, flag::RECEIVE_FULL)
-    );
-    assert_eq!(
-        (0..16).map(|_| bench.read(DATA)).collect::<Vec<_>>(),
-        (0..16).collect::<Vec<_>>()
-    );
+    assert_eq!((taken, bench.flags(flag::RECEIVE_FULL)), (16, flag::RECEIVE_FULL));
+    assert_eq!((0..16).map(|_| bench.read(DATA)).collect::<Vec<_>>(), (0..16).collect::<Vec<_>>());
     assert_eq!(bench.flags(flag::RECEIVE_EMPTY), flag::RECEIVE_EMPTY);
 }
 
@@ -206,18 +171,12 @@ fn a_full_sink_fills_the_fifo_then_the_flag() {
         assert_eq!(bench.flags(flag::TRANSMIT_FULL), 0, "{byte}");
         bench.write(DATA, byte);
     }
-    assert_eq!(
-        bench.flags(flag::TRANSMIT_FULL | flag::TRANSMIT_EMPTY | flag::BUSY),
-        flag::TRANSMIT_FULL | flag::BUSY
-    );
+    assert_eq!(bench.flags(flag::TRANSMIT_FULL | flag::TRANSMIT_EMPTY | flag::BUSY), flag::TRANSMIT_FULL | flag::BUSY);
     assert!(bench.uart.has_output());
     bench.drain(1);
     assert_eq!(bench.flags(flag::TRANSMIT_FULL | flag::BUSY), flag::BUSY);
     bench.drain(100);
-    assert_eq!(
-        (bench.sent.clone(), bench.read(FLAGS)),
-        ((0..18).collect(), 0x90)
-    );
+    assert_eq!((bench.sent.clone(), bench.read(FLAGS)), ((0..18).collect(), 0x90));
     assert!(!bench.uart.has_output());
 }
 
@@ -330,10 +289,7 @@ fn a_receiver_is_interrupted_until_all_is_read() {
 #[test]
 fn clearing_a_timeout_with_bytes_left_does_not_lose_them() {
     let mut bench = Bench::linux(0);
-    bench.write(
-        INTERRUPT_MASK,
-        interrupt::RECEIVE_TIMEOUT | interrupt::RECEIVE,
-    );
+    bench.write(INTERRUPT_MASK, interrupt::RECEIVE_TIMEOUT | interrupt::RECEIVE);
     bench.uart.receive(1);
     bench.write(INTERRUPT_CLEAR, 0x7ff);
     assert_eq!(bench.read(MASKED_INTERRUPT), interrupt::RECEIVE_TIMEOUT);
@@ -344,10 +300,7 @@ fn clearing_a_timeout_with_bytes_left_does_not_lose_them() {
 fn masked_interrupts_are_raised_but_not_asserted() {
     let mut bench = Bench::linux(0);
     bench.uart.receive(1);
-    assert_eq!(
-        (bench.read(RAW_INTERRUPT), bench.read(MASKED_INTERRUPT)),
-        (0x50, 0)
-    );
+    assert_eq!((bench.read(RAW_INTERRUPT), bench.read(MASKED_INTERRUPT)), (0x50, 0));
     assert!(!bench.uart.interrupt_level());
     bench.write(INTERRUPT_MASK, interrupt::RECEIVE);
     assert_eq!(bench.read(MASKED_INTERRUPT), interrupt::RECEIVE);
@@ -380,14 +333,8 @@ fn fifos_keep_their_bytes_when_switched() {
     (1..4).for_each(|byte| bench.write(DATA, byte));
     assert!((1..4).all(|byte| bench.uart.receive(byte)));
     bench.write(LINE_CONTROL, 0x60);
-    assert_eq!(
-        bench.flags(flag::TRANSMIT_FULL | flag::RECEIVE_FULL),
-        flag::TRANSMIT_FULL | flag::RECEIVE_FULL
-    );
-    assert_eq!(
-        (1..4).map(|_| bench.read(DATA)).collect::<Vec<_>>(),
-        [1, 2, 3]
-    );
+    assert_eq!(bench.flags(flag::TRANSMIT_FULL | flag::RECEIVE_FULL), flag::TRANSMIT_FULL | flag::RECEIVE_FULL);
+    assert_eq!((1..4).map(|_| bench.read(DATA)).collect::<Vec<_>>(), [1, 2, 3]);
     bench.drain(10);
     assert_eq!(bench.sent, [1, 2, 3]);
 }
@@ -395,25 +342,13 @@ fn fifos_keep_their_bytes_when_switched() {
 #[test]
 fn loopback_returns_data_and_modem_lines_and_tells_of_overruns() {
     let mut bench = Bench::linux(100);
-    bench.write(
-        CONTROL,
-        0x301 | control::LOOPBACK | control::RTS | control::OUT2,
-    );
+    bench.write(CONTROL, 0x301 | control::LOOPBACK | control::RTS | control::OUT2);
     assert_eq!(bench.flags(0x107), flag::CTS | flag::RI);
     assert!(!bench.uart.receive(0), "the wire is cut");
     (0..17).for_each(|byte| bench.write(DATA, byte));
-    assert_eq!(
-        bench.read(RAW_INTERRUPT) & interrupt::OVERRUN,
-        interrupt::OVERRUN
-    );
-    assert_eq!(
-        (bench.read(DATA), bench.read(RECEIVE_STATUS)),
-        (DATA_OVERRUN, STATUS_OVERRUN)
-    );
-    assert_eq!(
-        (bench.read(DATA), bench.read(RECEIVE_STATUS)),
-        (1, STATUS_OVERRUN)
-    );
+    assert_eq!(bench.read(RAW_INTERRUPT) & interrupt::OVERRUN, interrupt::OVERRUN);
+    assert_eq!((bench.read(DATA), bench.read(RECEIVE_STATUS)), (DATA_OVERRUN, STATUS_OVERRUN));
+    assert_eq!((bench.read(DATA), bench.read(RECEIVE_STATUS)), (1, STATUS_OVERRUN));
     bench.write(RECEIVE_STATUS, 0);
     assert_eq!((bench.read(DATA), bench.read(RECEIVE_STATUS)), (2, 0));
     assert!(bench.sent.is_empty());

@@ -35,10 +35,7 @@ pub fn every_service(_: &Machine) -> Outcome {
             let function = kind | service << 24 | 0x7eee;
             for conduit in [Conduit::Hvc, Conduit::Smc] {
                 let result = catch(|| psci::call_raw(conduit, function, [1, 2, 3]));
-                ensure!(
-                    is_refusal(&result),
-                    "{conduit:?} of {function:#x}: {result:x?}"
-                );
+                ensure!(is_refusal(&result), "{conduit:?} of {function:#x}: {result:x?}");
             }
         }
     }
@@ -47,12 +44,7 @@ pub fn every_service(_: &Machine) -> Outcome {
 
 /// Known functions with arguments that make no sense: an error each.
 pub fn junk_arguments(_: &Machine) -> Outcome {
-    let junk = [
-        u64::MAX,
-        1 << 63,
-        0xdead_beef_dead_beef,
-        0x0000_0001_0000_0000,
-    ];
+    let junk = [u64::MAX, 1 << 63, 0xdead_beef_dead_beef, 0x0000_0001_0000_0000];
     for value in junk {
         let result = psci::call(psci::CPU_ON, [value, value, value]);
         ensure!(result < 0, "CPU_ON of {value:#x} gives {result}");
@@ -64,9 +56,6 @@ pub fn junk_arguments(_: &Machine) -> Outcome {
     }
     // An affinity level beyond 3.
     let result = psci::call(psci::AFFINITY_INFO, [0, 4, 0]);
-    ensure!(
-        (-2..=2).contains(&result),
-        "AFFINITY_INFO at level 4 gives {result}"
-    );
+    ensure!((-2..=2).contains(&result), "AFFINITY_INFO at level 4 gives {result}");
     Ok(())
 }

@@ -26,9 +26,7 @@ pub fn fetch_from_nothing(_: &Machine) -> Outcome {
     unsafe { mmu::map(WINDOW, 0, Kind::ExecutableDevice) };
     let address = WINDOW_BASE + 0x0b00_0000;
     let Err(fault) = catch(|| call(address)) else {
-        return Err(Failure::failed(format_args!(
-            "code at {address:#x} returns"
-        )));
+        return Err(Failure::failed(format_args!("code at {address:#x} returns")));
     };
     ensure_equal!(fault.class(), CLASS_INSTRUCTION_ABORT, "class of {fault}");
     ensure!(fault.is_external_abort(), "{fault}");
@@ -65,10 +63,7 @@ pub fn undefined_instructions(_: &Machine) -> Outcome {
         match catch(|| code(0)) {
             Ok(_) => ensure!(false, "{name} is executed"),
             // Class 0x19: SVE that is there but switched off. 0x07: vectors likewise.
-            Err(fault) => ensure!(
-                fault.is_undefined() || matches!(fault.class(), 0x07 | 0x19),
-                "{name}: {fault}"
-            ),
+            Err(fault) => ensure!(fault.is_undefined() || matches!(fault.class(), 0x07 | 0x19), "{name}: {fault}"),
         }
     }
     Ok(())
@@ -88,20 +83,10 @@ pub fn illegal_return_to_higher_level(_: &Machine) -> Outcome {
             }
         });
         let Err(fault) = result else {
-            return Err(Failure::failed(format_args!(
-                "ERET with SPSR_EL1 {state:#x} is legal"
-            )));
+            return Err(Failure::failed(format_args!("ERET with SPSR_EL1 {state:#x} is legal")));
         };
-        ensure_equal!(
-            fault.class(),
-            0x0e,
-            "class after ERET with SPSR_EL1 {state:#x} ({fault})"
-        );
-        ensure_equal!(
-            guest_runtime::read_register!("CurrentEL"),
-            1 << 2,
-            "CurrentEL"
-        );
+        ensure_equal!(fault.class(), 0x0e, "class after ERET with SPSR_EL1 {state:#x} ({fault})");
+        ensure_equal!(guest_runtime::read_register!("CurrentEL"), 1 << 2, "CurrentEL");
     }
     Ok(())
 }
@@ -153,10 +138,7 @@ pub fn translation_of_higher_levels(_: &Machine) -> Outcome {
             let code = register::assemble(instruction | operation << 5);
             match catch(|| code(0)) {
                 Ok(_) => ensure!(false, "AT of EL{level}, operation {operation}, is executed"),
-                Err(fault) => ensure!(
-                    fault.is_undefined(),
-                    "AT of EL{level}, operation {operation}: {fault}"
-                ),
+                Err(fault) => ensure!(fault.is_undefined(), "AT of EL{level}, operation {operation}: {fault}"),
             }
         }
     }
@@ -167,14 +149,7 @@ pub fn translation_of_higher_levels(_: &Machine) -> Outcome {
 pub fn tlb_maintenance(_: &Machine) -> Outcome {
     // SAFETY: only forgets what can be walked again.
     unsafe {
-        asm!(
-            "tlbi vmalle1",
-            "tlbi vmalle1is",
-            "tlbi aside1, xzr",
-            "tlbi vaae1is, xzr",
-            "dsb sy",
-            "isb"
-        );
+        asm!("tlbi vmalle1", "tlbi vmalle1is", "tlbi aside1, xzr", "tlbi vaae1is, xzr", "dsb sy", "isb");
     }
     // TLBI ALLE2, ALLE1, VMALLS12E1, IPAS2E1IS.
     for instruction in [0xd50c_871fu32, 0xd50c_879f, 0xd50c_87df, 0xd50c_8020] {

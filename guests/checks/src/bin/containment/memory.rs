@@ -19,15 +19,8 @@ fn check_abort<T>(result: Result<T, Fault>, address: u64, write: bool) -> Outcom
     let Err(fault) = result else {
         return Err(Failure::failed(format_args!("{address:#x} is there")));
     };
-    ensure_equal!(
-        fault.class(),
-        catch::CLASS_DATA_ABORT,
-        "class of the fault at {address:#x} ({fault})"
-    );
-    ensure!(
-        fault.is_external_abort(),
-        "fault at {address:#x} is no external abort: {fault}"
-    );
+    ensure_equal!(fault.class(), catch::CLASS_DATA_ABORT, "class of the fault at {address:#x} ({fault})");
+    ensure!(fault.is_external_abort(), "fault at {address:#x} is no external abort: {fault}");
     ensure_equal!(fault.address, address, "FAR_EL1");
     ensure_equal!(fault.is_write(), write, "ESR_EL1.WnR at {address:#x}");
     Ok(())
@@ -42,11 +35,7 @@ pub fn reads_of_nothing(_: &Machine) -> Outcome {
 
 pub fn writes_to_nothing(_: &Machine) -> Outcome {
     for address in NOTHING {
-        check_abort(
-            catch(|| mmio::write32(address as usize, 0x1234_5678)),
-            address,
-            true,
-        )?;
+        check_abort(catch(|| mmio::write32(address as usize, 0x1234_5678)), address, true)?;
     }
     Ok(())
 }
@@ -58,11 +47,7 @@ pub fn every_access_size(_: &Machine) -> Outcome {
     check_abort(catch(|| mmio::read64(place + 8)), NOTHING[0] + 8, false)?;
     check_abort(catch(|| mmio::write8(place + 3, 1)), NOTHING[0] + 3, true)?;
     check_abort(catch(|| mmio::write16(place + 6, 1)), NOTHING[0] + 6, true)?;
-    check_abort(
-        catch(|| mmio::write64(place + 16, 1)),
-        NOTHING[0] + 16,
-        true,
-    )
+    check_abort(catch(|| mmio::write64(place + 16, 1)), NOTHING[0] + 16, true)
 }
 
 /// Runs one instruction on an address with x-registers or vector registers at hand.
@@ -125,15 +110,9 @@ pub fn exclusives_and_cache_operations(_: &Machine) -> Outcome {
         attempt!(place, "ldar x1, [x0]"),
         attempt!(place, "stlr x1, [x0]"),
     ] {
-        ensure!(
-            result.is_err(),
-            "an exclusive or ordered access to {place:#x} is done"
-        );
+        ensure!(result.is_err(), "an exclusive or ordered access to {place:#x} is done");
     }
-    ensure!(
-        attempt!(place, "dc zva, x0").is_err(),
-        "DC ZVA of {place:#x} is done"
-    );
+    ensure!(attempt!(place, "dc zva, x0").is_err(), "DC ZVA of {place:#x} is done");
     for result in [
         attempt!(place, "dc civac, x0"),
         attempt!(place, "dc cvac, x0"),
@@ -151,10 +130,7 @@ pub fn exclusives_and_cache_operations(_: &Machine) -> Outcome {
 /// The first pages behind the end of memory, one by one: maps that are a page too long show here.
 pub fn just_beyond_memory(machine: &Machine) -> Outcome {
     let end = machine.memory.end();
-    ensure!(
-        catch(|| mmio::read64(end as usize - 8)).is_ok(),
-        "the last word of memory is not there"
-    );
+    ensure!(catch(|| mmio::read64(end as usize - 8)).is_ok(), "the last word of memory is not there");
     for page in 0..64 {
         let address = end + page * 4096;
         check_abort(catch(|| mmio::read64(address as usize)), address, false)?;
@@ -188,11 +164,7 @@ pub fn between_devices(machine: &Machine) -> Outcome {
     for address in (behind_controller..0x0900_0000u64).step_by(0x1000) {
         present += u64::from(catch(|| mmio::read32(address as usize)).is_ok());
     }
-    ensure_equal!(
-        present,
-        0,
-        "pages behind the interrupt controller that answer"
-    );
+    ensure_equal!(present, 0, "pages behind the interrupt controller that answer");
     if machine.gic == GicVersion::V3 {
         let missing = v3::redistributor_of(machine.cores);
         check_abort(catch(|| mmio::read32(missing)), missing as u64, false)?;
@@ -208,15 +180,10 @@ pub fn unaligned_device_access(machine: &Machine) -> Outcome {
     }
     for address in [0x0900_0001u64, NOTHING[0] + 2] {
         let Err(fault) = catch(|| mmio::read32(address as usize)) else {
-            return Err(Failure::failed(format_args!(
-                "reading 4 bytes at {address:#x} gives a value"
-            )));
+            return Err(Failure::failed(format_args!("reading 4 bytes at {address:#x} gives a value")));
         };
         ensure_equal!(fault.class(), catch::CLASS_DATA_ABORT, "class of {fault}");
-        ensure!(
-            fault.status() == 0x21 || fault.is_external_abort(),
-            "at {address:#x}: {fault}"
-        );
+        ensure!(fault.status() == 0x21 || fault.is_external_abort(), "at {address:#x}: {fault}");
     }
     Ok(())
 }
@@ -226,9 +193,7 @@ pub fn own_memory_still_works(machine: &Machine) -> Outcome {
     let start = machine.memory.start + 16 * MIB;
     let pages = (start..machine.memory.end()).step_by(MIB as usize);
     // SAFETY: the image, its stacks and its heap end within the first 16 MiB of memory.
-    pages
-        .clone()
-        .for_each(|address| unsafe { (address as *mut u64).write_volatile(!address) });
+    pages.clone().for_each(|address| unsafe { (address as *mut u64).write_volatile(!address) });
     for address in pages {
         // SAFETY: as above.
         let value = unsafe { (address as *const u64).read_volatile() };

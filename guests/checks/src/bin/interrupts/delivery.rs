@@ -7,9 +7,7 @@ use guest_runtime::gic::v3;
 use guest_runtime::register::{mask_interrupts, unmask_interrupts, wait_for_interrupt};
 use guest_runtime::timer::Timer;
 use guest_runtime::vectors::{self, Frame};
-use guest_runtime::{
-    Machine, delay, ensure, ensure_equal, psci, read_register, skip, smp, write_register,
-};
+use guest_runtime::{Machine, delay, ensure, ensure_equal, psci, read_register, skip, smp, write_register};
 
 use crate::{ARRIVAL_LIMIT, FREE_SHARED, expect, ready, reset};
 
@@ -25,10 +23,7 @@ fn handle(_: &mut Frame) {
     if interrupt >= 1020 {
         return;
     }
-    TAKEN.store(
-        TAKEN.load(Ordering::SeqCst) << 8 | u64::from(interrupt),
-        Ordering::SeqCst,
-    );
+    TAKEN.store(TAKEN.load(Ordering::SeqCst) << 8 | u64::from(interrupt), Ordering::SeqCst);
     let depth = DEPTH.fetch_add(1, Ordering::SeqCst) + 1;
     DEEPEST.fetch_max(depth, Ordering::SeqCst);
     if interrupt == FREE_SHARED {
@@ -61,11 +56,7 @@ fn wait_for(taken: u64) -> Outcome {
     unmask_interrupts();
     let came = delay::until(ARRIVAL_LIMIT, || TAKEN.load(Ordering::SeqCst) == taken);
     mask_interrupts();
-    ensure!(
-        came,
-        "took {:#x}, expected {taken:#x}",
-        TAKEN.load(Ordering::SeqCst)
-    );
+    ensure!(came, "took {:#x}, expected {taken:#x}", TAKEN.load(Ordering::SeqCst));
     Ok(())
 }
 
@@ -75,10 +66,7 @@ pub fn exception_is_taken(machine: &Machine) -> Outcome {
     ready(FREE_SHARED + 9);
     v3::set_pending(FREE_SHARED + 9);
     let waits = || read_register!("isr_el1") & 1 << 7 != 0;
-    ensure!(
-        delay::until(ARRIVAL_LIMIT, waits),
-        "ISR_EL1 does not show a masked interrupt"
-    );
+    ensure!(delay::until(ARRIVAL_LIMIT, waits), "ISR_EL1 does not show a masked interrupt");
     ensure_equal!(TAKEN.load(Ordering::SeqCst), 0, "taken while masked");
     wait_for(u64::from(FREE_SHARED) + 9)?;
     ensure_equal!(read_register!("isr_el1") & 1 << 7, 0, "ISR_EL1 afterwards");

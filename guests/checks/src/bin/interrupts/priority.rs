@@ -18,19 +18,12 @@ fn raise(interrupt: u32, priority: u8) {
 
 /// Of two pending interrupts, the one with the lower number as priority comes first.
 pub fn most_urgent_first(machine: &Machine) -> Outcome {
-    for (first, second) in [
-        (FREE_SHARED, FREE_SHARED + 1),
-        (FREE_SHARED + 1, FREE_SHARED),
-    ] {
+    for (first, second) in [(FREE_SHARED, FREE_SHARED + 1), (FREE_SHARED + 1, FREE_SHARED)] {
         reset(machine);
         raise(second, 0x80);
         raise(first, 0x40);
         let shown = || read_register!("icc_hppir1_el1") == u64::from(first);
-        ensure!(
-            delay::until(ARRIVAL_LIMIT, shown),
-            "ICC_HPPIR1_EL1 is {}",
-            read_register!("icc_hppir1_el1")
-        );
+        ensure!(delay::until(ARRIVAL_LIMIT, shown), "ICC_HPPIR1_EL1 is {}", read_register!("icc_hppir1_el1"));
         expect(first)?;
         expect(second)?;
         expect_none()?;
@@ -94,9 +87,7 @@ pub fn more_than_list_registers(machine: &Machine) -> Outcome {
     }
     write_register!("icc_pmr_el1", 0xff);
     for rank in 0..MANY {
-        let index = (0..MANY)
-            .find(|&index| u32::from(scrambled(index)) == rank * 8 + 8)
-            .unwrap_or(0);
+        let index = (0..MANY).find(|&index| u32::from(scrambled(index)) == rank * 8 + 8).unwrap_or(0);
         expect(FREE_SHARED + index)?;
     }
     expect_none()

@@ -15,26 +15,11 @@ const DISTRIBUTOR_SIZE: usize = 0x1_0000;
 
 /// GICv3, with interrupts enough, and affinity routing.
 pub fn identification(_: &Machine) -> Outcome {
-    ensure_equal!(
-        read32(DISTRIBUTOR + distributor::PIDR2) >> 4 & 0xf,
-        3,
-        "GICD_PIDR2.ArchRev"
-    );
-    ensure_equal!(
-        read32(v3::redistributor() + distributor::PIDR2) >> 4 & 0xf,
-        3,
-        "GICR_PIDR2.ArchRev"
-    );
-    ensure!(
-        v3::interrupt_count() > FREE_SHARED + 20,
-        "only {} interrupts",
-        v3::interrupt_count()
-    );
+    ensure_equal!(read32(DISTRIBUTOR + distributor::PIDR2) >> 4 & 0xf, 3, "GICD_PIDR2.ArchRev");
+    ensure_equal!(read32(v3::redistributor() + distributor::PIDR2) >> 4 & 0xf, 3, "GICR_PIDR2.ArchRev");
+    ensure!(v3::interrupt_count() > FREE_SHARED + 20, "only {} interrupts", v3::interrupt_count());
     let control = read32(DISTRIBUTOR);
-    ensure!(
-        control & 1 << 4 != 0 && control & 1 << 1 != 0,
-        "GICD_CTLR is {control:#x}"
-    );
+    ensure!(control & 1 << 4 != 0 && control & 1 << 1 != 0, "GICD_CTLR is {control:#x}");
     Ok(())
 }
 
@@ -42,21 +27,9 @@ pub fn identification(_: &Machine) -> Outcome {
 pub fn redistributors(machine: &Machine) -> Outcome {
     for core in 0..machine.cores {
         let kind = mmio::read64(v3::redistributor_of(core) + redistributor::TYPER);
-        ensure_equal!(
-            kind >> 32,
-            core as u64,
-            "affinity in GICR_TYPER of core {core}"
-        );
-        ensure_equal!(
-            kind >> 8 & 0xffff,
-            core as u64,
-            "processor number in GICR_TYPER of core {core}"
-        );
-        ensure_equal!(
-            kind & 1 << 4 != 0,
-            core + 1 == machine.cores,
-            "GICR_TYPER.Last of core {core}"
-        );
+        ensure_equal!(kind >> 32, core as u64, "affinity in GICR_TYPER of core {core}");
+        ensure_equal!(kind >> 8 & 0xffff, core as u64, "processor number in GICR_TYPER of core {core}");
+        ensure_equal!(kind & 1 << 4 != 0, core + 1 == machine.cores, "GICR_TYPER.Last of core {core}");
     }
     Ok(())
 }
@@ -66,20 +39,10 @@ pub fn read_back(machine: &Machine) -> Outcome {
     reset(machine);
     for interrupt in [20, FREE_SHARED, FREE_SHARED + 1] {
         v3::enable(interrupt);
-        ensure!(
-            v3::bit(distributor::ISENABLER, interrupt),
-            "interrupt {interrupt} is not enabled"
-        );
-        ensure!(
-            !v3::bit(distributor::ISENABLER, interrupt + 2),
-            "interrupt {} is enabled",
-            interrupt + 2
-        );
+        ensure!(v3::bit(distributor::ISENABLER, interrupt), "interrupt {interrupt} is not enabled");
+        ensure!(!v3::bit(distributor::ISENABLER, interrupt + 2), "interrupt {} is enabled", interrupt + 2);
         v3::disable(interrupt);
-        ensure!(
-            !v3::bit(distributor::ICENABLER, interrupt),
-            "interrupt {interrupt} is not disabled"
-        );
+        ensure!(!v3::bit(distributor::ICENABLER, interrupt), "interrupt {interrupt} is not disabled");
         check_priority(interrupt)?;
     }
     v3::route(FREE_SHARED, 1);
@@ -95,11 +58,7 @@ fn check_priority(interrupt: u32) -> Outcome {
     v3::set_priority(interrupt, 0xd8);
     let shift = 8 * (interrupt % 4);
     let expected = before & !(0xff << shift) | 0xd8 << shift;
-    ensure_equal!(
-        read32(word),
-        expected,
-        "GICx_IPRIORITYR of interrupt {interrupt}"
-    );
+    ensure_equal!(read32(word), expected, "GICx_IPRIORITYR of interrupt {interrupt}");
     Ok(())
 }
 
@@ -122,10 +81,7 @@ static SEEN: AtomicU32 = AtomicU32::new(0);
 /// Enables its own interrupt 20 and says what it saw before.
 fn enable_own(_: usize) {
     v3::init_core();
-    SEEN.fetch_add(
-        u32::from(v3::bit(distributor::ISENABLER, 21)),
-        Ordering::SeqCst,
-    );
+    SEEN.fetch_add(u32::from(v3::bit(distributor::ISENABLER, 21)), Ordering::SeqCst);
     v3::enable(20);
 }
 
@@ -134,27 +90,12 @@ pub fn private_registers_are_per_core(machine: &Machine) -> Outcome {
     reset(machine);
     v3::enable(21);
     SEEN.store(0, Ordering::SeqCst);
-    ensure!(
-        smp::run_on_others(machine.cores, enable_own),
-        "not every core came to an end"
-    );
-    ensure_equal!(
-        SEEN.load(Ordering::SeqCst),
-        0,
-        "cores that see core 0's enables as their own"
-    );
-    ensure!(
-        !v3::bit(distributor::ISENABLER, 20),
-        "core 0 has another core's enables"
-    );
+    ensure!(smp::run_on_others(machine.cores, enable_own), "not every core came to an end");
+    ensure_equal!(SEEN.load(Ordering::SeqCst), 0, "cores that see core 0's enables as their own");
+    ensure!(!v3::bit(distributor::ISENABLER, 20), "core 0 has another core's enables");
     for core in 1..machine.cores {
-        let enables =
-            v3::redistributor_of(core) + redistributor::SGI_FRAME + distributor::ISENABLER;
-        ensure_equal!(
-            read32(enables) & 0b11 << 20,
-            1 << 20,
-            "core {core}'s enables, from core 0"
-        );
+        let enables = v3::redistributor_of(core) + redistributor::SGI_FRAME + distributor::ISENABLER;
+        ensure_equal!(read32(enables) & 0b11 << 20, 1 << 20, "core {core}'s enables, from core 0");
     }
     Ok(())
 }
@@ -181,39 +122,19 @@ pub fn beyond_the_last_interrupt(machine: &Machine) -> Outcome {
     reset(machine);
     let first = v3::interrupt_count().next_multiple_of(32) as usize;
     for bank in first / 32..32 {
-        for register in [
-            distributor::ISENABLER,
-            distributor::ISPENDR,
-            distributor::ISACTIVER,
-            distributor::IGROUPR,
-        ] {
+        for register in [distributor::ISENABLER, distributor::ISPENDR, distributor::ISACTIVER, distributor::IGROUPR] {
             let address = DISTRIBUTOR + register + 4 * bank;
             write32(address, u32::MAX);
-            ensure_equal!(
-                read32(address),
-                0,
-                "GICD offset {:#x}",
-                address - DISTRIBUTOR
-            );
+            ensure_equal!(read32(address), 0, "GICD offset {:#x}", address - DISTRIBUTOR);
         }
     }
     for interrupt in (first..1020).step_by(4) {
         let address = DISTRIBUTOR + distributor::IPRIORITYR + interrupt;
         write32(address, u32::MAX);
-        ensure_equal!(
-            read32(address),
-            0,
-            "GICD offset {:#x}",
-            address - DISTRIBUTOR
-        );
+        ensure_equal!(read32(address), 0, "GICD offset {:#x}", address - DISTRIBUTOR);
         let route = DISTRIBUTOR + distributor::IROUTER + 8 * interrupt;
         mmio::write64(route, 1);
-        ensure_equal!(
-            mmio::read64(route),
-            0,
-            "GICD offset {:#x}",
-            route - DISTRIBUTOR
-        );
+        ensure_equal!(mmio::read64(route), 0, "GICD offset {:#x}", route - DISTRIBUTOR);
     }
     expect_none()
 }
@@ -221,14 +142,8 @@ pub fn beyond_the_last_interrupt(machine: &Machine) -> Outcome {
 /// Accesses of sizes that a register does not offer may fault, but nothing worse (IHI 0069H 12.1.3).
 pub fn odd_sizes_do_not_crash(machine: &Machine) -> Outcome {
     reset(machine);
-    for base in [
-        DISTRIBUTOR,
-        v3::redistributor(),
-        v3::redistributor() + redistributor::SGI_FRAME,
-    ] {
-        for offset in [
-            0x0, 0x4, 0x8, 0x80, 0x100, 0x204, 0x300, 0x400, 0xc00, 0xc04, 0x6100, 0xfff8,
-        ] {
+    for base in [DISTRIBUTOR, v3::redistributor(), v3::redistributor() + redistributor::SGI_FRAME] {
+        for offset in [0x0, 0x4, 0x8, 0x80, 0x100, 0x204, 0x300, 0x400, 0xc00, 0xc04, 0x6100, 0xfff8] {
             let _ = catch(|| mmio::read8(base + offset));
             let _ = catch(|| mmio::read16(base + offset));
             let _ = catch(|| mmio::read64(base + (offset & !7)));
@@ -244,10 +159,7 @@ pub fn odd_sizes_do_not_crash(machine: &Machine) -> Outcome {
 
 /// All ones into everything that has no meaning for us, and then a fresh start: it all works again.
 pub fn still_working_after_all_that(machine: &Machine) -> Outcome {
-    for offset in (0xd00..0x6000)
-        .step_by(4)
-        .chain((0x8000..DISTRIBUTOR_SIZE).step_by(4))
-    {
+    for offset in (0xd00..0x6000).step_by(4).chain((0x8000..DISTRIBUTOR_SIZE).step_by(4)) {
         if let Err(fault) = catch(|| write32(DISTRIBUTOR + offset, u32::MAX)) {
             ensure!(false, "GICD offset {offset:#x}: {fault}");
         }

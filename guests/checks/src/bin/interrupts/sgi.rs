@@ -70,11 +70,7 @@ fn start_listening(cores: impl Iterator<Item = usize> + Clone, expected: u32) ->
     let count = cores.clone().count();
     for core in cores {
         RECEIVED[core].store(0, Ordering::SeqCst);
-        ensure_equal!(
-            smp::start(core, listen),
-            psci::SUCCESS,
-            "CPU_ON of core {core}"
-        );
+        ensure_equal!(smp::start(core, listen), psci::SUCCESS, "CPU_ON of core {core}");
     }
     let all = || LISTENING.load(Ordering::SeqCst) == count;
     ensure!(delay::until(ARRIVAL_LIMIT, all), "not every core listens");
@@ -83,11 +79,7 @@ fn start_listening(cores: impl Iterator<Item = usize> + Clone, expected: u32) ->
 
 fn check_received(core: usize, expected: u32) -> Outcome {
     ensure!(smp::wait_until_off(core), "core {core} does not end");
-    ensure_equal!(
-        RECEIVED[core].load(Ordering::SeqCst),
-        expected,
-        "SGIs that core {core} got"
-    );
+    ensure_equal!(RECEIVED[core].load(Ordering::SeqCst), expected, "SGIs that core {core} got");
     ensure_equal!(SURPLUS.load(Ordering::SeqCst), 0, "surplus interrupts");
     Ok(())
 }

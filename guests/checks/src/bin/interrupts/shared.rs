@@ -24,26 +24,15 @@ fn listen(core: usize) {
 fn start_listening(core: usize) -> Outcome {
     TAKEN.store(0, Ordering::SeqCst);
     LISTENING.store(0, Ordering::SeqCst);
-    ensure_equal!(
-        smp::start(core, listen),
-        psci::SUCCESS,
-        "CPU_ON of core {core}"
-    );
+    ensure_equal!(smp::start(core, listen), psci::SUCCESS, "CPU_ON of core {core}");
     let listens = || LISTENING.load(Ordering::SeqCst) == core;
-    ensure!(
-        delay::until(ARRIVAL_LIMIT, listens),
-        "core {core} does not listen"
-    );
+    ensure!(delay::until(ARRIVAL_LIMIT, listens), "core {core} does not listen");
     Ok(())
 }
 
 fn check_taken(core: usize, interrupt: u32) -> Outcome {
     ensure!(smp::wait_until_off(core), "core {core} does not end");
-    ensure_equal!(
-        TAKEN.load(Ordering::SeqCst),
-        interrupt,
-        "what core {core} took"
-    );
+    ensure_equal!(TAKEN.load(Ordering::SeqCst), interrupt, "what core {core} took");
     expect_none()
 }
 

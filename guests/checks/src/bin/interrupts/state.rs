@@ -31,27 +31,14 @@ pub fn pending_set_and_clear(machine: &Machine) -> Outcome {
     for interrupt in KINDS {
         reset(machine);
         v3::set_pending(interrupt);
-        ensure!(
-            is_pending(interrupt),
-            "interrupt {interrupt} is not pending after ISPENDR"
-        );
+        ensure!(is_pending(interrupt), "interrupt {interrupt} is not pending after ISPENDR");
         v3::set_bit(distributor::ICPENDR, interrupt);
-        ensure!(
-            !is_pending(interrupt),
-            "interrupt {interrupt} is pending after ICPENDR"
-        );
+        ensure!(!is_pending(interrupt), "interrupt {interrupt} is pending after ICPENDR");
         ready_any(interrupt);
         expect_none()?;
         v3::set_pending(interrupt);
-        ensure_equal!(
-            take(),
-            Some(interrupt),
-            "interrupt {interrupt} after ISPENDR"
-        );
-        ensure!(
-            !is_pending(interrupt),
-            "interrupt {interrupt} is pending while active"
-        );
+        ensure_equal!(take(), Some(interrupt), "interrupt {interrupt} after ISPENDR");
+        ensure!(!is_pending(interrupt), "interrupt {interrupt} is pending while active");
         v3::end(interrupt);
         expect_none()?;
     }
@@ -64,31 +51,15 @@ pub fn active_set_and_clear(machine: &Machine) -> Outcome {
         reset(machine);
         ready_any(interrupt);
         v3::set_bit(distributor::ISACTIVER, interrupt);
-        ensure!(
-            is_active(interrupt),
-            "interrupt {interrupt} is not active after ISACTIVER"
-        );
+        ensure!(is_active(interrupt), "interrupt {interrupt} is not active after ISACTIVER");
         v3::set_pending(interrupt);
         expect_none()?;
         v3::set_bit(distributor::ICACTIVER, interrupt);
-        ensure!(
-            !is_active(interrupt),
-            "interrupt {interrupt} is active after ICACTIVER"
-        );
-        ensure_equal!(
-            take(),
-            Some(interrupt),
-            "interrupt {interrupt} after ICACTIVER"
-        );
-        ensure!(
-            is_active(interrupt),
-            "interrupt {interrupt} is not active after its acknowledgement"
-        );
+        ensure!(!is_active(interrupt), "interrupt {interrupt} is active after ICACTIVER");
+        ensure_equal!(take(), Some(interrupt), "interrupt {interrupt} after ICACTIVER");
+        ensure!(is_active(interrupt), "interrupt {interrupt} is not active after its acknowledgement");
         v3::end(interrupt);
-        ensure!(
-            !is_active(interrupt),
-            "interrupt {interrupt} is active after its end"
-        );
+        ensure!(!is_active(interrupt), "interrupt {interrupt} is active after its end");
     }
     Ok(())
 }
@@ -113,23 +84,14 @@ fn disable_while_active(machine: &Machine, interrupt: u32, pend_first: bool) -> 
         v3::set_pending(interrupt);
     }
     v3::disable(interrupt);
-    ensure!(
-        is_active(interrupt),
-        "interrupt {interrupt} is not active once disabled"
-    );
+    ensure!(is_active(interrupt), "interrupt {interrupt} is not active once disabled");
     if !pend_first {
         v3::set_pending(interrupt);
     }
     v3::end(interrupt);
-    ensure!(
-        !is_active(interrupt),
-        "interrupt {interrupt} is active after its end"
-    );
+    ensure!(!is_active(interrupt), "interrupt {interrupt} is active after its end");
     expect_none()?;
-    ensure!(
-        is_pending(interrupt),
-        "interrupt {interrupt} lost what came (before disabling: {pend_first})"
-    );
+    ensure!(is_pending(interrupt), "interrupt {interrupt} lost what came (before disabling: {pend_first})");
     v3::enable(interrupt);
     expect(interrupt)?;
     expect_none()
@@ -167,29 +129,15 @@ pub fn separate_deactivation(machine: &Machine) -> Outcome {
         v3::set_pending(interrupt);
         ensure_equal!(take(), Some(interrupt), "interrupt {interrupt}");
         v3::end(interrupt);
-        ensure_equal!(
-            read_register!("icc_rpr_el1") & 0xff,
-            0xff,
-            "running priority after the priority drop"
-        );
-        ensure!(
-            is_active(interrupt),
-            "interrupt {interrupt} is not active after the priority drop"
-        );
+        ensure_equal!(read_register!("icc_rpr_el1") & 0xff, 0xff, "running priority after the priority drop");
+        ensure!(is_active(interrupt), "interrupt {interrupt} is not active after the priority drop");
         v3::set_pending(interrupt);
         expect_none()?;
         v3::deactivate(interrupt);
-        ensure_equal!(
-            take(),
-            Some(interrupt),
-            "interrupt {interrupt} after its deactivation"
-        );
+        ensure_equal!(take(), Some(interrupt), "interrupt {interrupt} after its deactivation");
         v3::end(interrupt);
         v3::deactivate(interrupt);
-        ensure!(
-            !is_active(interrupt),
-            "interrupt {interrupt} is active after its deactivation"
-        );
+        ensure!(!is_active(interrupt), "interrupt {interrupt} is active after its deactivation");
         expect_none()?;
     }
     reset(machine);

@@ -25,17 +25,9 @@ pub fn fire_on_time(machine: &Machine) -> Outcome {
         v3::enable(timer.interrupt());
         for wait in [0, 100, 1_000, 20_000] {
             let deadline = timer.start(wait);
-            ensure_equal!(
-                take(),
-                Some(timer.interrupt()),
-                "{timer:?} timer after {wait} us"
-            );
+            ensure_equal!(take(), Some(timer.interrupt()), "{timer:?} timer after {wait} us");
             let now = timer.counter();
-            ensure!(
-                now >= deadline,
-                "{timer:?} timer is {} ticks early",
-                deadline - now
-            );
+            ensure!(now >= deadline, "{timer:?} timer is {} ticks early", deadline - now);
             let late = timer::microseconds(now - deadline);
             ensure!(late < LATENESS, "{timer:?} timer is {late} us late");
             timer.stop();
@@ -60,10 +52,7 @@ pub fn are_level_sensitive(machine: &Machine) -> Outcome {
         timer.stop();
         v3::end(timer.interrupt());
         expect_none()?;
-        ensure!(
-            !v3::bit(distributor::ISPENDR, timer.interrupt()),
-            "{timer:?} timer is pending after it stopped"
-        );
+        ensure!(!v3::bit(distributor::ISPENDR, timer.interrupt()), "{timer:?} timer is pending after it stopped");
     }
     Ok(())
 }
@@ -91,19 +80,13 @@ fn fire_behind_mask(timer: Timer) -> Outcome {
     write_register!("icc_pmr_el1", 0);
     timer.start(0);
     let pending = || v3::bit(distributor::ISPENDR, timer.interrupt());
-    ensure!(
-        delay::until(LATENESS, pending),
-        "{timer:?} timer does not get pending"
-    );
+    ensure!(delay::until(LATENESS, pending), "{timer:?} timer does not get pending");
     Ok(())
 }
 
 fn expect_withdrawn(timer: Timer) -> Outcome {
     let withdrawn = || !v3::bit(distributor::ISPENDR, timer.interrupt());
-    ensure!(
-        delay::until(LATENESS, withdrawn),
-        "{timer:?} timer stays pending"
-    );
+    ensure!(delay::until(LATENESS, withdrawn), "{timer:?} timer stays pending");
     write_register!("icc_pmr_el1", 0xff);
     expect_none()
 }
@@ -114,10 +97,7 @@ pub fn disabled_stay_pending(machine: &Machine) -> Outcome {
         begin(machine);
         timer.start(0);
         let pending = || v3::bit(distributor::ISPENDR, timer.interrupt());
-        ensure!(
-            delay::until(LATENESS, pending),
-            "{timer:?} timer does not get pending"
-        );
+        ensure!(delay::until(LATENESS, pending), "{timer:?} timer does not get pending");
         expect_none()?;
         v3::enable(timer.interrupt());
         ensure_equal!(take(), Some(timer.interrupt()), "{timer:?} timer, enabled");
@@ -134,15 +114,8 @@ pub fn rewriting_the_compare_value_is_enough(machine: &Machine) -> Outcome {
         v3::enable(timer.interrupt());
         let mut deadline = timer.start(500);
         for tick in 0..100 {
-            ensure_equal!(
-                take(),
-                Some(timer.interrupt()),
-                "{timer:?} timer's tick {tick}"
-            );
-            ensure!(
-                timer.counter() >= deadline,
-                "{timer:?} timer's tick {tick} is early"
-            );
+            ensure_equal!(take(), Some(timer.interrupt()), "{timer:?} timer's tick {tick}");
+            ensure!(timer.counter() >= deadline, "{timer:?} timer's tick {tick} is early");
             deadline += timer::ticks(500);
             timer.set_compare(deadline);
             v3::end(timer.interrupt());
@@ -176,10 +149,7 @@ fn tick_here(core: usize) {
 /// The timers are each core's own.
 pub fn fire_on_every_core(machine: &Machine) -> Outcome {
     begin(machine);
-    ensure!(
-        smp::run_on_others(machine.cores, tick_here),
-        "not every core came to an end"
-    );
+    ensure!(smp::run_on_others(machine.cores, tick_here), "not every core came to an end");
     ensure_equal!(FAILED.load(Ordering::SeqCst), 0, "failures on other cores");
     expect_none()
 }

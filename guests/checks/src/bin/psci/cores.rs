@@ -18,17 +18,9 @@ pub fn affinity_info(machine: &Machine) -> Outcome {
     for core in 1..machine.cores {
         ensure_equal!(state_of(core), psci::STATE_OFF, "core {core}'s state");
         let by_32_bits = psci::call(psci::AFFINITY_INFO_32, [core as u64, 0, 0]);
-        ensure_equal!(
-            by_32_bits,
-            psci::STATE_OFF,
-            "core {core}'s state by the 32-bit function"
-        );
+        ensure_equal!(by_32_bits, psci::STATE_OFF, "core {core}'s state by the 32-bit function");
     }
-    ensure_equal!(
-        state_of(MISSING_CORE as usize),
-        psci::INVALID_PARAMETERS,
-        "a missing core's state"
-    );
+    ensure_equal!(state_of(MISSING_CORE as usize), psci::INVALID_PARAMETERS, "a missing core's state");
     Ok(())
 }
 
@@ -40,15 +32,7 @@ pub fn boot_core_is_already_on(_: &Machine) -> Outcome {
 
 /// Cores that are not there: another number, another cluster, every affinity level, reserved bits.
 pub fn missing_core(machine: &Machine) -> Outcome {
-    let targets = [
-        machine.cores as u64,
-        MISSING_CORE,
-        1 << 8,
-        1 << 16,
-        1 << 32,
-        0xff_00ff_ffff,
-        1 << 63,
-    ];
+    let targets = [machine.cores as u64, MISSING_CORE, 1 << 8, 1 << 16, 1 << 32, 0xff_00ff_ffff, 1 << 63];
     for target in targets {
         let result = psci::call(psci::CPU_ON, [target, smp::entry_address(), 0]);
         ensure_equal!(result, psci::INVALID_PARAMETERS, "CPU_ON of {target:#x}");
@@ -67,23 +51,12 @@ pub fn all_cores_start_and_stop(machine: &Machine) -> Outcome {
     let mut expected = 0;
     for core in 1..machine.cores {
         for _ in 0..3 {
-            ensure_equal!(
-                smp::start(core, visit),
-                psci::SUCCESS,
-                "CPU_ON of core {core}"
-            );
-            ensure!(
-                smp::wait_until_off(core),
-                "core {core} is not off after CPU_OFF"
-            );
+            ensure_equal!(smp::start(core, visit), psci::SUCCESS, "CPU_ON of core {core}");
+            ensure!(smp::wait_until_off(core), "core {core} is not off after CPU_OFF");
             expected += 1 << (8 * core);
         }
     }
-    ensure_equal!(
-        VISITS.load(Ordering::SeqCst),
-        expected,
-        "visits, a byte for each core"
-    );
+    ensure_equal!(VISITS.load(Ordering::SeqCst), expected, "visits, a byte for each core");
     Ok(())
 }
 
@@ -141,10 +114,7 @@ pub fn state_at_start(machine: &Machine) -> Outcome {
     let result = psci::call(psci::CPU_ON, [1, arrive as *const () as u64, context]);
     ensure_equal!(result, psci::SUCCESS, "CPU_ON");
     let arrived = || read_arrival()[0] != 0;
-    ensure!(
-        smp::wait_until_off_after(1, arrived),
-        "core 1 did not arrive"
-    );
+    ensure!(smp::wait_until_off_after(1, arrived), "core 1 did not arrive");
     let [x0, level, control, masks, stack, ..] = read_arrival();
     ensure_equal!(x0, context, "x0");
     ensure_equal!(level, 1 << 2, "CurrentEL");
@@ -166,15 +136,8 @@ pub fn running_core_is_already_on(machine: &Machine) -> Outcome {
     }
     RELEASE.store(false, Ordering::SeqCst);
     ensure_equal!(smp::start(1, wait_for_release), psci::SUCCESS, "CPU_ON");
-    ensure!(
-        delay::until(5_000_000, || state_of(1) == psci::STATE_ON),
-        "core 1 does not get on"
-    );
-    ensure_equal!(
-        smp::start(1, wait_for_release),
-        psci::ALREADY_ON,
-        "CPU_ON of a running core"
-    );
+    ensure!(delay::until(5_000_000, || state_of(1) == psci::STATE_ON), "core 1 does not get on");
+    ensure_equal!(smp::start(1, wait_for_release), psci::ALREADY_ON, "CPU_ON of a running core");
     RELEASE.store(true, Ordering::SeqCst);
     ensure!(smp::wait_until_off(1), "core 1 does not get off");
     Ok(())
@@ -186,10 +149,7 @@ static READY: AtomicBool = AtomicBool::new(false);
 fn start_core_2(_: usize) {
     READY.store(true, Ordering::SeqCst);
     delay::until(10_000_000, || RELEASE.load(Ordering::SeqCst));
-    OTHERS_RESULT.store(
-        psci::call(psci::CPU_ON, [2, smp::entry_address(), 2]),
-        Ordering::SeqCst,
-    );
+    OTHERS_RESULT.store(psci::call(psci::CPU_ON, [2, smp::entry_address(), 2]), Ordering::SeqCst);
 }
 
 /// Cores 0 and 1 start core 2 at the same time: exactly one of them does.
@@ -208,11 +168,7 @@ fn start_core_2_twice(round: usize) -> Outcome {
     READY.store(false, Ordering::SeqCst);
     RELEASE.store(false, Ordering::SeqCst);
     smp::set_job(2, visit_and_stay);
-    ensure_equal!(
-        smp::start(1, start_core_2),
-        psci::SUCCESS,
-        "CPU_ON of core 1"
-    );
+    ensure_equal!(smp::start(1, start_core_2), psci::SUCCESS, "CPU_ON of core 1");
     let ready = || READY.load(Ordering::SeqCst);
     ensure!(delay::until(5_000_000, ready), "core 1 does not get ready");
     RELEASE.store(true, Ordering::SeqCst);
@@ -225,11 +181,7 @@ fn start_core_2_twice(round: usize) -> Outcome {
     let refused = |result: i32| result == psci::ALREADY_ON || result == -5;
     let one = own == psci::SUCCESS && refused(other) || other == psci::SUCCESS && refused(own);
     ensure!(one, "round {round}: results {own} and {other}");
-    ensure_equal!(
-        VISITS.load(Ordering::SeqCst),
-        1 << 16,
-        "visits in round {round}"
-    );
+    ensure_equal!(VISITS.load(Ordering::SeqCst), 1 << 16, "visits in round {round}");
     Ok(())
 }
 

@@ -13,14 +13,7 @@ use guest_runtime::{Machine, ensure, ensure_equal, entry, gic, list, println, sk
 entry!(main);
 
 /// Function numbers that no specification gives to anybody we are.
-const UNKNOWN: [u32; 6] = [
-    0x8400_001f,
-    0xc400_00ff,
-    0x8500_0001,
-    0xc600_0001,
-    0xb200_0000,
-    0x0000_0001,
-];
+const UNKNOWN: [u32; 6] = [0x8400_001f, 0xc400_00ff, 0x8500_0001, 0xc600_0001, 0xb200_0000, 0x0000_0001];
 /// A core that no machine of ours has.
 const MISSING_CORE: u64 = 0x37;
 /// The functions that PSCI 1.1 makes mandatory (DEN 0022F, 5.1), but MIGRATE and the like.
@@ -63,10 +56,7 @@ fn main(machine: &Machine) {
 
 fn version(_: &Machine) -> Outcome {
     let version = psci::call(psci::VERSION, [0; 3]);
-    ensure!(
-        (0x1_0000..0x2_0000).contains(&version),
-        "PSCI_VERSION is {version:#x}"
-    );
+    ensure!((0x1_0000..0x2_0000).contains(&version), "PSCI_VERSION is {version:#x}");
     println!("psci: {}.{}", version >> 16, version & 0xffff);
     Ok(())
 }
@@ -82,22 +72,14 @@ fn features_of_mandatory_functions(_: &Machine) -> Outcome {
 fn features_of_unknown_functions(_: &Machine) -> Outcome {
     for function in UNKNOWN {
         let features = psci::call(psci::FEATURES, [function.into(), 0, 0]);
-        ensure_equal!(
-            features,
-            psci::NOT_SUPPORTED,
-            "PSCI_FEATURES({function:#x})"
-        );
+        ensure_equal!(features, psci::NOT_SUPPORTED, "PSCI_FEATURES({function:#x})");
     }
     Ok(())
 }
 
 fn unknown_functions(_: &Machine) -> Outcome {
     for function in UNKNOWN {
-        ensure_equal!(
-            psci::call(function, [1, 2, 3]),
-            psci::NOT_SUPPORTED,
-            "function {function:#x}"
-        );
+        ensure_equal!(psci::call(function, [1, 2, 3]), psci::NOT_SUPPORTED, "function {function:#x}");
     }
     // To a 64-bit caller the answer is -1 in 64 bits.
     let raw = psci::call_raw(Conduit::Hvc, 0xc400_00ff, [0; 3]);
@@ -110,11 +92,7 @@ fn smc_answers_like_hvc(_: &Machine) -> Outcome {
         // Lawful where there is no EL3 and nobody traps SMC (Arm ARM C6.2.333).
         skip!("SMC is undefined here");
     };
-    ensure_equal!(
-        version as i32,
-        psci::call(psci::VERSION, [0; 3]),
-        "PSCI_VERSION by SMC"
-    );
+    ensure_equal!(version as i32, psci::call(psci::VERSION, [0; 3]), "PSCI_VERSION by SMC");
     for function in UNKNOWN {
         let answer = psci::call_raw(Conduit::Smc, function.into(), [0; 3]) as i32;
         ensure_equal!(answer, psci::NOT_SUPPORTED, "function {function:#x} by SMC");
@@ -125,42 +103,22 @@ fn smc_answers_like_hvc(_: &Machine) -> Outcome {
 fn smccc_version(_: &Machine) -> Outcome {
     if psci::call(psci::FEATURES, [psci::SMCCC_VERSION.into(), 0, 0]) < 0 {
         // SMCCC 1.0 has no version function, and PSCI says so.
-        ensure_equal!(
-            psci::call(psci::SMCCC_VERSION, [0; 3]),
-            psci::NOT_SUPPORTED,
-            "SMCCC_VERSION"
-        );
+        ensure_equal!(psci::call(psci::SMCCC_VERSION, [0; 3]), psci::NOT_SUPPORTED, "SMCCC_VERSION");
         skip!("only SMCCC 1.0 here");
     }
     let version = psci::call(psci::SMCCC_VERSION, [0; 3]);
     ensure!(version >= 0x1_0001, "SMCCC_VERSION is {version:#x}");
     println!("smccc: {}.{}", version >> 16, version & 0xffff);
     let features = |function: u32| psci::call(psci::SMCCC_ARCH_FEATURES, [function.into(), 0, 0]);
-    ensure!(
-        features(psci::SMCCC_VERSION) >= 0,
-        "ARCH_FEATURES does not know SMCCC_VERSION"
-    );
-    ensure!(
-        features(psci::SMCCC_ARCH_FEATURES) >= 0,
-        "ARCH_FEATURES does not know itself"
-    );
-    ensure_equal!(
-        features(0x8000_7f00),
-        psci::NOT_SUPPORTED,
-        "ARCH_FEATURES of an unknown function"
-    );
+    ensure!(features(psci::SMCCC_VERSION) >= 0, "ARCH_FEATURES does not know SMCCC_VERSION");
+    ensure!(features(psci::SMCCC_ARCH_FEATURES) >= 0, "ARCH_FEATURES does not know itself");
+    ensure_equal!(features(0x8000_7f00), psci::NOT_SUPPORTED, "ARCH_FEATURES of an unknown function");
     Ok(())
 }
 
 /// x4 to x17 come back as they went, after known and unknown functions (DEN 0028F, 2.6).
 fn preserved_registers(_: &Machine) -> Outcome {
-    for function in [
-        psci::VERSION,
-        psci::AFFINITY_INFO,
-        psci::CPU_ON,
-        psci::SMCCC_VERSION,
-        UNKNOWN[0],
-    ] {
+    for function in [psci::VERSION, psci::AFFINITY_INFO, psci::CPU_ON, psci::SMCCC_VERSION, UNKNOWN[0]] {
         let mut registers = [0; 18];
         for (index, register) in registers.iter_mut().enumerate() {
             *register = 0xdead_0000_beef_0000 + index as u64;
@@ -168,11 +126,7 @@ fn preserved_registers(_: &Machine) -> Outcome {
         registers[0] = function.into();
         registers[1] = MISSING_CORE;
         let after = psci::call_with(Conduit::Hvc, registers);
-        ensure_equal!(
-            &after[4..],
-            &registers[4..],
-            "x4 to x17 after {function:#x}"
-        );
+        ensure_equal!(&after[4..], &registers[4..], "x4 to x17 after {function:#x}");
     }
     Ok(())
 }
@@ -184,27 +138,16 @@ fn upper_bits_of_32_bit_calls(machine: &Machine) -> Outcome {
     }
     let junk = 0xabcd_ef01_0000_0000;
     let state = psci::call_raw(Conduit::Hvc, psci::AFFINITY_INFO_32.into(), [junk, junk, 0]);
-    ensure_equal!(
-        state as i32,
-        psci::STATE_ON,
-        "AFFINITY_INFO of the boot core"
-    );
+    ensure_equal!(state as i32, psci::STATE_ON, "AFFINITY_INFO of the boot core");
     let version = psci::call_raw(Conduit::Hvc, junk | u64::from(psci::VERSION), [0; 3]);
-    ensure_equal!(
-        version as i32,
-        psci::call(psci::VERSION, [0; 3]),
-        "PSCI_VERSION"
-    );
+    ensure_equal!(version as i32, psci::call(psci::VERSION, [0; 3]), "PSCI_VERSION");
     Ok(())
 }
 
 /// No trusted OS that would have to move: 2, or the function is absent.
 fn migrate_info_type(_: &Machine) -> Outcome {
     let migrate = psci::call(psci::MIGRATE_INFO_TYPE, [0; 3]);
-    ensure!(
-        migrate == 2 || migrate == psci::NOT_SUPPORTED,
-        "MIGRATE_INFO_TYPE is {migrate}"
-    );
+    ensure!(migrate == 2 || migrate == psci::NOT_SUPPORTED, "MIGRATE_INFO_TYPE is {migrate}");
     Ok(())
 }
 
@@ -218,9 +161,6 @@ fn suspend_returns(machine: &Machine) -> Outcome {
     Timer::Virtual.stop();
     ensure_equal!(result, psci::SUCCESS, "CPU_SUSPEND");
     // Standby may end early for no reason, so time proves nothing; that the interrupt is what it waits for, this does.
-    println!(
-        "suspend: woke {} the interrupt",
-        if late { "after" } else { "before" }
-    );
+    println!("suspend: woke {} the interrupt", if late { "after" } else { "before" });
     Ok(())
 }

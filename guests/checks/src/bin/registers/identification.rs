@@ -15,36 +15,24 @@ fn id_encodings() -> impl Iterator<Item = u32> {
 
 pub fn id_registers_are_readable(_: &Machine) -> Outcome {
     for encoding in id_encodings() {
-        ensure_equal!(
-            read(encoding)?,
-            read(encoding)?,
-            "ID register {encoding:#x} read twice"
-        );
+        ensure_equal!(read(encoding)?, read(encoding)?, "ID register {encoding:#x} read twice");
     }
     Ok(())
 }
 
 /// A digest of all ID registers that must not differ between cores, and the core's own registers that may.
 fn id_digest() -> u64 {
-    id_encodings().fold(0, |digest: u64, encoding| {
-        digest.rotate_left(7) ^ read_encoded(encoding).unwrap_or(u64::MAX)
-    })
+    id_encodings().fold(0, |digest: u64, encoding| digest.rotate_left(7) ^ read_encoded(encoding).unwrap_or(u64::MAX))
 }
 
 static DIGESTS: [AtomicU64; MAX_CORES] = [const { AtomicU64::new(0) }; MAX_CORES];
 
 pub fn id_registers_are_the_same_on_all_cores(machine: &Machine) -> Outcome {
     let own = id_digest();
-    let all = smp::run_on_others(machine.cores, |core| {
-        DIGESTS[core].store(id_digest(), Ordering::SeqCst)
-    });
+    let all = smp::run_on_others(machine.cores, |core| DIGESTS[core].store(id_digest(), Ordering::SeqCst));
     ensure!(all, "not every core answered");
     for (core, digest) in DIGESTS.iter().enumerate().take(machine.cores).skip(1) {
-        ensure_equal!(
-            digest.load(Ordering::SeqCst),
-            own,
-            "digest of core {core}'s ID registers"
-        );
+        ensure_equal!(digest.load(Ordering::SeqCst), own, "digest of core {core}'s ID registers");
     }
     Ok(())
 }
@@ -57,21 +45,11 @@ fn field(register: u64, shift: u32) -> u64 {
 /// ID_AA64PFR0_EL1: EL0 and EL1 are there, EL2 is not (for EL1 to start anything on it), the GIC is as described.
 pub fn levels_are_sane(machine: &Machine) -> Outcome {
     let features = read_register!("id_aa64pfr0_el1");
-    ensure!(
-        matches!(field(features, 0), 1 | 2),
-        "EL0 field in {features:#x}"
-    );
-    ensure!(
-        matches!(field(features, 4), 1 | 2),
-        "EL1 field in {features:#x}"
-    );
+    ensure!(matches!(field(features, 0), 1 | 2), "EL0 field in {features:#x}");
+    ensure!(matches!(field(features, 4), 1 | 2), "EL1 field in {features:#x}");
     ensure_equal!(field(features, 8), 0, "EL2 field in {features:#x}");
     let system_registers = machine.gic == machine::GicVersion::V3;
-    ensure_equal!(
-        field(features, 24) != 0,
-        system_registers,
-        "GIC field in {features:#x}"
-    );
+    ensure_equal!(field(features, 24) != 0, system_registers, "GIC field in {features:#x}");
     ensure_equal!(read_register!("CurrentEL"), 1 << 2, "CurrentEL");
     Ok(())
 }
@@ -92,12 +70,7 @@ const MMFR1: u32 = encode(3, 0, 0, 7, 1);
 const MMFR3: u32 = encode(3, 0, 0, 7, 3);
 
 const fn feature(name: &'static str, id: u32, shift: u32, register: u32) -> Feature {
-    Feature {
-        name,
-        id,
-        shift,
-        register,
-    }
+    Feature { name, id, shift, register }
 }
 
 /// Features whose registers must be undefined where the ID registers deny them (Arm ARM A2 and D19).
@@ -128,9 +101,7 @@ pub fn absent_features_are_undefined(_: &Machine) -> Outcome {
         check_absence(feature, absent)?;
     }
     let authentication = read(ISAR1)?;
-    let absent = [4, 8, 24, 28]
-        .iter()
-        .all(|&shift| field(authentication, shift) == 0);
+    let absent = [4, 8, 24, 28].iter().all(|&shift| field(authentication, shift) == 0);
     let keys = feature("PAuth: APIAKeyLo_EL1", ISAR1, 4, encode(3, 0, 2, 1, 0));
     check_absence(&keys, absent)?;
     Ok(())
@@ -138,17 +109,9 @@ pub fn absent_features_are_undefined(_: &Machine) -> Outcome {
 
 fn check_absence(feature: &Feature, absent: bool) -> Outcome {
     match read_encoded(feature.register) {
-        Ok(_) => ensure!(
-            !absent,
-            "{} can be read, but the ID registers deny it",
-            feature.name
-        ),
+        Ok(_) => ensure!(!absent, "{} can be read, but the ID registers deny it", feature.name),
         Err(fault) => {
-            ensure!(
-                absent,
-                "{} is promised, but reading it gives {fault}",
-                feature.name
-            );
+            ensure!(absent, "{} is promised, but reading it gives {fault}", feature.name);
             ensure!(fault.is_undefined(), "{}: {fault}", feature.name);
         }
     }
@@ -189,21 +152,11 @@ static AFFINITIES: [AtomicU64; MAX_CORES] = [const { AtomicU64::new(0) }; MAX_CO
 pub fn affinity_of_each_core(machine: &Machine) -> Outcome {
     let note = |core: usize| AFFINITIES[core].store(read_register!("mpidr_el1"), Ordering::SeqCst);
     note(0);
-    ensure!(
-        smp::run_on_others(machine.cores, note),
-        "not every core answered"
-    );
+    ensure!(smp::run_on_others(machine.cores, note), "not every core answered");
     for (core, affinity) in AFFINITIES.iter().enumerate().take(machine.cores) {
         let value = affinity.load(Ordering::SeqCst);
-        ensure_equal!(
-            value & 0xff_00ff_ffff,
-            core as u64,
-            "affinity of core {core}"
-        );
-        ensure!(
-            value & 1 << 31 != 0 && value & 1 << 30 == 0,
-            "MPIDR_EL1 of core {core} is {value:#x}"
-        );
+        ensure_equal!(value & 0xff_00ff_ffff, core as u64, "affinity of core {core}");
+        ensure!(value & 1 << 31 != 0 && value & 1 << 30 == 0, "MPIDR_EL1 of core {core} is {value:#x}");
     }
     Ok(())
 }

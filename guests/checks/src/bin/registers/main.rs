@@ -64,9 +64,7 @@ static RUNNING: AtomicUsize = AtomicUsize::new(0);
 fn on_all_cores(machine: &Machine, job: smp::Job) -> Outcome {
     FAILURES.store(0, Ordering::SeqCst);
     RUNNING.store(machine.cores, Ordering::SeqCst);
-    let started = (1..machine.cores)
-        .filter(|&core| smp::start(core, job) == psci::SUCCESS)
-        .count();
+    let started = (1..machine.cores).filter(|&core| smp::start(core, job) == psci::SUCCESS).count();
     ensure_equal!(started + 1, machine.cores, "cores that started");
     job(0);
     let all = (1..machine.cores).all(smp::wait_until_off);

@@ -8,9 +8,7 @@ use guest_runtime::checks::Outcome;
 use guest_runtime::psci::Conduit;
 use guest_runtime::register::{self, encode, read_encoded};
 use guest_runtime::timer::Timer;
-use guest_runtime::{
-    Machine, ensure, ensure_equal, gic, machine, mmio, psci, read_register, vectors,
-};
+use guest_runtime::{Machine, ensure, ensure_equal, gic, machine, mmio, psci, read_register, vectors};
 
 use crate::{EXITS, HARMLESS_DEVICE, meet, on_all_cores, report};
 
@@ -22,11 +20,7 @@ struct Patterned {
 }
 
 const fn patterned(name: &'static str, encoding: u32, mask: u64) -> Patterned {
-    Patterned {
-        name,
-        encoding,
-        mask,
-    }
+    Patterned { name, encoding, mask }
 }
 
 const ALL: u64 = u64::MAX;
@@ -54,11 +48,7 @@ const PATTERNED: [Patterned; 31] = [
     patterned("MAIR_EL1", encode(3, 0, 10, 2, 0), 0xffff_ffff << 32),
     patterned("AMAIR_EL1", encode(3, 0, 10, 3, 0), ALL),
     // SCTLR_EL1: UCI, UCT, DZE, UMA, all about EL0. CPACR_EL1: FPEN. CNTKCTL_EL1: EL0's access.
-    patterned(
-        "SCTLR_EL1",
-        encode(3, 0, 1, 0, 0),
-        1 << 26 | 1 << 15 | 1 << 14 | 1 << 9,
-    ),
+    patterned("SCTLR_EL1", encode(3, 0, 1, 0, 0), 1 << 26 | 1 << 15 | 1 << 14 | 1 << 9),
     patterned("CPACR_EL1", encode(3, 0, 1, 0, 2), 3 << 20),
     patterned("CNTKCTL_EL1", encode(3, 0, 14, 1, 0), 0x3ff),
     patterned("CSSELR_EL1", encode(3, 2, 0, 0, 0), 0b11),
@@ -112,12 +102,7 @@ struct Trial {
 fn begin(index: usize, register: &'static Patterned, seed: u64) -> Option<Trial> {
     let old = read_encoded(register.encoding).ok()?;
     let new = old & !register.mask | pattern_for(index, seed) & register.mask;
-    Some(Trial {
-        register,
-        old,
-        held: new,
-        after: 0,
-    })
+    Some(Trial { register, old, held: new, after: 0 })
 }
 
 /// Puts patterns into all registers, makes exits, and puts everything back. Between the two loops that write, no fault
@@ -155,24 +140,13 @@ const MSR: u32 = 0xd510_0000;
 
 fn check_patterns(seed: u64) -> Outcome {
     let registers = PATTERNED.iter().enumerate();
-    let mut trials: Vec<Trial> = registers
-        .filter_map(|(index, register)| begin(index, register, seed))
-        .collect();
+    let mut trials: Vec<Trial> = registers.filter_map(|(index, register)| begin(index, register, seed)).collect();
     run_trials(&mut trials);
     vectors::install();
     for trial in &trials {
-        ensure_equal!(
-            trial.after,
-            trial.held,
-            "{} on core {}",
-            trial.register.name,
-            register::core_index()
-        );
+        ensure_equal!(trial.after, trial.held, "{} on core {}", trial.register.name, register::core_index());
     }
-    let held = trials
-        .iter()
-        .filter(|trial| trial.held != trial.old)
-        .count();
+    let held = trials.iter().filter(|trial| trial.held != trial.old).count();
     // By chance a pattern of few bits may be what was there before.
     ensure!(held >= 15, "only {held} registers took a pattern at all");
     Ok(())
@@ -203,21 +177,10 @@ pub fn par_survives_device_accesses(_: &Machine) -> Outcome {
     // SAFETY: translates an address, nothing else.
     unsafe { core::arch::asm!("at s1e1r, {}", "isb", in(reg) &raw const place, options(nostack)) };
     let before = read_register!("par_el1");
-    ensure!(
-        before & 1 == 0,
-        "AT S1E1R of our own stack faults: PAR_EL1 {before:#x}"
-    );
-    ensure_equal!(
-        before & 0xffff_ffff_f000,
-        &raw const place as u64 & !0xfff,
-        "address in PAR_EL1"
-    );
+    ensure!(before & 1 == 0, "AT S1E1R of our own stack faults: PAR_EL1 {before:#x}");
+    ensure_equal!(before & 0xffff_ffff_f000, &raw const place as u64 & !0xfff, "address in PAR_EL1");
     make_exits();
     mmio::write32(0x0900_0000 + 0x38, 0);
-    ensure_equal!(
-        read_register!("par_el1"),
-        before,
-        "PAR_EL1 after device accesses"
-    );
+    ensure_equal!(read_register!("par_el1"), before, "PAR_EL1 after device accesses");
     Ok(())
 }

@@ -21,11 +21,7 @@ pub fn counter_never_goes_back(_: &Machine) -> Outcome {
             last = now;
         }
     }
-    ensure!(
-        timer::frequency() >= 1_000_000,
-        "CNTFRQ_EL0 is {}",
-        timer::frequency()
-    );
+    ensure!(timer::frequency() >= 1_000_000, "CNTFRQ_EL0 is {}", timer::frequency());
     Ok(())
 }
 
@@ -52,41 +48,23 @@ pub fn counter_is_the_same_on_all_cores(machine: &Machine) -> Outcome {
     ensure_equal!(smp::start(1, play), psci::SUCCESS, "CPU_ON");
     play(0);
     ensure!(smp::wait_until_off(1), "core 1 does not end");
-    ensure!(
-        !BACKWARDS.load(Ordering::SeqCst),
-        "a core's counter is behind the other's"
-    );
+    ensure!(!BACKWARDS.load(Ordering::SeqCst), "a core's counter is behind the other's");
     Ok(())
 }
 
 /// CVAL reads back; TVAL is the distance to it; CTL has what was written and a STATUS that is true.
 pub fn timer_registers_read_back(_: &Machine) -> Outcome {
     for (timer, compare, distance) in [
-        (
-            Timer::Virtual,
-            encode(3, 3, 14, 3, 2),
-            encode(3, 3, 14, 3, 0),
-        ),
-        (
-            Timer::Physical,
-            encode(3, 3, 14, 2, 2),
-            encode(3, 3, 14, 2, 0),
-        ),
+        (Timer::Virtual, encode(3, 3, 14, 3, 2), encode(3, 3, 14, 3, 0)),
+        (Timer::Physical, encode(3, 3, 14, 2, 2), encode(3, 3, 14, 2, 0)),
     ] {
         let far = timer.counter() + timer::ticks(1_000_000);
         timer.set_compare(far);
         timer.set_control(timer::ENABLE | timer::MASK);
         ensure_equal!(read(compare)?, far, "{timer:?} CVAL");
         let left = read(distance)?;
-        ensure!(
-            left > 0 && left <= timer::ticks(1_000_000),
-            "{timer:?} TVAL is {left:#x}"
-        );
-        ensure_equal!(
-            timer.control(),
-            timer::ENABLE | timer::MASK,
-            "{timer:?} CTL before the time"
-        );
+        ensure!(left > 0 && left <= timer::ticks(1_000_000), "{timer:?} TVAL is {left:#x}");
+        ensure_equal!(timer.control(), timer::ENABLE | timer::MASK, "{timer:?} CTL before the time");
         write_encoded(distance, 0).map_err(|fault| failed_read(distance, fault))?;
         let fired = timer::ENABLE | timer::MASK | timer::STATUS;
         ensure_equal!(timer.control(), fired, "{timer:?} CTL after the time");

@@ -71,11 +71,7 @@ vector_registers_lost:
 );
 
 pub fn vector_registers_survive(_: &Machine) -> Outcome {
-    ensure_equal!(
-        lost_vector_registers(0x0123_4567_89ab_cd00, 1000),
-        0,
-        "vector registers lost"
-    );
+    ensure_equal!(lost_vector_registers(0x0123_4567_89ab_cd00, 1000), 0, "vector registers lost");
     Ok(())
 }
 
