@@ -81,8 +81,8 @@ pub const CASES: [Broken; 20] = [
         set(t, "/vm@0", "cores", [0u32, 0]);
     }),
     manifest("cores-too-many", "cpus: wants 60, but of the board's", |t| set(t, "/vm@0", "cpus", 60u32)),
-    manifest("memory-too-much", "memory: wants 1073741824 KiB, but of the board's", |t| {
-        set(t, MEMORY, "reg", pair(RAM, 1 << 40))
+    manifest("memory-too-much", "memory: wants 67108864 KiB, but of the board's", |t| {
+        set(t, MEMORY, "reg", pair(RAM, 1 << 36))
     }),
     manifest("memory-unaligned", "is not made of whole pages", |t| set(t, MEMORY, "reg", pair(RAM, (4 << 20) + 1))),
     manifest("memory-overlap", "overlaps memory@40000000", |t| {
