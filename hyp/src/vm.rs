@@ -35,6 +35,9 @@ const FIRST_SPI: u32 = 32;
 /// VMPIDR_EL2 bit 31, RES1.
 const VMPIDR_RES1: u64 = 1 << 31;
 
+/// GICR_ISPENDR0 and GICR_ICPENDR0 in a redistributor's two frames.
+const PENDING_REGISTERS: core::ops::Range<u64> = 0x1_0200..0x1_0300;
+
 /// Why a VM stops.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StopReason {
@@ -306,11 +309,24 @@ impl Vm {
                 self.with_kick(self.vgic.read_distributor(vcpu, registers, offset, size), vcpu)
             }
             DeviceSlot::Redistributors => {
+                if PENDING_REGISTERS.contains(&(offset % abi::GIC_REDISTRIBUTOR_BYTES)) {
+                    self.sample_virtual_timer(core, vcpu);
+                }
                 let registers = &mut core.system.list_registers();
                 self.with_kick(self.vgic.read_redistributor(vcpu, registers, offset, size), vcpu)
             }
             DeviceSlot::Uart(index) => self.uarts.get(usize::from(index)).map_or(0, |uart| uart.read(self, offset, size)),
             DeviceSlot::Clock => self.clock.lock().read(offset, size as u8, core.system.clock.now() / core.system.clock.frequency()),
+        }
+    }
+
+    /// The timer's line is a level: if the guest has masked or moved the timer since it fired, it is pending no more.
+    #[inline(never)]
+    fn sample_virtual_timer(&self, core: &Core, vcpu: usize) {
+        /// CNTV_CTL_EL0: enabled, not masked, condition met.
+        const ASSERTED: u64 = 0b101;
+        if read_register!("cntv_ctl_el0") & 0b111 != ASSERTED {
+            self.vgic.withdraw(vcpu, &mut core.system.list_registers(), interrupt::GUEST_VIRTUAL_TIMER);
         }
     }
 

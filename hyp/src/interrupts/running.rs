@@ -137,6 +137,30 @@ impl Vgic {
         told.union(Self::reroute(&self.vcpus, &distributor))
     }
 
+    /// The line of the private physical interrupt behind `intid` is low: what is pending for `vcpu`, which this core runs, is
+    /// withdrawn, unless the guest has taken it. To be called before the guest looks at what is pending.
+    pub fn withdraw<R: ListRegisters>(&self, vcpu: usize, registers: &mut R, intid: u32) {
+        let Some(mut loaded) = Loaded::new(self, vcpu, registers) else { return };
+        let bit = 1 << (intid & 31);
+        if loaded.private.bank.hardware & !loaded.private.bank.active & bit == 0 {
+            return;
+        }
+        if loaded.private.bank.listed & bit != 0 {
+            let slot = usize::from(loaded.private.bank.slot[intid as usize & 31]);
+            let seen = loaded.registers.read(slot);
+            if seen.active || !seen.pending {
+                return;
+            }
+            loaded.registers.clear(slot);
+            let attention = loaded.retire_slot(slot);
+            loaded.vcpu.attend(attention);
+        }
+        let bank = &mut loaded.private.bank;
+        bank.latch &= !bit;
+        let owed = bank.owed & bit;
+        release(bank, owed, loaded.registers);
+    }
+
     /// The guest wrote `ICC_DIR_EL1` and it was trapped (`ICH_HCR_EL2.TDIR`). Returns other virtual CPUs that have to look.
     pub fn deactivate(&self, vcpu: usize, intid: u32) -> VcpuSet {
         self.signal(vcpu, intid, |bank, mask| bank.write(BitRegister::ClearActive, mask)).without(vcpu)

@@ -10,6 +10,8 @@ use crate::interrupts::{CpuInterface, ListRegister, ListRegisters, Maintenance};
 const ENABLE: u64 = 1;
 /// ICH_HCR_EL2.EOIcount.
 const EOI_COUNT_SHIFT: u32 = 27;
+/// ICH_VMCR_EL2.VEOIM.
+const TWO_STEPS: u64 = 1 << 9;
 
 /// This core's list registers.
 pub struct VirtualInterface<'a> {
@@ -66,6 +68,11 @@ impl ListRegisters for VirtualInterface<'_> {
     fn take_unlisted_deactivations(&mut self) -> u32 {
         let control = hardware::IchHcr.read();
         hardware::IchHcr.write(control & !(0x1f << EOI_COUNT_SHIFT));
+        // Where the guest drops priorities and deactivates in two steps, the second traps (TDIR), and an end that was
+        // counted here deactivated nothing.
+        if hardware::IchVmcr.read() & TWO_STEPS != 0 {
+            return 0;
+        }
         (control >> EOI_COUNT_SHIFT & 0x1f) as u32
     }
 
