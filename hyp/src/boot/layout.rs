@@ -56,7 +56,7 @@ impl Layout {
         )?;
         let image = pages(image.0, image.1)?;
         let archive = pages(initrd.start(), initrd.end())?;
-        if initrd.start() % PAGE_SIZE != 0 {
+        if !initrd.start().is_multiple_of(PAGE_SIZE) {
             return Err(format!("the initrd lies at {:#x}: load it at a multiple of 4096", initrd.start()));
         }
         if !board.memory.iter().any(|ram| ram.covers(archive)) {
@@ -158,7 +158,7 @@ fn carve(free: &mut [span::Span], bytes: u64) -> Result<span::Span> {
 }
 
 fn address_space(board: &Board, image: span::Span, carved: span::Span, stacks: u64) -> Result<AddressSpace> {
-    let mut map = AddressSpace::new();
+    let mut map = AddressSpace::empty();
     let error = |error| format!("EL2's own translation tables: {error}");
     let hidden = board.reserved.iter().filter(|reservation| reservation.no_map).map(|reservation| reservation.span);
     for ram in span::subtract(board.memory.clone(), hidden.collect()).into_iter().filter_map(whole_pages) {

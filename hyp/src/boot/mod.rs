@@ -61,7 +61,7 @@ extern "C" fn tessera_boot(tree: u64) -> ! {
 /// The device tree at `address`, if there is one: its header says how long it is (Devicetree Specification 5.2).
 fn device_tree(address: u64) -> Option<&'static [u8]> {
     const MAGIC: u32 = 0xd00d_feed;
-    if address == 0 || address % 8 != 0 {
+    if address == 0 || !address.is_multiple_of(8) {
         return None;
     }
     // SAFETY: the loader promises a device tree here; only its header is read before it shows that it is one.

@@ -67,7 +67,7 @@ pub fn backtrace(out: &mut impl Write, pc: u64, frame_pointer: u64) {
     let mut frame = frame_pointer;
     for _ in 0..BACKTRACE_DEPTH {
         // A frame record is two words (AAPCS64 6.4.6): the caller's record, the return address.
-        if frame == 0 || frame % 8 != 0 || !is_mapped(frame) {
+        if frame == 0 || !frame.is_multiple_of(8) || !is_mapped(frame) {
             break;
         }
         // SAFETY: the page is mapped readable for EL2 (just asked), and the pair does not cross it by alignment to 16.
@@ -83,7 +83,7 @@ pub fn backtrace(out: &mut impl Write, pc: u64, frame_pointer: u64) {
 
 /// Whether EL2 may read at `address` (AT S1E2R).
 fn is_mapped(address: u64) -> bool {
-    if address % 16 != 0 {
+    if !address.is_multiple_of(16) {
         return false;
     }
     // SAFETY: an address translation touches PAR_EL1 only, and the machine is about to stop.

@@ -135,7 +135,7 @@ pub struct AddressSpace {
 
 impl AddressSpace {
     /// An empty map of 48 address bits.
-    pub fn new() -> Self {
+    pub fn empty() -> Self {
         Self { map: IdMap::new(0, El2) }
     }
 
