@@ -65,7 +65,7 @@ fn fill_early(tables: &mut [[u64; 512]; 3], image: (u64, u64), tree: (u64, u64))
     let base = tables.as_ptr() as u64;
     let [level1, image_level2, tree_level2] = tables;
     for (gib, entry) in level1.iter_mut().enumerate() {
-        *entry = EARLY_DEVICE | gib as u64 * GIB;
+        *entry = EARLY_DEVICE | (gib as u64 * GIB);
     }
     let second = |index: u64| (base + index * 4096) | TABLE;
     let mut cover = |level2: &mut [u64; 512], index: u64, spans: &[(u64, u64)]| {
