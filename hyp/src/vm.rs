@@ -399,6 +399,11 @@ impl Vm {
         }
     }
 
+    /// Whether there is memory or a device at `ipa`, once a change that is under way is done.
+    pub fn is_mapped(&self, ipa: Ipa) -> bool {
+        self.memory.lock().is_mapped(ipa)
+    }
+
     /// Whether its vCPUs shall go off.
     #[inline(always)]
     pub fn is_stopping(&self) -> bool {

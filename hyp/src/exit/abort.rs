@@ -19,7 +19,7 @@ pub fn data(core: &mut Core, vcpu: &mut Vcpu, abort: Abort) -> Next {
             return device_access(core, vcpu, device, offset, access, abort.is_write);
         }
     }
-    other_data(core, vcpu, abort)
+    other_data(vcpu, abort)
 }
 
 /// A load or store to an emulated device.
@@ -45,22 +45,31 @@ fn device_access(
 }
 
 #[inline(never)]
-fn other_data(core: &mut Core, vcpu: &mut Vcpu, abort: Abort) -> Next {
+fn other_data(vcpu: &mut Vcpu, abort: Abort) -> Next {
     let address = traps::fault_virtual_address();
     let Some(ipa) = fault_address(vcpu, &abort, address) else {
         // The guest changed its tables since: the retry faults anew, or not.
         return Next::Resume;
     };
-    if abort.reason == Reason::Permission && vcpu.vm.copy_on_write(ipa) {
+    if is_resolved(vcpu, &abort, ipa) {
         return Next::Resume;
     }
-    let _ = core;
     vcpu.vm.counters.unclaimed_access();
     let syndrome = match abort.on_table_walk {
         false => inject::data_abort_syndrome(vcpu.general.pstate, abort.is_write, abort.is_maintenance),
         true => inject::walk_abort_syndrome(vcpu.general.pstate, true, traps::syndrome()),
     };
     synchronous_exception(vcpu, syndrome, Some(address))
+}
+
+/// Whether the access succeeds when it is repeated: the page was shared and has its own frame now, or it was only absent for
+/// the moment in which another core of the VM gave it one (break before make).
+fn is_resolved(vcpu: &Vcpu, abort: &Abort, ipa: Ipa) -> bool {
+    match abort.reason {
+        Reason::Permission => vcpu.vm.copy_on_write(ipa),
+        Reason::Translation => vcpu.vm.is_mapped(ipa),
+        Reason::Other => false,
+    }
 }
 
 /// The guest physical address of the abort: HPFAR_EL2 where it is valid (translation faults and those on walks, Arm ARM
@@ -74,6 +83,9 @@ fn fault_address(vcpu: &Vcpu, abort: &Abort, address: u64) -> Option<Ipa> {
 
 /// Handles an instruction abort: there is nothing to execute there.
 pub fn fetch(vcpu: &mut Vcpu, abort: Abort) -> Next {
+    if abort.reason == Reason::Translation && vcpu.vm.is_mapped(Ipa::new(traps::fault_page())) {
+        return Next::Resume;
+    }
     vcpu.vm.counters.unclaimed_access();
     let address = traps::fault_virtual_address();
     let pc = vcpu.general.pc;

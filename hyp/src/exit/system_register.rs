@@ -41,19 +41,19 @@ pub fn handle(core: &mut Core, vcpu: &mut Vcpu, access: SystemRegisterAccess) ->
     if matches!(access.register, ICC_SGI1R | ICC_ASGI1R | ICC_SGI0R) && !access.is_read {
         vcpu.skip_instruction();
         let value = vcpu.register(access.transfer);
-        return send_sgi(vcpu, access.register, value);
+        return send_sgi(core, vcpu, access.register, value);
     }
     other(core, vcpu, access)
 }
 
-fn send_sgi(vcpu: &mut Vcpu, register: u32, value: u64) -> Next {
+fn send_sgi(core: &Core, vcpu: &mut Vcpu, register: u32, value: u64) -> Next {
     use crate::interrupts::SgiRegister;
     let which = match register {
         ICC_SGI0R => SgiRegister::Group0,
         ICC_ASGI1R => SgiRegister::Other,
         _ => SgiRegister::Group1,
     };
-    let told = vcpu.vm.vgic.send_sgi(vcpu.index, which, value);
+    let told = vcpu.vm.vgic.send_sgi_here(vcpu.index, &mut core.system.list_registers(), which, value);
     if !told.is_empty() {
         vcpu.vm.kick(told, vcpu.index);
     }

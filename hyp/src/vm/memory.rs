@@ -112,6 +112,11 @@ impl GuestMemory {
         Ok(matches!(outcome, Outcome::Copied { .. }))
     }
 
+    /// Whether anything is mapped at `ipa`.
+    pub fn is_mapped(&self, ipa: Ipa) -> bool {
+        self.map.translate(ipa, &self.hardware).is_some()
+    }
+
     /// How many pages it shares from the archive.
     pub fn shared_pages(config: &VmConfig) -> u64 {
         shared_spans(config).map(|(ipa, _)| ipa.page_count()).sum()
