@@ -414,6 +414,7 @@ fn comes_again_while_tight(least: u32, come: impl Fn(&Vgic, &mut Core)) {
     come(&vgic, &mut core);
     flush(&vgic, &mut core);
     assert_eq!(core.acknowledge(), Some(least));
+    let _ = vgic.write_distributor(0, 0xc08, 4, 0xaaaa_aaaa);
     for (intid, priority) in [(33, 0x10), (34, 0x20)] {
         enable(&vgic, intid);
         let _ = set_priority(&vgic, 0, intid, priority);
@@ -603,6 +604,32 @@ fn a_physical_interrupt_on_the_wrong_core_is_passed_on() {
         cores[right].end(DEVICE);
         assert!(!cores[right].is_active(200));
     }
+}
+
+#[test]
+fn a_physical_interrupt_may_come_before_its_holder_has_looked() {
+    let (vgic, mut cores) = machine(2, 4);
+    enable_groups(&vgic, 2);
+    for (intid, physical) in [(TIMER, 26), (DEVICE, 200)] {
+        vgic.map_hardware(intid, physical).expect("exists");
+        (0..2).for_each(|vcpu| assert!(write_bit(&vgic, vcpu, ISENABLER, intid).is_empty()));
+    }
+    cores.iter_mut().for_each(|core| flush(&vgic, core));
+    fire(&vgic, &mut cores[0], DEVICE);
+    assert_eq!(cores[0].acknowledge(), Some(DEVICE));
+    cores[0].end(DEVICE);
+    fire(&vgic, &mut cores[1], TIMER);
+    // Routed to the other, where it fires before the first has looked.
+    assert_eq!(vgic.write_distributor(1, 0x6000 + 8 * u64::from(DEVICE), 8, 1), VcpuSet::from_bits(1));
+    cores[1].fire(200);
+    assert_eq!(vgic.deliver_hardware(1, &mut cores[1], DEVICE), VcpuSet::from_bits(1));
+    assert_eq!(vgic.flush(0, &mut cores[0]), VcpuSet::from_bits(2));
+    flush(&vgic, &mut cores[1]);
+    for intid in [TIMER, DEVICE] {
+        assert_eq!(cores[1].acknowledge(), Some(intid));
+        cores[1].end(intid);
+    }
+    assert!(!cores[1].is_active(26) && !cores[1].is_active(200));
 }
 
 #[test]

@@ -456,6 +456,9 @@ impl World {
         for _ in 0..steps {
             let mut told = match self.running_core() {
                 Some(vcpu) => {
+                    if self.random.below(4) == 0 {
+                        let _ = self.device();
+                    }
                     let mut told = self.step(vcpu);
                     if self.random.below(8) == 0 && !self.parked[vcpu] {
                         self.compare_after(vcpu, &mut told);

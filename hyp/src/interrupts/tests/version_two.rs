@@ -233,6 +233,10 @@ fn random_sgis_agree_with_a_set() {
                 let best = pending.iter().filter(ready).map(|&(_, number, _)| number).min();
                 assert_eq!(core.best().map(|(_, number)| number), best, "seed {seed}");
             }
+            // Seldom: reading takes list registers back.
+            if random.below(16) != 0 {
+                continue;
+            }
             let expected =
                 (0..3).fold(0, |byte, sender| byte | u64::from(pending.contains(&(vcpu, intid, sender))) << sender);
             assert_eq!(read(&vgic, &mut cores[vcpu], 0xf20 + u64::from(intid), 1), expected, "seed {seed}");
