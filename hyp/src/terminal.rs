@@ -13,7 +13,7 @@ use tessera_platform::timer::Clock;
 use tessera_platform::uart::Uart;
 
 use crate::arch::aarch64 as arch;
-use crate::console::{Console, EL2_CHANNEL, EL2_NAME, Input, Settings};
+use crate::console::{Console, EL2_NAME, Input, Settings};
 
 /// The UART, and what decides whose bytes go to it.
 struct Terminal {
@@ -259,5 +259,3 @@ fn panic(info: &core::panic::PanicInfo) -> ! {
     arch::fault::backtrace(&mut out, 0, frame_pointer);
     stop_machine(false)
 }
-
-const _: () = assert!(EL2_CHANNEL == 0);

@@ -196,7 +196,7 @@ fn build_vms(
     configs.into_iter().zip(placements).enumerate().map(build).collect()
 }
 
-/// The interrupts EL2 uses. The kick is the one SGI that Linux's and other firmware leave alone at EL2: any would do.
+/// The interrupts EL2 uses. Any SGI would do for the kick: those of guests are virtual.
 fn interrupts(board: &Board) -> Result<Interrupts, &'static str> {
     use tessera_platform::board::InterruptController;
     let maintenance = match &board.interrupt_controller {
