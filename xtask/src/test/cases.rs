@@ -267,7 +267,25 @@ fn small_guests() -> Vec<Case> {
         let pass = format!("expect {guest}:^PASS: \\d+");
         cases.push(Case::new(&name, system_of(&[(guest, &image, cores)])).steps(&[&pass]).ends(0));
     }
+    let both = ["expect a:^PASS: \\d+", "expect b:^PASS: \\d+"];
+    cases.push(Case::new("two guests take turns on one core", two_on_one_core()).steps(&both).ends(0));
+    let again = [
+        "expect linux:linux# $",
+        "send linux:reboot -f\\n",
+        "expect tessera:linux: reset",
+        "expect linux:linux# $",
+        "send linux:poweroff -f\\n",
+    ];
+    cases.push(Case::new("a linux that reboots starts afresh", System::Named("linux")).steps(&again).ends(0));
     cases
+}
+
+/// Two VMs whose vCPUs are on the same core: each finds its registers as it left them.
+fn two_on_one_core() -> System {
+    let vm = |name| {
+        format!("[[vm]]\nname = \"{name}\"\ncpus = [0]\nmemory = \"32M\"\nimage = \"tessera:guest/registers\"\n")
+    };
+    System::Inline([vm("a"), vm("b")].concat())
 }
 
 /// Guests that misbehave, each beside one that must not notice.
