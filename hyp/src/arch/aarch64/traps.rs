@@ -1,4 +1,4 @@
-//! What of a guest traps to EL2, and the exception syndromes those traps come with.
+//! What of a guest traps to EL2, and the registers that tell of a trap. What they mean is decoded in `exit::syndrome`.
 //!
 //! References are to the Arm ARM (DDI 0487), D24.2, for each register.
 
@@ -76,26 +76,6 @@ pub fn configure_core(vtcr: u64) {
     // Whatever ran before may have left translations under the VMIDs we are going to use.
     // SAFETY: drops cached translations only; no guest runs on this core yet.
     unsafe { core::arch::asm!("isb", "tlbi alle1", "dsb nsh", "isb", options(nostack, preserves_flags)) };
-}
-
-/// ESR_EL2.EC: why a synchronous exit came (Arm ARM D24.2.40).
-pub mod class {
-    /// WFI or WFE.
-    pub const WFX: u64 = 0x01;
-    /// SIMD or floating point, by CPTR_EL2.
-    pub const FLOAT: u64 = 0x07;
-    /// HVC from AArch64.
-    pub const HVC: u64 = 0x16;
-    /// SMC from AArch64.
-    pub const SMC: u64 = 0x17;
-    /// MSR, MRS or a system instruction from AArch64.
-    pub const SYSTEM_REGISTER: u64 = 0x18;
-    /// SVE.
-    pub const SVE: u64 = 0x19;
-    /// Instruction abort from a lower level.
-    pub const INSTRUCTION_ABORT: u64 = 0x20;
-    /// Data abort from a lower level.
-    pub const DATA_ABORT: u64 = 0x24;
 }
 
 /// The syndrome of the exit that is being handled, read once.
