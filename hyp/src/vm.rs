@@ -12,7 +12,7 @@ use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use alloc::string::String;
 use alloc::vec::Vec;
 use spin::Mutex;
-use tessera_memory::{Frames, Geometry, Ipa, Vmid};
+use tessera_memory::{Frames, Geometry, Ipa, PAGE_SIZE, Vmid};
 
 pub use memory::{GuestMemory, MemoryError};
 pub use uart::ConsoleUart;
@@ -21,7 +21,7 @@ use crate::arch::aarch64::registers::{SystemRegisters, read_register};
 use crate::arch::aarch64::traps::HCR_GUEST;
 use crate::devices::{Bus, DeviceSlot, Pl031, Span};
 use crate::guest_tree::vcpu_affinity;
-use crate::interrupts::{Affinity, Config, VcpuSet, Vgic};
+use crate::interrupts::{Affinity, Config, V2_DISTRIBUTOR_SIZE, VcpuSet, Vgic};
 use crate::manifest::{DeviceKind, Placement, Policy, VmConfig};
 use crate::scheduler::Core;
 use crate::system::{System, interrupt};
@@ -37,6 +37,8 @@ const VMPIDR_RES1: u64 = 1 << 31;
 
 /// GICR_ISPENDR0 and GICR_ICPENDR0 in a redistributor's two frames.
 const PENDING_REGISTERS: core::ops::Range<u64> = 0x1_0200..0x1_0300;
+/// GICD_ISPENDR and GICD_ICPENDR of a GICv2, whose first words are about private interrupts.
+const PENDING_REGISTERS_V2: core::ops::Range<u64> = 0x200..0x300;
 
 /// Why a VM stops.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -166,12 +168,23 @@ pub struct Parts<'a> {
     pub frames: &'a mut Frames,
     /// The shape of all guests' physical address spaces.
     pub geometry: Geometry,
-    /// How many list registers each core has.
-    pub list_registers: usize,
+    /// What the machine has for their interrupt controllers.
+    pub gic: GicParts,
     /// The machine address and contents of the system archive.
     pub archive: &'static [u8],
     /// `compatible` of the board's cores.
     pub cpu_compatible: &'a str,
+}
+
+/// What of the machine's interrupt controller the guests' are made of.
+#[derive(Clone, Copy, Debug)]
+pub struct GicParts {
+    /// How many list registers each core has.
+    pub list_registers: usize,
+    /// Whether a guest's end of a hardware interrupt can be left to the hardware.
+    pub hardware_deactivation: bool,
+    /// GICv2: the machine address of the virtual CPU interface (GICV).
+    pub cpu_interface: Option<u64>,
 }
 
 /// Why a VM could not be built.
@@ -206,8 +219,8 @@ impl Vm {
         let memory = GuestMemory::new(index, &config, placement, vmid, parts).map_err(|problem| error(&problem))?;
         let counters =
             Counters { shared_pages: AtomicU64::new(GuestMemory::shared_pages(&config)), ..Counters::default() };
-        let vgic = virtual_gic(&config, parts.list_registers).map_err(|problem| error(&format_args!("{problem:?}")))?;
-        let bus = bus(&config).map_err(|problem| error(&problem))?;
+        let vgic = virtual_gic(&config, placement.gic_version, parts.gic).map_err(|problem| error(&format_args!("{problem:?}")))?;
+        let bus = bus(&config, placement.gic_version).map_err(|problem| error(&problem))?;
         let vcpu = |(index, core): (usize, &usize)| VcpuControl {
             affinity: vcpu_affinity(index),
             core: *core,
@@ -313,6 +326,15 @@ impl Vm {
                 let registers = &mut core.system.list_registers();
                 self.with_kick(self.vgic.read_distributor(vcpu, registers, offset, size), vcpu)
             }
+            DeviceSlot::DistributorV2 => {
+                if PENDING_REGISTERS_V2.contains(&offset) {
+                    self.sample_virtual_timer(core, vcpu);
+                }
+                let registers = &mut core.system.list_registers();
+                self.with_kick(self.vgic.read_distributor_v2(vcpu, registers, offset, size), vcpu)
+            }
+            // GICC_DIR is write-only.
+            DeviceSlot::Deactivation => 0,
             DeviceSlot::Redistributors => {
                 if PENDING_REGISTERS.contains(&(offset % abi::GIC_REDISTRIBUTOR_BYTES)) {
                     self.sample_virtual_timer(core, vcpu);
@@ -347,6 +369,16 @@ impl Vm {
             DeviceSlot::Distributor => {
                 let told = self.vgic.write_distributor(vcpu, offset, size, value);
                 self.kick(told, vcpu);
+            }
+            DeviceSlot::DistributorV2 => {
+                let told = self.vgic.write_distributor_v2(vcpu, offset, size, value);
+                self.kick(told, vcpu);
+            }
+            DeviceSlot::Deactivation => {
+                if (offset, size) == (0, 4) {
+                    let told = self.vgic.deactivate(vcpu, value as u32 & 0x3ff);
+                    self.kick(told, vcpu);
+                }
             }
             DeviceSlot::Redistributors => {
                 let told = self.vgic.write_redistributor(vcpu, offset, size, value);
@@ -500,25 +532,31 @@ impl Vm {
     }
 }
 
-fn virtual_gic(config: &VmConfig, list_registers: usize) -> Result<Vgic, crate::interrupts::ConfigError> {
+fn virtual_gic(config: &VmConfig, version: u8, gic: GicParts) -> Result<Vgic, crate::interrupts::ConfigError> {
     let affinities: Vec<Affinity> =
         (0..config.vcpus()).map(|index| Affinity::from_register(vcpu_affinity(index))).collect();
     let highest =
         config.devices.iter().flat_map(|device| &device.interrupts).map(|interrupt| interrupt.spi as usize + 1).max();
-    Vgic::new(&Config {
+    let config = Config {
         affinities: &affinities,
         spis: GUEST_SPIS.max(highest.unwrap_or(0)),
-        list_registers,
-        hardware_deactivation: true,
-    })
+        list_registers: gic.list_registers,
+        hardware_deactivation: gic.hardware_deactivation,
+    };
+    if version == 2 { Vgic::new_v2(&config) } else { Vgic::new(&config) }
 }
 
-fn bus(config: &VmConfig) -> Result<Bus<DeviceSlot>, crate::devices::BusError> {
+fn bus(config: &VmConfig, gic_version: u8) -> Result<Bus<DeviceSlot>, crate::devices::BusError> {
     let mut bus = Bus::new();
     let span = |start, size| Span { start, size };
-    bus.insert(span(config.gic.distributor, abi::GIC_DISTRIBUTOR_BYTES), DeviceSlot::Distributor)?;
-    let redistributors = abi::GIC_REDISTRIBUTOR_BYTES * config.vcpus() as u64;
-    bus.insert(span(config.gic.redistributors, redistributors), DeviceSlot::Redistributors)?;
+    if gic_version == 2 {
+        bus.insert(span(config.gic.distributor, V2_DISTRIBUTOR_SIZE), DeviceSlot::DistributorV2)?;
+        bus.insert(span(config.gic.cpu_interface + PAGE_SIZE, PAGE_SIZE), DeviceSlot::Deactivation)?;
+    } else {
+        bus.insert(span(config.gic.distributor, abi::GIC_DISTRIBUTOR_BYTES), DeviceSlot::Distributor)?;
+        let redistributors = abi::GIC_REDISTRIBUTOR_BYTES * config.vcpus() as u64;
+        bus.insert(span(config.gic.redistributors, redistributors), DeviceSlot::Redistributors)?;
+    }
     let mut uarts = 0;
     for device in &config.devices {
         let slot = match device.kind {
