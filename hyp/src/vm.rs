@@ -219,7 +219,8 @@ impl Vm {
         let memory = GuestMemory::new(index, &config, placement, vmid, parts).map_err(|problem| error(&problem))?;
         let counters =
             Counters { shared_pages: AtomicU64::new(GuestMemory::shared_pages(&config)), ..Counters::default() };
-        let vgic = virtual_gic(&config, placement.gic_version, parts.gic).map_err(|problem| error(&format_args!("{problem:?}")))?;
+        let vgic = virtual_gic(&config, placement.gic_version, parts.gic)
+            .map_err(|problem| error(&format_args!("{problem:?}")))?;
         let bus = bus(&config, placement.gic_version).map_err(|problem| error(&problem))?;
         let vcpu = |(index, core): (usize, &usize)| VcpuControl {
             affinity: vcpu_affinity(index),

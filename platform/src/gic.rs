@@ -27,7 +27,10 @@ impl fmt::Display for GicError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotThere(address) => {
-                write!(f, "interrupt controller: at {address:#x} there is no GIC of the version that the device tree says")
+                write!(
+                    f,
+                    "interrupt controller: at {address:#x} there is no GIC of the version that the device tree says"
+                )
             }
             Self::NoRedistributor(core) => {
                 write!(f, "interrupt controller: core {core} has no redistributor")
