@@ -16,7 +16,7 @@ use crate::setup::toolchain::{TARGET, Toolchain};
 const HYPERVISOR: &str = "tessera";
 
 /// The small guests that are flat images with an arm64 Linux header, so that any loader takes them.
-const FLAT_GUESTS: [&str; 2] = ["bench", "bench-shared"];
+const FLAT_GUESTS: [&str; 3] = ["bench", "bench-shared", "bench-stub"];
 
 /// How the bare-metal programs are compiled.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 use core::arch::global_asm;
 use core::cell::UnsafeCell;
 
-/// The counters as the guest's first two instructions read them.
+/// CNTPCT and CNTVCT as the guest's first two instructions read them.
 #[repr(C)]
 struct AtEntry(UnsafeCell<[u64; 2]>);
 
@@ -13,10 +13,11 @@ unsafe impl Sync for AtEntry {}
 #[unsafe(link_section = ".uninitialized")]
 static AT_ENTRY: AtEntry = AtEntry(UnsafeCell::new([0; 2]));
 
-/// CNTVCT_EL0 as the guest's first instruction read it: the instructions since reset, on a machine that counts them.
-pub fn counter_at_entry() -> u64 {
+/// CNTPCT_EL0 and CNTVCT_EL0 as the guest's first two instructions read them: the physical one is the number of
+/// instructions since reset, on a machine that counts them (and where nobody pretends another value).
+pub fn counters_at_entry() -> [u64; 2] {
     // SAFETY: written before any Rust code ran, and never again.
-    unsafe { (*AT_ENTRY.0.get())[0] }
+    unsafe { *AT_ENTRY.0.get() }
 }
 
 // The header is the arm64 Linux boot protocol's (Documentation/arch/arm64/booting.rst): code0 is the branch over it;
@@ -35,11 +36,12 @@ bench_head:
     .ascii  "ARM\x64"
     .long   0
 
-1:  mrs     x1, cntvct_el0
+1:  mrs     x1, cntpct_el0
+    mrs     x2, cntvct_el0
     msr     daifset, #0xf
     adrp    x3, {at_entry}
     add     x3, x3, :lo12:{at_entry}
-    stp     x1, xzr, [x3]
+    stp     x1, x2, [x3]
 
     // Linked at 0: each R_AARCH64_RELATIVE (type 1027) adds the load address to its addend.
     adrp    x20, __image_start

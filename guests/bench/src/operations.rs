@@ -59,7 +59,8 @@ pub fn run_sharing(machine: &Machine) {
 fn run_all(machine: &Machine, operations: &[Operation]) {
     let gic = version(machine);
     println!("bench: GICv{gic}, {} cores, UART at {:#x}", machine.cores, machine.uart.base);
-    println!("bench: counter at the first instruction: {}", head::counter_at_entry());
+    let [physical, own] = head::counters_at_entry();
+    println!("bench: first instruction at CNTPCT {physical}, CNTVCT {own}");
     clock::report();
     let wanted = machine.text_argument("ops");
     let is_wanted = |name: &str| wanted.is_none_or(|list| list.split(',').any(|wanted| wanted == name));
