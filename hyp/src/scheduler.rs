@@ -128,7 +128,7 @@ impl Core {
                 vcpu.system.hcr = vcpu.system.hcr & !hcr::TWI | if is_shared { hcr::TWI } else { 0 };
                 vcpu.system.restore();
                 vcpu.float.restore();
-                vcpu.gic.restore();
+                vcpu.gic.restore(&self.system.gic);
                 vcpu.vm.vgic.unpark(vcpu.index, &mut self.system.list_registers());
                 instruction_barrier();
             }
@@ -148,7 +148,7 @@ impl Core {
         // Its timer fires from here on by this core's own.
         write_register!("cntv_ctl_el0", 0);
         vcpu.float.save();
-        vcpu.gic.save();
+        vcpu.gic.save(&self.system.gic);
         let told = vcpu.vm.vgic.park(vcpu.index, &mut self.system.list_registers());
         vcpu.vm.kick(told, vcpu.index);
     }

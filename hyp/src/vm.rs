@@ -66,12 +66,23 @@ pub struct Parts<'a> {
     pub frames: &'a mut Frames,
     /// The shape of all guests' physical address spaces.
     pub geometry: Geometry,
-    /// How many list registers each core has.
-    pub list_registers: usize,
+    /// What the machine has for their interrupt controllers.
+    pub gic: GicParts,
     /// The machine address and contents of the system archive.
     pub archive: &'static [u8],
     /// `compatible` of the board's cores.
     pub cpu_compatible: &'a str,
+}
+
+/// What of the machine's interrupt controller the guests' are made of.
+#[derive(Clone, Copy, Debug)]
+pub struct GicParts {
+    /// How many list registers each core has.
+    pub list_registers: usize,
+    /// Whether a guest's end of a hardware interrupt can be left to the hardware.
+    pub hardware_deactivation: bool,
+    /// GICv2: the machine address of the virtual CPU interface (GICV).
+    pub cpu_interface: Option<u64>,
 }
 
 /// Why a VM could not be built.
@@ -105,9 +116,9 @@ impl Vm {
             |problem: &dyn fmt::Display| BuildError { vm: config.name.clone(), problem: alloc::format!("{problem}") };
         let memory = GuestMemory::new(index, &config, placement, vmid, parts).map_err(|problem| error(&problem))?;
         let counters = Counters::new(GuestMemory::shared_pages(&config));
-        let vgic = devices::virtual_gic(&config, parts.list_registers)
+        let vgic = devices::virtual_gic(&config, placement.gic_version, parts.gic)
             .map_err(|problem| error(&format_args!("{problem:?}")))?;
-        let bus = devices::bus(&config).map_err(|problem| error(&problem))?;
+        let bus = devices::bus(&config, placement.gic_version).map_err(|problem| error(&problem))?;
         let vcpu = |(index, core): (usize, &usize)| VcpuControl {
             affinity: vcpu_affinity(index),
             core: *core,

@@ -10,6 +10,7 @@ extern crate alloc;
 pub mod affinity;
 pub mod board;
 pub mod gic;
+pub mod gicv2;
 pub mod gicv3;
 pub mod interrupt_id;
 pub mod mmio;

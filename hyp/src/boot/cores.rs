@@ -15,7 +15,6 @@ use tessera_platform::psci::Firmware;
 use super::layout::Layout;
 use super::own_index;
 use crate::arch::aarch64::traps;
-use crate::arch::aarch64::virtual_interface::VirtualInterface;
 use crate::arch::aarch64::{self as arch};
 use crate::manifest::DeviceKind;
 use crate::scheduler::Core;
@@ -98,7 +97,7 @@ fn set_up(system: &System) {
     if let Err(error) = system.gic.initialize_core() {
         terminal::refuse(format_args!("{error}"));
     }
-    VirtualInterface::initialize();
+    system.list_registers().initialize();
     let own = system.interrupts;
     for id in [own.kick, own.virtual_timer, own.hypervisor_timer, own.maintenance] {
         system.gic.enable(id);

@@ -2,15 +2,16 @@
 
 use alloc::vec::Vec;
 
-use super::Vm;
+use super::{GicParts, Vm};
 use crate::arch::aarch64::registers::read_register;
 use crate::devices::{Bus, BusError, DeviceSlot, Span};
 use crate::guest_tree::vcpu_affinity;
-use crate::interrupts::{Affinity, Config, ConfigError, VcpuSet, Vgic};
+use crate::interrupts::{Affinity, Config, ConfigError, V2_DISTRIBUTOR_SIZE, VcpuSet, Vgic};
 use crate::manifest::{DeviceKind, VmConfig};
 use crate::scheduler::Core;
 use crate::system::{System, interrupt};
 use tessera_abi::manifest as abi;
+use tessera_memory::PAGE_SIZE;
 
 /// How many SPIs a guest's GIC has: as QEMU's `virt`.
 const GUEST_SPIS: usize = 256;
@@ -18,6 +19,8 @@ const GUEST_SPIS: usize = 256;
 const FIRST_SPI: u32 = 32;
 /// GICR_ISPENDR0 and GICR_ICPENDR0 in a redistributor's two frames.
 const PENDING_REGISTERS: core::ops::Range<u64> = 0x1_0200..0x1_0300;
+/// GICD_ISPENDR and GICD_ICPENDR of a GICv2, whose first words are about private interrupts.
+const PENDING_REGISTERS_V2: core::ops::Range<u64> = 0x200..0x300;
 
 impl Vm {
     /// Ties virtual interrupts to the physical ones behind them.
@@ -40,6 +43,9 @@ impl Vm {
                 let registers = &mut core.system.list_registers();
                 self.with_kick(self.vgic.read_distributor(vcpu, registers, offset, size), vcpu)
             }
+            DeviceSlot::DistributorV2 => self.distributor_v2_read(core, vcpu, offset, size),
+            // GICC_DIR is write-only.
+            DeviceSlot::Deactivation => 0,
             DeviceSlot::Redistributors => {
                 if PENDING_REGISTERS.contains(&(offset % abi::GIC_REDISTRIBUTOR_BYTES)) {
                     self.sample_virtual_timer(core, vcpu);
@@ -54,6 +60,14 @@ impl Vm {
                 self.clock.lock().read(offset, size as u8, core.system.clock.now() / core.system.clock.frequency())
             }
         }
+    }
+
+    fn distributor_v2_read(&self, core: &Core, vcpu: usize, offset: u64, size: usize) -> u64 {
+        if PENDING_REGISTERS_V2.contains(&offset) {
+            self.sample_virtual_timer(core, vcpu);
+        }
+        let registers = &mut core.system.list_registers();
+        self.with_kick(self.vgic.read_distributor_v2(vcpu, registers, offset, size), vcpu)
     }
 
     /// The timer's line is a level: if the guest has masked or moved the timer since it fired, it is pending no more.
@@ -74,6 +88,17 @@ impl Vm {
             DeviceSlot::Distributor => {
                 let told = self.vgic.write_distributor(vcpu, offset, size, value);
                 self.kick(told, vcpu);
+            }
+            DeviceSlot::DistributorV2 => {
+                let registers = &mut core.system.list_registers();
+                let told = self.vgic.write_distributor_v2(vcpu, registers, offset, size, value);
+                self.kick(told, vcpu);
+            }
+            DeviceSlot::Deactivation => {
+                if (offset, size) == (0, 4) {
+                    let told = self.vgic.deactivate(vcpu, value as u32 & 0x3ff);
+                    self.kick(told, vcpu);
+                }
             }
             DeviceSlot::Redistributors => {
                 let told = self.vgic.write_redistributor(vcpu, offset, size, value);
@@ -120,26 +145,32 @@ impl Vm {
 }
 
 /// The interrupt controller of a VM.
-pub fn virtual_gic(config: &VmConfig, list_registers: usize) -> Result<Vgic, ConfigError> {
+pub fn virtual_gic(config: &VmConfig, version: u8, gic: GicParts) -> Result<Vgic, ConfigError> {
     let affinities: Vec<Affinity> =
         (0..config.vcpus()).map(|index| Affinity::from_register(vcpu_affinity(index))).collect();
     let highest =
         config.devices.iter().flat_map(|device| &device.interrupts).map(|interrupt| interrupt.spi as usize + 1).max();
-    Vgic::new(&Config {
+    let config = Config {
         affinities: &affinities,
         spis: GUEST_SPIS.max(highest.unwrap_or(0)),
-        list_registers,
-        hardware_deactivation: true,
-    })
+        list_registers: gic.list_registers,
+        hardware_deactivation: gic.hardware_deactivation,
+    };
+    if version == 2 { Vgic::new_v2(&config) } else { Vgic::new(&config) }
 }
 
 /// Where its emulated devices are.
-pub fn bus(config: &VmConfig) -> Result<Bus<DeviceSlot>, BusError> {
+pub fn bus(config: &VmConfig, gic_version: u8) -> Result<Bus<DeviceSlot>, BusError> {
     let mut bus = Bus::new();
     let span = |start, size| Span { start, size };
-    bus.insert(span(config.gic.distributor, abi::GIC_DISTRIBUTOR_BYTES), DeviceSlot::Distributor)?;
-    let redistributors = abi::GIC_REDISTRIBUTOR_BYTES * config.vcpus() as u64;
-    bus.insert(span(config.gic.redistributors, redistributors), DeviceSlot::Redistributors)?;
+    if gic_version == 2 {
+        bus.insert(span(config.gic.distributor, V2_DISTRIBUTOR_SIZE), DeviceSlot::DistributorV2)?;
+        bus.insert(span(config.gic.cpu_interface + PAGE_SIZE, PAGE_SIZE), DeviceSlot::Deactivation)?;
+    } else {
+        bus.insert(span(config.gic.distributor, abi::GIC_DISTRIBUTOR_BYTES), DeviceSlot::Distributor)?;
+        let redistributors = abi::GIC_REDISTRIBUTOR_BYTES * config.vcpus() as u64;
+        bus.insert(span(config.gic.redistributors, redistributors), DeviceSlot::Redistributors)?;
+    }
     let mut uarts = 0;
     for device in &config.devices {
         let slot = match device.kind {
