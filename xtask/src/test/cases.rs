@@ -283,7 +283,11 @@ fn small_guests() -> Vec<Case> {
         cases.push(Case::new(&name, system_of(&[(guest, &image, cores)])).steps(&[&pass]).ends(0));
     }
     let both = ["expect a:^PASS: \\d+", "expect b:^PASS: \\d+"];
-    cases.push(Case::new("two guests take turns on one core", two_on_one_core()).steps(&both).ends(0));
+    for (name, cores) in
+        [("two guests take turns on one core", ["0", "0"]), ("two guests take turns on two cores", ["0, 1", "1, 0"])]
+    {
+        cases.push(Case::new(name, taking_turns(cores)).steps(&both).ends(0));
+    }
     let again = [
         "expect linux:linux# $",
         "send linux:reboot -f\\n",
@@ -295,12 +299,17 @@ fn small_guests() -> Vec<Case> {
     cases
 }
 
-/// Two VMs whose vCPUs are on the same core: each finds its registers as it left them.
-fn two_on_one_core() -> System {
-    let vm = |name| {
-        format!("[[vm]]\nname = \"{name}\"\ncpus = [0]\nmemory = \"32M\"\nimage = \"tessera:guest/registers\"\n")
+/// Two VMs whose vCPUs are on the same cores: each finds its registers as it left them, though the other holds the
+/// opposite in all of them. In reverse order, vCPUs of different numbers share a core.
+fn taking_turns(cores: [&str; 2]) -> System {
+    let vm = |(odd, cores): (usize, &str)| {
+        format!(
+            "[[vm]]\nname = \"{}\"\ncpus = [{cores}]\nmemory = \"32M\"\nimage = \"tessera:guest/registers\"\n\
+             command-line = \"odd={odd}\"\n",
+            ["a", "b"][odd & 1]
+        )
     };
-    System::Inline([vm("a"), vm("b")].concat())
+    System::Inline(cores.into_iter().enumerate().map(vm).collect())
 }
 
 /// Guests that misbehave, each beside one that must not notice.
