@@ -21,6 +21,7 @@ pub mod system_registers;
 pub mod timer;
 pub mod tree;
 pub mod uart;
+pub mod watchdog;
 
 pub use affinity::Affinity;
 pub use board::{Board, BoardError};

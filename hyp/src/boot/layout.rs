@@ -138,6 +138,7 @@ fn devices(board: &Board) -> Vec<span::Span> {
         }
     }
     spans.extend(board.console.as_ref().map(|uart| uart.registers));
+    spans.extend(board.watchdog);
     spans.iter().filter_map(|span| pages(span.start(), span.end()).ok()).collect()
 }
 

@@ -89,7 +89,7 @@ fn wrong_exception_level(blob: &[u8]) -> ! {
     let tree = Tree::parse(blob).ok();
     let chosen = tree.as_ref().and_then(|tree| tree.by_path("/chosen"));
     let arguments = chosen.and_then(|chosen| chosen.string("bootargs")).unwrap_or("");
-    terminal::set_exit(arguments, find_firmware(blob));
+    terminal::set_exit(arguments, find_firmware(blob), None);
     terminal::refuse(format_args!(
         "entered at EL{}, but a hypervisor needs EL2: in QEMU say `-M virt,virtualization=on`, on a board use firmware \
          that starts the kernel at EL2",
