@@ -11,6 +11,7 @@ use tessera_platform::psci::Firmware;
 use tessera_platform::semihosting;
 use tessera_platform::timer::Clock;
 use tessera_platform::uart::Uart;
+use tessera_platform::watchdog::Watchdog;
 
 use crate::arch::aarch64 as arch;
 use crate::console::{Console, EL2_NAME, Input, Settings};
@@ -29,6 +30,7 @@ static LEAVE: Once<Leave> = Once::new();
 
 struct Leave {
     psci: Option<Psci>,
+    watchdog: Option<Watchdog>,
     /// The boot arguments ask for an exit code through semihosting.
     by_semihosting: bool,
 }
@@ -68,15 +70,18 @@ fn has_argument(arguments: &str, wanted: &str) -> bool {
     arguments.split_ascii_whitespace().any(|argument| argument == wanted)
 }
 
-/// Learns how the machine is left: by the firmware, or with an exit code if the boot arguments say who listens for it.
-pub fn set_exit(arguments: &str, psci: Option<Psci>) {
-    LEAVE.call_once(|| Leave { psci, by_semihosting: has_argument(arguments, "tessera.exit=semihosting") });
+/// Learns how the machine is left: by the firmware, or by a watchdog where there is none, or with an exit code if the boot arguments say who listens for it.
+pub fn set_exit(arguments: &str, psci: Option<Psci>, watchdog: Option<Watchdog>) {
+    let by_semihosting = has_argument(arguments, "tessera.exit=semihosting");
+    LEAVE.call_once(|| Leave { psci, watchdog, by_semihosting });
 }
 
 /// Learns from the board how time is counted and how the machine is left, and starts the log.
 pub fn start_log(board: &Board) {
     let arguments = board.chosen.bootargs.as_deref().unwrap_or("");
-    set_exit(arguments, board.psci);
+    // SAFETY: the tree's watchdog; the first tables map all that is not RAM as device, the final ones map it too.
+    let watchdog = board.watchdog.and_then(|registers| unsafe { Watchdog::new(registers) });
+    set_exit(arguments, board.psci, watchdog);
     let mut terminal = TERMINAL.lock();
     terminal.clock = Clock::of_board(&board.timer);
     terminal.colour = has_argument(arguments, "tessera.colour=on");
@@ -236,6 +241,9 @@ pub fn stop_machine(is_success: bool) -> ! {
         }
         if let Some(psci) = leave.psci {
             let _ = Firmware::new(psci).system_off();
+        }
+        if let Some(watchdog) = &leave.watchdog {
+            watchdog.power_off();
         }
     }
     arch::halt()

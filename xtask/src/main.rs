@@ -51,7 +51,7 @@ fn carry_out(command: Command, matches: &ArgMatches) -> Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Command::Check => check::check(&setup::ensure(setup::toolchain::Choice::Auto)?),
-        Command::Test { only, filter, list } => test::test(&test::TestOptions { only, filter, list }),
+        Command::Test { only, filter, gic, list } => test::test(&test::TestOptions { only, filter, gic, list }),
         Command::Bench(arguments) => bench::bench(&arguments.into_options()),
         Command::Run(arguments) => {
             let own = matches.subcommand_matches("run").unwrap_or(matches);

@@ -51,6 +51,9 @@ pub enum Command {
         only: Option<Part>,
         /// Only tests whose names contain this.
         filter: Option<String>,
+        /// All of the guests' tests on this version of the interrupt controller [default: both, where it matters].
+        #[arg(long, value_parser = clap::value_parser!(u32).range(2..=3))]
+        gic: Option<u32>,
         /// Name the tests instead of running them.
         #[arg(long)]
         list: bool,

@@ -4,9 +4,10 @@ use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use core::time::Duration;
 
+use tessera_platform::Span;
 use tessera_platform::board::{Board, EnableMethod};
 use tessera_platform::gic::Controller;
 use tessera_platform::interrupt_id::Trigger;
@@ -14,8 +15,9 @@ use tessera_platform::psci::Firmware;
 
 use super::layout::Layout;
 use super::own_index;
+use crate::arch::aarch64::machine::clean_to_coherency;
+use crate::arch::aarch64::stage1::SecondaryStart;
 use crate::arch::aarch64::traps;
-use crate::arch::aarch64::virtual_interface::VirtualInterface;
 use crate::arch::aarch64::{self as arch};
 use crate::manifest::DeviceKind;
 use crate::scheduler::Core;
@@ -32,7 +34,14 @@ static ARRIVED: AtomicUsize = AtomicUsize::new(0);
 unsafe extern "C" {
     /// A secondary core's first instruction: see `arch::aarch64::start`.
     fn secondary_start();
+
+    /// The same for a core that comes from a spin table: it finds its [`SPIN_TABLE_RECORD`] by itself.
+    fn spin_table_start();
 }
+
+/// The machine address of the `SecondaryStart` of the core that is released next from a spin table.
+#[unsafe(no_mangle)]
+static SPIN_TABLE_RECORD: AtomicU64 = AtomicU64::new(0);
 
 /// Starts the other cores that have vCPUs, and waits until they are there.
 ///
@@ -46,11 +55,16 @@ pub fn start_all(system: &'static System, board: &Board, layout: &Layout) -> Res
         start(system, board, layout, number, *index)
             .map_err(|problem| format!("core {index} does not start: {problem}"))?;
     }
+    wait_for(system, others.len())
+}
+
+/// Waits until `count` other cores are there.
+fn wait_for(system: &System, count: usize) -> Result<(), String> {
     let deadline = system.clock.now() + system.clock.ticks(PATIENCE);
-    while ARRIVED.load(Ordering::Acquire) != others.len() {
+    while ARRIVED.load(Ordering::Acquire) < count {
         if system.clock.now() > deadline {
             let arrived = ARRIVED.load(Ordering::Acquire);
-            return Err(format!("only {arrived} of the {} other cores needed have started", others.len()));
+            return Err(format!("only {arrived} of the {count} other cores needed have started"));
         }
         core::hint::spin_loop();
     }
@@ -67,8 +81,33 @@ fn start(system: &System, board: &Board, layout: &Layout, number: usize, index: 
         (EnableMethod::Psci, Some(psci)) => Firmware::new(psci)
             .cpu_on(core.affinity, entry, start as *const _ as u64)
             .map_err(|error| format!("{error}")),
-        _ => Err("there is no firmware that starts it (PSCI)".into()),
+        (EnableMethod::SpinTable { release }, _) => {
+            release_core(board, *release, start)?;
+            // They all find their record at one place: the next one waits for this one.
+            wait_for(system, number + 1)
+        }
+        _ => Err("there is neither firmware that starts it (PSCI) nor a spin table".into()),
     }
+}
+
+/// Lets a core go that waits for an address at machine address `release` (Devicetree Specification 0.4, 3.8.1).
+fn release_core(board: &Board, release: u64, start: &SecondaryStart) -> Result<(), String> {
+    let entry = Span::new(release, 8).filter(|entry| release.is_multiple_of(8) && is_mapped(board, *entry));
+    let entry = entry.ok_or_else(|| format!("its spin table at {release:#x} is not in memory"))?;
+    SPIN_TABLE_RECORD.store(start as *const _ as u64, Ordering::Relaxed);
+    // It reads both past the caches, as its MMU is off.
+    clean_to_coherency(SPIN_TABLE_RECORD.as_ptr() as u64, 8);
+    // SAFETY: memory that EL2 maps for writing, at the place that the device tree keeps for this.
+    unsafe { (entry.start() as *mut u64).write_volatile(spin_table_start as *const () as u64) };
+    clean_to_coherency(entry.start(), 8);
+    arch::send_event();
+    Ok(())
+}
+
+/// Whether EL2 has memory mapped there.
+fn is_mapped(board: &Board, span: Span) -> bool {
+    let hidden = board.reserved.iter().any(|reservation| reservation.no_map && reservation.span.overlaps(span));
+    !hidden && board.memory.iter().any(|ram| ram.covers(span))
 }
 
 #[unsafe(no_mangle)]
@@ -98,7 +137,7 @@ fn set_up(system: &System) {
     if let Err(error) = system.gic.initialize_core() {
         terminal::refuse(format_args!("{error}"));
     }
-    VirtualInterface::initialize();
+    system.list_registers().initialize();
     let own = system.interrupts;
     for id in [own.kick, own.virtual_timer, own.hypervisor_timer, own.maintenance] {
         system.gic.enable(id);

@@ -134,10 +134,11 @@ fn devices(board: &Board) -> Vec<span::Span> {
             spans.extend(&gic.redistributors);
         }
         InterruptController::GicV2(gic) => {
-            spans.extend([gic.distributor, gic.cpu_interface, gic.virtual_control]);
+            spans.extend([gic.distributor, gic.cpu_interface, gic.virtual_control, gic.virtual_cpu_interface]);
         }
     }
     spans.extend(board.console.as_ref().map(|uart| uart.registers));
+    spans.extend(board.watchdog);
     spans.iter().filter_map(|span| pages(span.start(), span.end()).ok()).collect()
 }
 

@@ -14,8 +14,7 @@ use spin::Mutex;
 use tessera_memory::vmid::VmidBits;
 use tessera_memory::{Frames, Geometry, Owner, Pa, Span, VmidAllocator};
 use tessera_platform::board::{Board, find_console, find_firmware};
-use tessera_platform::gic::{Controller, Gic};
-use tessera_platform::gicv3::virtual_interface;
+use tessera_platform::gic::{Controller, Gic, GicError};
 use tessera_platform::timer::Clock;
 use tessera_platform::tree::Tree;
 use tessera_platform::{Affinity, IntId};
@@ -25,7 +24,7 @@ use crate::arch::aarch64::{self as arch, fault, stage1};
 use crate::archive::Archive;
 use crate::manifest::{BoardFacts, DeviceKind, Manifest, Placement, Reserved, VmConfig};
 use crate::system::{Interrupts, System};
-use crate::vm::{Parts, Vm};
+use crate::vm::{GicParts, Parts, Vm};
 use crate::{heap, manifest, terminal};
 use layout::Layout;
 
@@ -90,7 +89,7 @@ fn wrong_exception_level(blob: &[u8]) -> ! {
     let tree = Tree::parse(blob).ok();
     let chosen = tree.as_ref().and_then(|tree| tree.by_path("/chosen"));
     let arguments = chosen.and_then(|chosen| chosen.string("bootargs")).unwrap_or("");
-    terminal::set_exit(arguments, find_firmware(blob));
+    terminal::set_exit(arguments, find_firmware(blob), None);
     terminal::refuse(format_args!(
         "entered at EL{}, but a hypervisor needs EL2: in QEMU say `-M virt,virtualization=on`, on a board use firmware \
          that starts the kernel at EL2",
@@ -108,6 +107,7 @@ fn start_system(board: Board, layout: Layout) -> ! {
             "neither CNTFRQ_EL0 nor the device tree's timer node says how fast the counter is"
         ))
     });
+    let gic_parts = require(gic_parts(&gic, &board, clock));
     let mut frames = Frames::new();
     for span in layout.free() {
         require(frames.add_memory(*span));
@@ -121,7 +121,7 @@ fn start_system(board: Board, layout: Layout) -> ! {
     let names: Vec<&str> = manifest.vms.iter().map(|vm| vm.name.as_str()).collect();
     terminal::set_guests(&names);
     let compatible = cores.first().map_or("", |core| core.compatible.as_str());
-    let vms = require(build_vms(manifest.vms, &placements, &mut frames, archive_bytes, compatible));
+    let vms = require(build_vms(manifest.vms, &placements, &mut frames, gic_parts, archive_bytes, compatible));
     let interrupts = require(interrupts(&board));
     let passthrough = passthrough(&vms);
     let system = System { gic, interrupts, clock, cores, vms, frames: Mutex::new(frames), passthrough, vtcr: vtcr() };
@@ -158,7 +158,7 @@ fn validate(
         available_memory: frames.available_frames() * tessera_memory::PAGE_SIZE,
         ram: &ram,
         reserved: &reserved,
-        gic_version: 3,
+        gic_version: gic.version(),
         spis: gic.interrupt_count().saturating_sub(32),
         reserved_spis: &reserved_spis,
         ipa_bits: u32::from(geometry().ipa_bits()),
@@ -183,17 +183,32 @@ fn build_vms(
     configs: Vec<VmConfig>,
     placements: &[Placement],
     frames: &mut Frames,
+    gic: GicParts,
     archive: &'static [u8],
     cpu_compatible: &str,
 ) -> Result<Vec<Vm>, String> {
     let mut vmids = VmidAllocator::new(vmid_bits());
-    let list_registers = virtual_interface::list_register_count();
-    let mut parts = Parts { frames, geometry: geometry(), list_registers, archive, cpu_compatible };
+    let mut parts = Parts { frames, geometry: geometry(), gic, archive, cpu_compatible };
     let build = |(index, (config, placement)): (usize, (VmConfig, &Placement))| {
         let vmid = vmids.allocate().map_err(|error| format!("{error}"))?;
         Vm::build(index, config, placement, vmid, &mut parts).map_err(|error| format!("{error}"))
     };
     configs.into_iter().zip(placements).enumerate().map(build).collect()
+}
+
+/// What the guests' interrupt controllers are made of.
+fn gic_parts(gic: &Gic, board: &Board, clock: Clock) -> Result<GicParts, GicError> {
+    let (mut hardware_deactivation, mut cpu_interface) = (true, None);
+    if let Gic::V2(driver) = gic {
+        cpu_interface = Some(driver.virtual_cpu_interface_address());
+        driver.initialize_core()?;
+        let timer = board.timer.hypervisor.id;
+        hardware_deactivation = driver.ends_in_hardware(timer, || clock.set_deadline(0), || clock.disarm());
+    }
+    if !hardware_deactivation {
+        log::info!("this GICv2 forgets interrupts that guests end by themselves (as QEMU's does): EL2 ends them");
+    }
+    Ok(GicParts { list_registers: gic.list_register_count(), hardware_deactivation, cpu_interface })
 }
 
 /// The interrupts EL2 uses. Any SGI would do for the kick: those of guests are virtual.

@@ -2,10 +2,10 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 use crate::build::{self, Hypervisor};
 use crate::console::Script;
@@ -41,6 +41,8 @@ pub struct Plain<'a> {
     pub initrd: Option<&'a Path>,
     /// Its command line.
     pub arguments: &'a str,
+    /// Its device tree, if not QEMU's own.
+    pub tree: Option<&'a Path>,
     /// Whether it starts at EL2.
     pub at_el2: bool,
 }
@@ -58,7 +60,19 @@ impl Plain<'_> {
         if let Some(initrd) = self.initrd {
             command.arg("-initrd").arg(initrd);
         }
+        if let Some(tree) = self.tree {
+            command.arg("-dtb").arg(tree);
+        }
         command
+    }
+
+    /// QEMU's own device tree of the machine.
+    pub fn own_tree(&self) -> Result<Vec<u8>> {
+        let path = folder()?.join(format!("qemu-gic{}.dtb", self.gic));
+        let mut command = self.command();
+        let output = command.args(["-M", &format!("dumpdtb={}", path.display())]).stdin(Stdio::null()).output()?;
+        ensure!(output.status.success(), "QEMU: {}", String::from_utf8_lossy(&output.stderr).trim());
+        fs::read(&path).with_context(|| format!("cannot read {}", path.display()))
     }
 
     /// Runs it to its end; the console's text, or why there is none.
@@ -163,7 +177,7 @@ pub fn stubbed() -> Result<PathBuf> {
 }
 
 fn behind(mut stub: Vec<u8>, guest: &[u8]) -> Result<Vec<u8>> {
-    anyhow::ensure!(stub.len() <= BEHIND_STUB, "the stub has grown over its guest");
+    ensure!(stub.len() <= BEHIND_STUB, "the stub has grown over its guest");
     stub.resize(BEHIND_STUB, 0);
     stub.extend(guest);
     Ok(stub)
@@ -196,6 +210,7 @@ mod tests {
             kernel: Path::new("/k"),
             initrd: None,
             arguments: "ops=spi",
+            tree: None,
             at_el2: false,
         };
         let words: Vec<_> = plain.command().get_args().map(|word| word.to_string_lossy().into_owned()).collect();

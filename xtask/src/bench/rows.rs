@@ -148,7 +148,7 @@ impl Column<'_> {
         let kernel = build::guest("bench")?;
         let machine = |cpus, arguments: &str| {
             let (gic, kernel) = (self.gic, kernel.as_path());
-            Plain { gic, cpus, memory_mib: 128, kernel, initrd: None, arguments, at_el2: false }.run()
+            Plain { gic, cpus, memory_mib: 128, kernel, initrd: None, arguments, tree: None, at_el2: false }.run()
         };
         let mut cells = self.guest(machine);
         if self.wanted.wants_named("linux_to_init") {
@@ -164,7 +164,8 @@ impl Column<'_> {
         }
         let (gic, kernel) = (self.gic, stubbed()?);
         let arguments = &format!("ops={STUB_SERVES}");
-        let machine = Plain { gic, cpus: 1, memory_mib: 128, kernel: &kernel, initrd: None, arguments, at_el2: true };
+        let machine =
+            Plain { gic, cpus: 1, memory_mib: 128, kernel: &kernel, initrd: None, arguments, tree: None, at_el2: true };
         let mut cells = cells_or_why(machine.run(), gic, &[Kind::Guest]);
         cells.retain(|name, _| served(name));
         Ok(cells)

@@ -87,15 +87,30 @@ impl Case {
         Self { end: End::Exit(status), ..self }
     }
 
+    /// The same on a machine with a GICv2.
+    fn on_gicv2(&self) -> Self {
+        Self { name: format!("{} (GICv2)", self.name), gic: 2, ..self.clone() }
+    }
+
     /// The name as part of a file's name.
     pub fn file_name(&self) -> String {
         self.name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect()
     }
 }
 
-/// All cases, the longest first: they decide when the last one ends.
-pub fn all() -> Vec<Case> {
-    [real_guests(), sharing(), small_guests(), containment(), refusals()].concat()
+/// The cases, the longest first: they decide when the last one ends. With a version of the GIC, all of them on that; else
+/// all on a GICv3, and what has to do with interrupts on a GICv2 too.
+pub fn all(gic: Option<u32>) -> Vec<Case> {
+    let with_interrupts = [real_guests(), small_guests(), containment()].concat();
+    let others = [sharing(), refusals()].concat();
+    match gic {
+        Some(2) => with_interrupts.iter().chain(&others).map(Case::on_gicv2).collect(),
+        Some(_) => [with_interrupts, others].concat(),
+        None => {
+            let again = with_interrupts.iter().map(Case::on_gicv2).collect();
+            [with_interrupts, again, others].concat()
+        }
+    }
 }
 
 const BOTH_READY: [&str; 3] = ["expect linux:2 CPUs online", "expect linux:linux# $", "expect freertos:freertos> $"];
@@ -268,7 +283,11 @@ fn small_guests() -> Vec<Case> {
         cases.push(Case::new(&name, system_of(&[(guest, &image, cores)])).steps(&[&pass]).ends(0));
     }
     let both = ["expect a:^PASS: \\d+", "expect b:^PASS: \\d+"];
-    cases.push(Case::new("two guests take turns on one core", two_on_one_core()).steps(&both).ends(0));
+    for (name, cores) in
+        [("two guests take turns on one core", ["0", "0"]), ("two guests take turns on two cores", ["0, 1", "1, 0"])]
+    {
+        cases.push(Case::new(name, taking_turns(cores)).steps(&both).ends(0));
+    }
     let again = [
         "expect linux:linux# $",
         "send linux:reboot -f\\n",
@@ -280,12 +299,17 @@ fn small_guests() -> Vec<Case> {
     cases
 }
 
-/// Two VMs whose vCPUs are on the same core: each finds its registers as it left them.
-fn two_on_one_core() -> System {
-    let vm = |name| {
-        format!("[[vm]]\nname = \"{name}\"\ncpus = [0]\nmemory = \"32M\"\nimage = \"tessera:guest/registers\"\n")
+/// Two VMs whose vCPUs are on the same cores: each finds its registers as it left them, though the other holds the
+/// opposite in all of them. In reverse order, vCPUs of different numbers share a core.
+fn taking_turns(cores: [&str; 2]) -> System {
+    let vm = |(odd, cores): (usize, &str)| {
+        format!(
+            "[[vm]]\nname = \"{}\"\ncpus = [{cores}]\nmemory = \"32M\"\nimage = \"tessera:guest/registers\"\n\
+             command-line = \"odd={odd}\"\n",
+            ["a", "b"][odd & 1]
+        )
     };
-    System::Inline([vm("a"), vm("b")].concat())
+    System::Inline(cores.into_iter().enumerate().map(vm).collect())
 }
 
 /// Guests that misbehave, each beside one that must not notice.
@@ -344,14 +368,25 @@ mod tests {
 
     #[test]
     fn names_are_unique_also_as_files() {
-        let cases = all();
+        let cases = all(None);
         let files: HashSet<_> = cases.iter().map(Case::file_name).collect();
         assert_eq!(files.len(), cases.len());
     }
 
     #[test]
+    fn each_case_can_run_on_either_gic() {
+        let names = |gic| all(gic).into_iter().map(|case| case.name).collect::<Vec<_>>();
+        assert_eq!(names(Some(2)).len(), names(Some(3)).len());
+        assert!(all(Some(2)).iter().all(|case| case.gic == 2) && all(Some(3)).iter().all(|case| case.gic == 3));
+        let both = names(None);
+        assert!(
+            both.contains(&"interrupts on 2 cores".into()) && both.contains(&"interrupts on 2 cores (GICv2)".into())
+        );
+    }
+
+    #[test]
     fn every_case_waits_for_something() {
-        for case in all() {
+        for case in all(None) {
             assert!(case.steps.iter().any(|step| step.starts_with("expect ")), "{}", case.name);
         }
     }
