@@ -60,11 +60,16 @@ pub fn all(toolchain: &Toolchain, profile: Profile) -> Result<Hypervisor> {
     Ok(hypervisor)
 }
 
+/// Where the hypervisor's ELF is built.
+pub fn hypervisor_elf(profile: Profile) -> PathBuf {
+    profile.directory().join(HYPERVISOR)
+}
+
 /// Builds the hypervisor and flattens it.
 pub fn hypervisor(toolchain: &Toolchain, profile: Profile) -> Result<Hypervisor> {
     let step = Step::start("Building the hypervisor");
     compile(&step, toolchain, profile, &[HYPERVISOR.to_owned()])?;
-    let elf = profile.directory().join(HYPERVISOR);
+    let elf = hypervisor_elf(profile);
     let flat = flatten(&elf)?;
     step.done();
     Ok(Hypervisor { elf, flat })

@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::Result;
 use clap::{ArgMatches, Args, Parser, Subcommand};
 
+use crate::bench::BenchOptions;
 use crate::build::Profile;
 use crate::console::Step;
 use crate::run::RunOptions;
@@ -57,8 +58,47 @@ pub enum Command {
         #[arg(long)]
         list: bool,
     },
+    /// Count what operations cost, in executed instructions, beside the plain machine and peers.
+    Bench(BenchArguments),
     /// Check format, lints and documentation, as CI does.
     Check,
+}
+
+/// The options of `bench`.
+#[derive(Args, Debug)]
+pub struct BenchArguments {
+    /// Only this version of the machine's interrupt controller [default: both].
+    #[arg(long, value_parser = clap::value_parser!(u32).range(2..=3))]
+    gic: Option<u32>,
+    /// Only this operation, by its name in the results for programs.
+    #[arg(long, value_name = "OPERATION")]
+    only: Option<String>,
+    /// Measure KVM and Xen too, on the same machine.
+    #[arg(long)]
+    peers: bool,
+    /// Fail, with a table of what rose, where a figure exceeds its bound in xtask/budget.toml.
+    #[arg(long)]
+    check: bool,
+    /// Make the bounds in xtask/budget.toml what is measured now.
+    #[arg(long, conflicts_with = "check")]
+    write_budget: bool,
+    /// Measure Tessera twice and fail if any figure differs.
+    #[arg(long)]
+    twice: bool,
+    /// Write the results to this file.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Draw the results into this file.
+    #[arg(long, value_name = "FILE")]
+    svg: Option<PathBuf>,
+}
+
+impl BenchArguments {
+    /// The options.
+    pub fn into_options(self) -> BenchOptions {
+        let Self { gic, only, peers, check, write_budget, twice, json, svg } = self;
+        BenchOptions { gic, only, peers, check, write_budget, twice, json, svg }
+    }
 }
 
 /// The options of `run`.
