@@ -95,7 +95,7 @@ impl Case {
 
 /// All cases, the longest first: they decide when the last one ends.
 pub fn all() -> Vec<Case> {
-    [real_guests(), sharing(), small_guests(), containment(), refusals()].concat()
+    [real_guests(), sharing(), small_guests(), passthrough(), containment(), refusals()].concat()
 }
 
 const BOTH_READY: [&str; 3] = ["expect linux:2 CPUs online", "expect linux:linux# $", "expect freertos:freertos> $"];
@@ -295,6 +295,42 @@ fn taking_turns(cores: [&str; 2]) -> System {
         )
     };
     System::Inline(cores.into_iter().enumerate().map(vm).collect())
+}
+
+/// The machine's real-time clock shows another millennium than any emulated one, so that it is known for what it is.
+fn passthrough() -> Vec<Case> {
+    const CLOCK: u64 = 978_307_200;
+    const CLOCK_ARGUMENTS: [&str; 2] = ["-rtc", "base=2001-01-01T00:00:00"];
+    const ELSEWHERE: u64 = 0x0b00_0000;
+    let vm = |name: &str, cores: &str, line: &str, device: &str| {
+        format!(
+            "[[vm]]\nname = \"{name}\"\ncpus = {cores}\nmemory = \"16M\"\nimage = \"tessera:guest/passthrough\"\n\
+             command-line = \"{line}\"\n{device}\n"
+        )
+    };
+    let clock = |address: u64| {
+        format!(
+            "devices = [{{ machine = 0x9010000, address = {address:#x}, interrupts = [2], compatible = \"arm,pl031\" }}]"
+        )
+    };
+    let case = |name: &str, owner: &str, other: &str, address: u64| {
+        let owner = vm("owner", owner, &format!("at={address} clock={CLOCK}"), &clock(address));
+        let other = vm("other", other, &format!("owner=0 stay=3 at={address}"), "");
+        let both = ["expect owner:^PASS: \\d+", "expect other:^PASS: \\d+"];
+        let case = Case::new(name, System::Inline(owner + &other)).steps(&both);
+        Case { qemu: &CLOCK_ARGUMENTS, ..case.ends(0) }
+    };
+    let reset = Case::new(
+        "a device's interrupt outlives the guest's reset",
+        System::Inline(vm("owner", "1", &format!("resets=1 clock={CLOCK}"), &clock(0x0901_0000))),
+    );
+    let reset = reset.steps(&["expect owner:after a reset: Some\\(34\\)", "expect owner:^PASS: \\d+"]);
+    vec![
+        Case { qemu: &CLOCK_ARGUMENTS, ..reset.ends(0) },
+        case("a device and its interrupt belong to one guest", "2", "1", 0x0901_0000),
+        case("a device of a guest that shares its core", "[0]", "[0]", 0x0901_0000),
+        case("a device at another address, of two cores that are shared", "[0, 1]", "[1, 0]", ELSEWHERE),
+    ]
 }
 
 /// Guests that misbehave, each beside one that must not notice.
