@@ -20,6 +20,7 @@ const USUAL_PLACE: usize = 0x0901_0000;
 const INTERRUPT: u32 = 34;
 const DATA: usize = 0x00;
 const MATCH: usize = 0x04;
+const LOAD: usize = 0x08;
 const INTERRUPT_MASK: usize = 0x10;
 const RAW_INTERRUPT: usize = 0x14;
 const INTERRUPT_CLEAR: usize = 0x1c;
@@ -74,9 +75,11 @@ fn arm() {
     write(INTERRUPT_MASK, 1);
 }
 
-/// Raises the alarm at once.
+/// Raises the alarm at once, once: by setting the clock back, as a second may pass between reading and writing.
 fn alarm_now() {
-    write(MATCH, read(DATA));
+    let time = read(DATA).wrapping_sub(2);
+    write(MATCH, time);
+    write(LOAD, time);
 }
 
 /// Takes the next interrupt within `limit` microseconds.
