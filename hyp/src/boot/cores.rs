@@ -14,7 +14,7 @@ use tessera_platform::interrupt_id::Trigger;
 use tessera_platform::psci::Firmware;
 
 use super::layout::Layout;
-use super::own_index;
+use super::{own_index, selftest};
 use crate::arch::aarch64::machine::clean_to_coherency;
 use crate::arch::aarch64::stage1::SecondaryStart;
 use crate::arch::aarch64::traps;
@@ -24,6 +24,7 @@ use crate::scheduler::Core;
 use crate::system::System;
 use crate::terminal;
 use crate::vcpu::Vcpu;
+use crate::vm::Vm;
 
 /// How long a core may take to arrive.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -116,19 +117,21 @@ extern "C" fn tessera_secondary() -> ! {
     let Some(system) = System::get() else { arch::halt() };
     let Some(index) = own_index(system) else { arch::halt() };
     set_up(system);
+    selftest::run(index);
     ARRIVED.fetch_add(1, Ordering::Release);
     run(system, index)
 }
 
 /// The rest of the boot core's life.
 pub fn boot_core(system: &'static System) -> ! {
+    let index = own_index(system).unwrap_or(0);
     set_up(system);
+    selftest::run(index);
+    // A device may interrupt as soon as it is enabled: what it leads to must be known.
+    system.vms.iter().for_each(Vm::map_hardware);
     enable_shared_interrupts(system);
-    for vm in &system.vms {
-        vm.map_hardware();
-        vm.start();
-    }
-    run(system, own_index(system).unwrap_or(0))
+    system.vms.iter().for_each(Vm::start);
+    run(system, index)
 }
 
 /// What each core has of its own: traps, interrupt controller, timers.

@@ -4,6 +4,7 @@
 
 mod cores;
 mod layout;
+mod selftest;
 
 use core::fmt::Display;
 
@@ -51,6 +52,7 @@ extern "C" fn tessera_boot(tree: u64) -> ! {
     let board = discover(blob);
     terminal::start_log(&board);
     log::info!("Tessera {} on {}", env!("CARGO_PKG_VERSION"), board.model);
+    require(selftest::select(board.chosen.bootargs.as_deref().unwrap_or("")));
     let layout = require(Layout::new(&board, (start, end), (tree, blob.len() as u64)));
     layout.activate();
     start_system(board, layout)

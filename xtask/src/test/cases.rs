@@ -101,8 +101,8 @@ impl Case {
 /// The cases, the longest first: they decide when the last one ends. With a version of the GIC, all of them on that; else
 /// all on a GICv3, and what has to do with interrupts on a GICv2 too.
 pub fn all(gic: Option<u32>) -> Vec<Case> {
-    let with_interrupts = [real_guests(), small_guests(), containment()].concat();
-    let others = [sharing(), refusals()].concat();
+    let with_interrupts = [real_guests(), small_guests(), passthrough(), containment()].concat();
+    let others = [sharing(), faults(), refusals()].concat();
     match gic {
         Some(2) => with_interrupts.iter().chain(&others).map(Case::on_gicv2).collect(),
         Some(_) => [with_interrupts, others].concat(),
@@ -312,6 +312,42 @@ fn taking_turns(cores: [&str; 2]) -> System {
     System::Inline(cores.into_iter().enumerate().map(vm).collect())
 }
 
+/// The machine's real-time clock shows another millennium than any emulated one, so that it is known for what it is.
+fn passthrough() -> Vec<Case> {
+    const CLOCK: u64 = 978_307_200;
+    const CLOCK_ARGUMENTS: [&str; 2] = ["-rtc", "base=2001-01-01T00:00:00"];
+    const ELSEWHERE: u64 = 0x0b00_0000;
+    let vm = |name: &str, cores: &str, line: &str, device: &str| {
+        format!(
+            "[[vm]]\nname = \"{name}\"\ncpus = {cores}\nmemory = \"16M\"\nimage = \"tessera:guest/passthrough\"\n\
+             command-line = \"{line}\"\n{device}\n"
+        )
+    };
+    let clock = |address: u64| {
+        format!(
+            "devices = [{{ machine = 0x9010000, address = {address:#x}, interrupts = [2], compatible = \"arm,pl031\" }}]"
+        )
+    };
+    let case = |name: &str, owner: &str, other: &str, address: u64| {
+        let owner = vm("owner", owner, &format!("at={address} clock={CLOCK}"), &clock(address));
+        let other = vm("other", other, &format!("owner=0 stay=3 at={address}"), "");
+        let both = ["expect owner:^PASS: \\d+", "expect other:^PASS: \\d+"];
+        let case = Case::new(name, System::Inline(owner + &other)).steps(&both);
+        Case { qemu: &CLOCK_ARGUMENTS, ..case.ends(0) }
+    };
+    let reset = Case::new(
+        "a device's interrupt outlives the guest's reset",
+        System::Inline(vm("owner", "1", &format!("resets=1 clock={CLOCK}"), &clock(0x0901_0000))),
+    );
+    let reset = reset.steps(&["expect owner:after a reset: Some\\(34\\)", "expect owner:^PASS: \\d+"]);
+    vec![
+        Case { qemu: &CLOCK_ARGUMENTS, ..reset.ends(0) },
+        case("a device and its interrupt belong to one guest", "2", "1", 0x0901_0000),
+        case("a device of a guest that shares its core", "[0]", "[0]", 0x0901_0000),
+        case("a device at another address, of two cores that are shared", "[0, 1]", "[1, 0]", ELSEWHERE),
+    ]
+}
+
 /// Guests that misbehave, each beside one that must not notice.
 fn containment() -> Vec<Case> {
     let beside = |guest: &str| system_of(&[(guest, &format!("guest/{guest}"), 1), ("hello", "guest/hello", 1)]);
@@ -326,6 +362,49 @@ fn containment() -> Vec<Case> {
             .ends(0),
         Case::new("a guest that crashes is stopped alone", beside("crash")).steps(&crashing).steps(&unharmed).ends(1),
     ]
+}
+
+/// EL2 faults by itself, on its boot core or another: it says where, and the machine stops.
+fn faults() -> Vec<Case> {
+    macro_rules! fault {
+        ($name:literal, $message:literal, $function:literal) => {
+            Case {
+                qemu: &["-append", concat!("tessera.exit=semihosting tessera.selftest=", $name)],
+                verify: |console| names_the_function(console, $function),
+                cpus: Some(2),
+                seconds: 30,
+                ..Case::new(concat!("a fault of EL2: ", $name), system_of(&[("hello", "guest/hello", 2)]))
+                    .steps(&[concat!("expect tessera:^fatal: EL2 ", $message), "expect tessera:^backtrace: 0x"])
+                    .ends(1)
+            }
+        };
+    }
+    vec![
+        fault!("stack-overflow", "faulted: vector 0x200 esr 0x9600004[4-7] \\(data abort\\)", "overflow_stack"),
+        fault!("stack-overflow@1", "faulted: vector 0x200 esr 0x9600004[4-7] \\(data abort\\)", "overflow_stack"),
+        fault!("write-text", "faulted: vector 0x200 esr 0x9600004f \\(data abort\\)", "write_text"),
+        fault!("execute-data", "faulted: vector 0x200 esr 0x8600000f \\(instruction abort\\)", "execute_data"),
+        fault!("read-unmapped", "faulted: .* \\(data abort\\) .* far 0x7fffffffe000 ", "read_unmapped"),
+        fault!("read-unmapped@1", "faulted: .* \\(data abort\\) .* far 0x7fffffffe000 ", "read_unmapped"),
+        fault!("panic", "panicked: .*selftest.rs:.*$", "selftest::panic"),
+        fault!("panic@1", "panicked: .*selftest.rs:.*$", "selftest::panic"),
+    ]
+}
+
+/// The backtrace has the function with file and line, and leads to where its core began; no guest has run.
+fn names_the_function(console: &str, function: &str) -> Result<(), String> {
+    let mut trace = console.lines().filter(|line| line.contains("] backtrace: 0x"));
+    let is_named = |line: &str| {
+        let place = line.split_once(&format!("{function} (")).or(line.split_once(&format!("{function}::recurse (")));
+        place.is_some_and(|(_, place)| place.contains("selftest.rs:"))
+    };
+    if !trace.any(is_named) {
+        return Err(format!("no backtrace names {function}"));
+    }
+    match console.contains("[hello] ") {
+        true => Err("a guest has run".to_owned()),
+        false => Ok(()),
+    }
 }
 
 /// Whatever is wrong is said in one line, and the machine stops with an exit status.
