@@ -11,6 +11,7 @@ mod paths;
 mod process;
 mod progress;
 mod qemu;
+mod raspberry_pi;
 mod run;
 mod setup;
 mod system;
