@@ -8,7 +8,7 @@ use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use core::time::Duration;
 
 use tessera_platform::Span;
-use tessera_platform::board::{Board, EnableMethod};
+use tessera_platform::board::{Board, Core as BoardCore, EnableMethod};
 use tessera_platform::gic::Controller;
 use tessera_platform::interrupt_id::Trigger;
 use tessera_platform::psci::Firmware;
@@ -44,19 +44,27 @@ unsafe extern "C" {
 #[unsafe(no_mangle)]
 static SPIN_TABLE_RECORD: AtomicU64 = AtomicU64::new(0);
 
-/// Starts the other cores that have vCPUs, and waits until they are there.
+/// Starts the other cores that are wanted, and waits until they are there.
 ///
 /// # Errors
 /// One does not start, and which.
 pub fn start_all(system: &'static System, board: &Board, layout: &Layout) -> Result<(), String> {
     let own = own_index(system).ok_or("the device tree does not have the core that boots")?;
-    let used = |index: &usize| system.vms.iter().any(|vm| vm.vcpus.iter().any(|vcpu| vcpu.core == *index));
-    let others: Vec<usize> = (0..system.cores.len()).filter(|index| *index != own).filter(used).collect();
+    let others: Vec<usize> =
+        (0..system.cores.len()).filter(|index| *index != own && is_wanted(system, *index)).collect();
     for (number, index) in others.iter().enumerate() {
         start(system, board, layout, number, *index)
             .map_err(|problem| format!("core {index} does not start: {problem}"))?;
     }
     wait_for(system, others.len())
+}
+
+/// A core is wanted if it has vCPUs. One that spins in memory that only the device tree protects is taken out of there in
+/// any case, and waits here at less cost.
+fn is_wanted(system: &System, index: usize) -> bool {
+    let is_used = system.vms.iter().any(|vm| vm.vcpus.iter().any(|vcpu| vcpu.core == index));
+    let spins = |core: &BoardCore| matches!(core.enable, EnableMethod::SpinTable { .. });
+    is_used || system.cores.get(index).is_some_and(spins)
 }
 
 /// Waits until `count` other cores are there.

@@ -53,6 +53,7 @@ extern "C" fn tessera_boot(tree: u64) -> ! {
     terminal::start_log(&board);
     log::info!("Tessera {} on {}", env!("CARGO_PKG_VERSION"), board.model);
     require(selftest::select(board.chosen.bootargs.as_deref().unwrap_or("")));
+    terminal::mark("memory");
     let layout = require(Layout::new(&board, (start, end), (tree, blob.len() as u64)));
     layout.activate();
     start_system(board, layout)
@@ -62,6 +63,7 @@ extern "C" fn tessera_boot(tree: u64) -> ! {
 fn discover(blob: &[u8]) -> Board {
     let tree = Tree::parse(blob);
     open_terminal(tree.as_ref().ok());
+    terminal::mark("device tree");
     require(Board::from_tree(&require(tree)))
 }
 
@@ -107,6 +109,7 @@ fn wrong_exception_level(blob: &[u8]) -> ! {
 
 /// All of RAM can be used: finds out what to run, builds it, and runs it.
 fn start_system(board: Board, layout: Layout) -> ! {
+    terminal::mark("interrupt controller");
     // SAFETY: the final tables map the controller's registers, for good.
     let gic = require(unsafe { Gic::new(&board.interrupt_controller) });
     require(gic.initialize());
@@ -120,6 +123,7 @@ fn start_system(board: Board, layout: Layout) -> ! {
     for span in layout.free() {
         require(frames.add_memory(*span));
     }
+    terminal::mark("system archive");
     let archive_bytes = layout.archive();
     let archive = require(Archive::parse(archive_bytes));
     let manifest = require(Manifest::read(&archive));
@@ -128,14 +132,17 @@ fn start_system(board: Board, layout: Layout) -> ! {
     let placements = require(validate(&manifest, &board, &layout, &gic, &frames, cores.len()));
     let names: Vec<&str> = manifest.vms.iter().map(|vm| vm.name.as_str()).collect();
     terminal::set_guests(&names);
+    terminal::mark("guests");
     let compatible = cores.first().map_or("", |core| core.compatible.as_str());
     let vms = require(build_vms(manifest.vms, &placements, &mut frames, gic_parts, archive_bytes, compatible));
     let interrupts = require(interrupts(&board));
     let passthrough = passthrough(&vms);
     let system = System { gic, interrupts, clock, cores, vms, frames: Mutex::new(frames), passthrough, vtcr: vtcr() };
     let system = system.install();
-    report(system, &layout);
+    terminal::mark("cores");
     require(cores::start_all(system, &board, &layout));
+    // Ends the line of marks: guests speak from here on.
+    report(system, &layout);
     cores::boot_core(system)
 }
 
