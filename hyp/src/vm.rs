@@ -404,6 +404,11 @@ impl Vm {
         self.memory.lock().is_mapped(ipa)
     }
 
+    /// Its memory; the lock is the second of the order above.
+    pub fn memory(&self) -> &Mutex<GuestMemory> {
+        &self.memory
+    }
+
     /// Whether its vCPUs shall go off.
     #[inline(always)]
     pub fn is_stopping(&self) -> bool {

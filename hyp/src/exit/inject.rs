@@ -65,6 +65,12 @@ pub fn data_abort_syndrome(pstate: u64, is_write: bool, is_maintenance: bool) ->
     class << 26 | LENGTH_32 | u64::from(is_maintenance) << 8 | u64::from(is_write) << 6 | SYNCHRONOUS_EXTERNAL
 }
 
+/// ESR_EL1 of a data access that the guest's own translation forbids, or the architecture; `status` is its DFSC.
+pub fn data_fault_syndrome(pstate: u64, is_write: bool, status: u64) -> u64 {
+    let class = if from_user(pstate) { 0x24 } else { 0x25 };
+    class << 26 | LENGTH_32 | u64::from(is_write) << 6 | status
+}
+
 /// ESR_EL1 of an external abort on an instruction fetch.
 pub fn instruction_abort_syndrome(pstate: u64) -> u64 {
     let class = if from_user(pstate) { 0x20 } else { 0x21 };

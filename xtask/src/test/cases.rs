@@ -260,7 +260,7 @@ fn small_guests() -> Vec<Case> {
     let mut cases =
         vec![Case::new("a small guest says hello", system_of(&[("hello", "guest/hello", 1)])).steps(&hello).ends(0)];
     for (guest, cores) in
-        [("psci", 1), ("psci", 2), ("psci", 4), ("registers", 2), ("interrupts", 1), ("interrupts", 2)]
+        [("psci", 1), ("psci", 2), ("psci", 4), ("registers", 2), ("interrupts", 1), ("interrupts", 2), ("accesses", 1)]
     {
         let name = format!("{guest} on {cores} cores");
         let image = format!("guest/{guest}");

@@ -1,0 +1,1 @@
+//! Decoded against an independent disassembler, and carried out on registers and memory that are arrays.
