@@ -1,1 +1,4 @@
-//! Decoded against an independent disassembler, and carried out on registers and memory that are arrays.
+//! Decoded against an independent disassembler; carried out on registers and memory that are arrays.
+
+mod carried_out;
+mod disassembler;
