@@ -16,6 +16,7 @@ mod vector;
 mod word;
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests;
 
 use arrayvec::ArrayVec;
