@@ -70,8 +70,6 @@ pub struct Abort {
     pub address_unknown: bool,
     /// The load or store, where the processor describes it (ISV).
     pub access: Option<Access>,
-    /// A 32-bit instruction (IL); always 1 in AArch64.
-    pub instruction_length: bool,
 }
 
 /// A single general-purpose load or store.
@@ -134,7 +132,6 @@ impl Abort {
             is_maintenance: is_data && bit(esr, 8),
             address_unknown: bit(esr, 10),
             access: (is_data && bit(esr, 24)).then(|| Access::decode(esr)),
-            instruction_length: bit(esr, 25),
         }
     }
 }
@@ -180,7 +177,7 @@ mod tests {
         let Exit::DataAbort(abort) = exit else { panic!("{exit:?}") };
         let access = Access { bytes: 4, transfer: 3, sign_extend: false, wide: false };
         assert_eq!((abort.reason, abort.is_write, abort.access), (Reason::Translation, true, Some(access)));
-        assert!(!abort.on_table_walk && abort.instruction_length && !abort.is_maintenance);
+        assert!(!abort.on_table_walk && !abort.is_maintenance);
     }
 
     #[test]

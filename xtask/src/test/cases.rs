@@ -267,6 +267,10 @@ fn small_guests() -> Vec<Case> {
         let pass = format!("expect {guest}:^PASS: \\d+");
         cases.push(Case::new(&name, system_of(&[(guest, &image, cores)])).steps(&[&pass]).ends(0));
     }
+    // A processor that has atomic instructions.
+    let newer = Case::new("accesses on a newer processor", system_of(&[("accesses", "guest/accesses", 1)]));
+    let newer = newer.steps(&["expect accesses:^PASS: \\d+ checks$"]).ends(0);
+    cases.push(Case { qemu: &["-cpu", "max"], ..newer });
     let both = ["expect a:^PASS: \\d+", "expect b:^PASS: \\d+"];
     cases.push(Case::new("two guests take turns on one core", two_on_one_core()).steps(&both).ends(0));
     let again = [

@@ -136,7 +136,8 @@ impl Instruction {
                 compare_and_swap(u64::from(*bytes), 1 + u8::from(*is_pair), (*compare, *new), registers, bus)?;
             }
             Operation::ZeroBlock => {
-                (0..footprint.bytes).step_by(8).try_for_each(|offset| bus.store(offset, 8, 0))?;
+                // By words: that is how wide most devices' registers are.
+                (0..footprint.bytes).step_by(4).try_for_each(|offset| bus.store(offset, 4, 0))?;
             }
         }
         self.write_back(footprint, registers);

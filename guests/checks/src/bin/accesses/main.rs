@@ -5,6 +5,8 @@
 
 mod compared;
 mod known;
+mod pages;
+mod refused;
 mod run;
 
 use guest_runtime::checks;
@@ -34,6 +36,17 @@ fn main(machine: &Machine) {
             compared::unprivileged,
             compared::atomics,
             compared::release_consistent,
+            pages::from_a_device_to_memory,
+            pages::from_memory_to_a_device,
+            pages::elements_on_two_pages,
+            pages::faults_on_the_other_page,
+            pages::nothing_on_the_other_page,
+            pages::literals,
+            pages::zeroing_a_block,
+            refused::load_exclusive,
+            refused::store_exclusive,
+            refused::unpredictable,
+            refused::harmless,
         ],
     );
     mmio::write32(known::IBRD as usize, divisors.0);
