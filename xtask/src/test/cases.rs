@@ -299,13 +299,17 @@ fn small_guests() -> Vec<Case> {
     let mut cases =
         vec![Case::new("a small guest says hello", system_of(&[("hello", "guest/hello", 1)])).steps(&hello).ends(0)];
     for (guest, cores) in
-        [("psci", 1), ("psci", 2), ("psci", 4), ("registers", 2), ("interrupts", 1), ("interrupts", 2)]
+        [("psci", 1), ("psci", 2), ("psci", 4), ("registers", 2), ("interrupts", 1), ("interrupts", 2), ("accesses", 1)]
     {
         let name = format!("{guest} on {cores} cores");
         let image = format!("guest/{guest}");
         let pass = format!("expect {guest}:^PASS: \\d+");
         cases.push(Case::new(&name, system_of(&[(guest, &image, cores)])).steps(&[&pass]).ends(0));
     }
+    // A processor that has atomic instructions.
+    let newer = Case::new("accesses on a newer processor", system_of(&[("accesses", "guest/accesses", 1)]));
+    let newer = newer.steps(&["expect accesses:^PASS: \\d+ checks$"]).ends(0);
+    cases.push(Case { qemu: &["-cpu", "max"], ..newer });
     let both = ["expect a:^PASS: \\d+", "expect b:^PASS: \\d+"];
     for (name, cores) in
         [("two guests take turns on one core", ["0", "0"]), ("two guests take turns on two cores", ["0, 1", "1, 0"])]
