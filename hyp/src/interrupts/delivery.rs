@@ -390,6 +390,12 @@ impl<'a, R: ListRegisters> Loaded<'a, R> {
 }
 
 impl SharedBank {
+    /// Whether interrupt `index` was last given to `vcpu` and still goes there.
+    #[inline]
+    pub fn is_with(&self, index: usize, vcpu: usize, online: VcpuSet) -> bool {
+        usize::from(self.holder[index & 31]) == vcpu && self.destination(index, online) == Some(vcpu)
+    }
+
     /// Those interrupts in `mask` that go to `vcpu`.
     pub fn routed_to(&self, mask: u32, vcpu: usize, online: VcpuSet) -> u32 {
         let ours = |&index: &usize| self.destination(index, online) == Some(vcpu);

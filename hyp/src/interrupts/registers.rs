@@ -6,6 +6,7 @@
 use super::bank::{Bank, BitRegister, Change};
 use super::delivery::Loaded;
 use super::list_register::ListRegisters;
+use super::listing::relist;
 use super::vcpu_set::VcpuSet;
 use super::vgic::{Vcpu, Vgic};
 
@@ -102,9 +103,16 @@ impl Vgic {
         (value, VcpuSet::EMPTY)
     }
 
-    /// `vcpu` writes a register of SPIs. Returns who has to look.
+    /// `vcpu`, which this core runs, writes a register of SPIs. Returns who has to look.
     #[inline]
-    pub(super) fn write_shared(&self, vcpu: usize, register: Register, size: usize, value: u64) -> VcpuSet {
+    pub(super) fn write_shared<R: ListRegisters>(
+        &self,
+        vcpu: usize,
+        registers: &mut R,
+        register: Register,
+        size: usize,
+        value: u64,
+    ) -> VcpuSet {
         let (word, index) = match register {
             Register::Bits(_, word) => (word, 0),
             Register::Priority(first) | Register::Trigger(first) => (first / 32, first & 31),
@@ -112,6 +120,7 @@ impl Vgic {
         };
         let Some(word) = word.checked_sub(1) else { return VcpuSet::EMPTY };
         match register {
+            Register::Bits(BitRegister::SetPending, _) => self.pend_shared(vcpu, registers, word, value as u32),
             Register::Bits(BitRegister::SetActive, _) => self.activate_shared(vcpu, word, value as u32),
             Register::Bits(register, _) => self.change_shared(vcpu, word, |bank| bank.write(register, value as u32)),
             Register::Priority(_) => self.change_shared(vcpu, word, |bank| write_priorities(bank, index, size, value)),
@@ -161,6 +170,28 @@ impl Vgic {
             Register::Trigger(16) => self.change_private(target, owner, |bank| write_triggers(bank, 16, value)),
             _ => VcpuSet::EMPTY,
         }
+    }
+
+    /// Makes SPIs of bank `word` pending. One that came to `vcpu` the last time, and is over, comes again at once.
+    fn pend_shared<R: ListRegisters>(&self, vcpu: usize, registers: &mut R, word: usize, mask: u32) -> VcpuSet {
+        let Some(target) = self.vcpus.get(vcpu) else { return VcpuSet::EMPTY };
+        let private = target.private.lock();
+        let mut distributor = self.distributor.lock();
+        let online = distributor.online;
+        let Some(shared) = distributor.banks.get_mut(word) else { return VcpuSet::EMPTY };
+        let change = shared.bank.write(BitRegister::SetPending, mask);
+        let index = mask.trailing_zeros() as usize;
+        if change.recall != 0 && mask.is_power_of_two() && shared.is_with(index, vcpu, online) {
+            let slot = usize::from(shared.bank.slot[index & 31]);
+            let seen = registers.read(slot);
+            let intid = (word * 32 + 32 + index) as u32;
+            let groups = self.enabled_groups(shared.bank.group);
+            let is_over = !seen.pending && !seen.active;
+            if is_over && relist(&mut shared.bank, &private.slots, registers, slot, intid, groups) {
+                return VcpuSet::EMPTY;
+            }
+        }
+        distributor.announce(word, change, vcpu, &self.vcpus)
     }
 
     #[inline]

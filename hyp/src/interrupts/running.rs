@@ -56,9 +56,8 @@ impl Vgic {
         let mut distributor = self.distributor.lock();
         let online = distributor.online;
         let Some((shared, index)) = distributor.bank(intid) else { return false };
-        let here = usize::from(shared.holder[index & 31]) == vcpu && shared.destination(index, online) == Some(vcpu);
         let groups = self.enabled_groups(shared.bank.group);
-        here && renew(&mut shared.bank, slots, registers, intid, groups)
+        shared.is_with(index, vcpu, online) && renew(&mut shared.bank, slots, registers, intid, groups)
     }
 
     #[inline(never)]

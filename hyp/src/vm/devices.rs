@@ -86,7 +86,8 @@ impl Vm {
         let size = bytes as usize;
         match device {
             DeviceSlot::Distributor => {
-                let told = self.vgic.write_distributor(vcpu, offset, size, value);
+                let registers = &mut core.system.list_registers();
+                let told = self.vgic.write_distributor(vcpu, registers, offset, size, value);
                 self.kick(told, vcpu);
             }
             DeviceSlot::DistributorV2 => {

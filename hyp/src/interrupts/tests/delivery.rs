@@ -12,7 +12,7 @@ fn enable(vgic: &Vgic, intid: u32) {
 }
 
 fn make_edge(vgic: &Vgic, intid: u32) {
-    let _ = vgic.write_distributor(0, 0xc00 + u64::from(intid / 16) * 4, 4, 2 << (intid % 16 * 2));
+    let _ = configure(&vgic, 0, 0xc00 + u64::from(intid / 16) * 4, 4, 2 << (intid % 16 * 2));
 }
 
 /// One virtual CPU with the timer and the device mapped and enabled.
@@ -263,7 +263,7 @@ fn a_lowered_level_is_retracted() {
 fn a_level_made_pending_by_software_comes_once() {
     let (vgic, mut core) = single(4);
     enable(&vgic, 33);
-    let _ = write_bit(&vgic, 0, ISPENDR, 33);
+    let _ = pend(&vgic, &mut core, 33);
     flush(&vgic, &mut core);
     assert_eq!(core.acknowledge(), Some(33));
     core.end(33);
@@ -312,7 +312,7 @@ fn a_hardware_interrupt_made_pending_while_active_comes_again() {
     let (vgic, mut core) = with_hardware(4);
     fire(&vgic, &mut core, DEVICE);
     assert_eq!(core.acknowledge(), Some(DEVICE));
-    let _ = write_bit(&vgic, 0, ISPENDR, DEVICE);
+    let _ = pend(&vgic, &mut core, DEVICE);
     flush(&vgic, &mut core);
     core.end(DEVICE);
     maintain(&vgic, &mut core);
@@ -331,7 +331,7 @@ fn flood(vgic: &Vgic) {
         let _ = set_priority(vgic, 0, intid, (61 - intid) as u8 * 8);
     }
     for word in [0xc08, 0xc0c] {
-        let _ = vgic.write_distributor(0, word, 4, 0xaaaa_aaaa);
+        let _ = configure(&vgic, 0, word, 4, 0xaaaa_aaaa);
     }
     for intid in 41..61 {
         let _ = vgic.pulse(0, intid);
@@ -392,7 +392,7 @@ fn a_more_urgent_one_displaces_and_the_displaced_comes_later() {
     for (intid, priority) in [(32, 0x80), (33, 0x90), (34, 0x10)] {
         enable(&vgic, intid);
         let _ = set_priority(&vgic, 0, intid, priority);
-        let _ = write_bit(&vgic, 0, ISPENDR, intid);
+        let _ = pend(&vgic, &mut core, intid);
         flush(&vgic, &mut core);
     }
     assert_eq!(core.listed().len(), 2);
@@ -414,11 +414,11 @@ fn comes_again_while_tight(least: u32, come: impl Fn(&Vgic, &mut Core)) {
     come(&vgic, &mut core);
     flush(&vgic, &mut core);
     assert_eq!(core.acknowledge(), Some(least));
-    let _ = vgic.write_distributor(0, 0xc08, 4, 0xaaaa_aaaa);
+    let _ = configure(&vgic, 0, 0xc08, 4, 0xaaaa_aaaa);
     for (intid, priority) in [(33, 0x10), (34, 0x20)] {
         enable(&vgic, intid);
         let _ = set_priority(&vgic, 0, intid, priority);
-        let _ = write_bit(&vgic, 0, ISPENDR, intid);
+        let _ = pend(&vgic, &mut core, intid);
     }
     flush(&vgic, &mut core);
     core.end(least);
@@ -457,7 +457,7 @@ fn a_new_priority_reaches_the_list_register() {
     for intid in [32, 33] {
         enable(&vgic, intid);
         let _ = set_priority(&vgic, 0, intid, 0x80);
-        let _ = write_bit(&vgic, 0, ISPENDR, intid);
+        let _ = pend(&vgic, &mut core, intid);
     }
     flush(&vgic, &mut core);
     let _ = set_priority(&vgic, 0, 33, 0x40);
@@ -468,13 +468,13 @@ fn a_new_priority_reaches_the_list_register() {
 #[test]
 fn groups_are_delivered_as_such_and_only_when_enabled() {
     let (vgic, mut core) = single(4);
-    let _ = vgic.write_distributor(0, 0x84, 4, 1 << 1);
+    let _ = configure(&vgic, 0, 0x84, 4, 1 << 1);
     for intid in [32, 33] {
         enable(&vgic, intid);
-        let _ = write_bit(&vgic, 0, ISPENDR, intid);
+        let _ = pend(&vgic, &mut core, intid);
     }
     for (control, expected) in [(0, vec![]), (1, vec![32]), (2, vec![33]), (3, vec![32, 33]), (0, vec![])] {
-        let _ = vgic.write_distributor(0, 0, 4, control);
+        let _ = configure(&vgic, 0, 0, 4, control);
         flush(&vgic, &mut core);
         let mut pending = core.pending();
         pending.sort_unstable();
@@ -494,7 +494,7 @@ fn a_route_takes_a_pending_interrupt_along() {
     flush(&vgic, &mut cores[0]);
     assert_eq!(cores[0].best(), Some((0, 40)));
     // Written by the one it goes to: the one that has it must look first.
-    assert_eq!(vgic.write_distributor(1, 0x6000 + 8 * 40, 8, 1), VcpuSet::from_bits(1));
+    assert_eq!(configure(&vgic, 1, 0x6000 + 8 * 40, 8, 1), VcpuSet::from_bits(1));
     assert_eq!(vgic.flush(0, &mut cores[0]), VcpuSet::from_bits(2));
     flush(&vgic, &mut cores[1]);
     assert_eq!((cores[0].best(), cores[1].best()), (None, Some((0, 40))));
@@ -508,7 +508,7 @@ fn an_active_interrupt_is_ended_where_it_was_taken() {
     let _ = vgic.set_line(0, 40, true);
     flush(&vgic, &mut cores[0]);
     assert_eq!(cores[0].acknowledge(), Some(40));
-    let _ = vgic.write_distributor(0, 0x6000 + 8 * 40, 8, 1);
+    let _ = configure(&vgic, 0, 0x6000 + 8 * 40, 8, 1);
     flush(&vgic, &mut cores[0]);
     flush(&vgic, &mut cores[1]);
     assert_eq!(cores[1].best(), None, "it is active");
@@ -529,7 +529,7 @@ fn the_next_edge_goes_where_the_route_leads_by_then() {
     let _ = vgic.pulse(0, 40);
     flush(&vgic, &mut cores[0]);
     assert_eq!(cores[0].acknowledge(), Some(40));
-    let _ = vgic.write_distributor(0, 0x6000 + 8 * 40, 8, 1);
+    let _ = configure(&vgic, 0, 0x6000 + 8 * 40, 8, 1);
     flush(&vgic, &mut cores[0]);
     cores[0].end(40);
     let _ = vgic.pulse(0, 40);
@@ -544,7 +544,7 @@ fn an_interrupt_for_anybody_goes_to_one_that_is_on() {
     enable_groups(&vgic, 3);
     cores.iter_mut().for_each(|core| flush(&vgic, core));
     enable(&vgic, 40);
-    let _ = vgic.write_distributor(0, 0x6000 + 8 * 40, 8, 1 << 31);
+    let _ = configure(&vgic, 0, 0x6000 + 8 * 40, 8, 1 << 31);
     assert_eq!(vgic.set_line(0, 40, true), VcpuSet::from_bits(1));
     flush(&vgic, &mut cores[0]);
     let told = vgic.set_offline(0, &mut cores[0]);
@@ -559,12 +559,12 @@ fn an_interrupt_for_anybody_goes_to_one_that_is_on() {
 fn an_interrupt_for_nobody_stays_pending() {
     let (vgic, mut core) = single(4);
     enable(&vgic, 40);
-    let _ = vgic.write_distributor(0, 0x6000 + 8 * 40, 8, 7);
+    let _ = configure(&vgic, 0, 0x6000 + 8 * 40, 8, 7);
     assert!(vgic.set_line(0, 40, true).is_empty());
     flush(&vgic, &mut core);
     assert_eq!(core.best(), None);
     assert!(read_bit(&vgic, &mut core, ISPENDR, 40).0);
-    let _ = vgic.write_distributor(0, 0x6000 + 8 * 40, 8, 0);
+    let _ = configure(&vgic, 0, 0x6000 + 8 * 40, 8, 0);
     flush(&vgic, &mut core);
     assert_eq!(core.best(), Some((0, 40)));
 }
@@ -592,7 +592,7 @@ fn a_physical_interrupt_on_the_wrong_core_is_passed_on() {
     vgic.map_hardware(DEVICE, 200).expect("exists");
     enable(&vgic, DEVICE);
     for target in [1, 0, 1] {
-        let _ = vgic.write_distributor(0, 0x6000 + 8 * u64::from(DEVICE), 8, target);
+        let _ = configure(&vgic, 0, 0x6000 + 8 * u64::from(DEVICE), 8, target);
         let (wrong, right) = (1 - target as usize, target as usize);
         cores[wrong].fire(200);
         assert!(vgic.deliver_hardware(wrong, &mut cores[wrong], DEVICE).contains(right));
@@ -620,7 +620,7 @@ fn a_physical_interrupt_may_come_before_its_holder_has_looked() {
     cores[0].end(DEVICE);
     fire(&vgic, &mut cores[1], TIMER);
     // Routed to the other, where it fires before the first has looked.
-    assert_eq!(vgic.write_distributor(1, 0x6000 + 8 * u64::from(DEVICE), 8, 1), VcpuSet::from_bits(1));
+    assert_eq!(configure(&vgic, 1, 0x6000 + 8 * u64::from(DEVICE), 8, 1), VcpuSet::from_bits(1));
     cores[1].fire(200);
     assert_eq!(vgic.deliver_hardware(1, &mut cores[1], DEVICE), VcpuSet::from_bits(1));
     assert_eq!(vgic.flush(0, &mut cores[0]), VcpuSet::from_bits(2));
@@ -657,7 +657,7 @@ fn active_state_elsewhere_is_seen_when_its_holder_has_looked() {
 fn wake_up_looks_at_what_is_enabled_wherever_it_is() {
     let (vgic, mut core) = with_hardware(4);
     assert!(!vgic.has_pending(0, &mut core));
-    let _ = write_bit(&vgic, 0, ISPENDR, 60);
+    let _ = pend(&vgic, &mut core, 60);
     assert!(!vgic.has_pending(0, &mut core), "disabled");
     enable(&vgic, 60);
     assert!(vgic.has_pending(0, &mut core));
@@ -670,7 +670,7 @@ fn wake_up_looks_at_what_is_enabled_wherever_it_is() {
     assert!(vgic.has_pending(0, &mut core));
     let _ = vgic.park(0, &mut core);
     assert!(vgic.has_pending(0, &mut core), "parked");
-    let _ = vgic.write_distributor(0, 0, 4, 0);
+    let _ = configure(&vgic, 0, 0, 4, 0);
     assert!(!vgic.has_pending(0, &mut core), "groups disabled");
 }
 
@@ -714,7 +714,7 @@ fn reset_forgets_all_but_what_belongs_to_the_machine() {
     let (vgic, mut core) = with_hardware(4);
     fire(&vgic, &mut core, DEVICE);
     let _ = set_priority(&vgic, 0, 60, 0x40);
-    let _ = vgic.write_distributor(0, 0x6000 + 8 * 60, 8, 9);
+    let _ = configure(&vgic, 0, 0x6000 + 8 * 60, 8, 9);
     let _ = vgic.write_redistributor(0, 0x14, 4, 0);
     let _ = vgic.set_offline(0, &mut core);
     vgic.reset(&mut core);
@@ -756,7 +756,7 @@ fn sgis_between_threads_are_not_lost() {
                     }
                     core.end(4);
                     // A neighbour in the same word and the SPIs are busy, too.
-                    let _ = write_bit(vgic, core.number, ISPENDR, 33);
+                    let _ = pend(vgic, &mut core, 33);
                     let _ = write_bit(vgic, core.number, ICPENDR, 33);
                     let _ = vgic.send_sgi(core.number, SgiRegister::Group1, 4 << 24 | next);
                 }

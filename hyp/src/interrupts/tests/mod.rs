@@ -37,22 +37,38 @@ fn single(list_registers: usize) -> (Vgic, Core) {
 
 /// Puts all interrupts into Group 1 and enables the groups.
 fn enable_groups(vgic: &Vgic, vcpus: u64) {
-    let _ = vgic.write_distributor(0, 0, 4, GROUPS);
+    let _ = configure(vgic, 0, 0, 4, GROUPS);
     for word in 1..4 {
-        let _ = vgic.write_distributor(0, 0x80 + 4 * word, 4, 0xffff_ffff);
+        let _ = configure(vgic, 0, 0x80 + 4 * word, 4, 0xffff_ffff);
     }
     for vcpu in 0..vcpus {
         let _ = vgic.write_redistributor(0, vcpu * 0x2_0000 + 0x1_0080, 4, 0xffff_ffff);
     }
 }
 
-/// Writes the bit of `intid` in the bit register that starts at `offset`, as `vcpu`.
+/// Configures the distributor, as `vcpu`, by a register whose writing does not touch list registers.
+fn configure(vgic: &Vgic, vcpu: usize, offset: u64, size: usize, value: u64) -> super::VcpuSet {
+    vgic.write_distributor(vcpu, &mut Core::alone(4), offset, size, value)
+}
+
+/// Makes `intid` pending by ISPENDR, on `core`.
+fn pend(vgic: &Vgic, core: &mut Core, intid: u32) -> super::VcpuSet {
+    let (vcpu, bit) = (core.number, 1 << (intid % 32));
+    if intid < 32 {
+        vgic.write_redistributor(vcpu, vcpu as u64 * 0x2_0000 + 0x1_0000 + ISPENDR, 4, bit)
+    } else {
+        vgic.write_distributor(vcpu, core, ISPENDR + u64::from(intid / 32) * 4, 4, bit)
+    }
+}
+
+/// Writes the bit of `intid` in the bit register that starts at `offset`, as `vcpu`. For ISPENDR see [`pend`].
 fn write_bit(vgic: &Vgic, vcpu: usize, offset: u64, intid: u32) -> super::VcpuSet {
+    assert_ne!(offset, ISPENDR);
     let bit = 1 << (intid % 32);
     if intid < 32 {
         vgic.write_redistributor(vcpu, vcpu as u64 * 0x2_0000 + 0x1_0000 + offset, 4, bit)
     } else {
-        vgic.write_distributor(vcpu, offset + u64::from(intid / 32) * 4, 4, bit)
+        configure(vgic, vcpu, offset + u64::from(intid / 32) * 4, 4, bit)
     }
 }
 
@@ -72,7 +88,7 @@ fn set_priority(vgic: &Vgic, vcpu: usize, intid: u32, priority: u8) -> super::Vc
     if intid < 32 {
         vgic.write_redistributor(vcpu, vcpu as u64 * 0x2_0000 + 0x1_0000 + offset, 1, priority.into())
     } else {
-        vgic.write_distributor(vcpu, offset, 1, priority.into())
+        configure(vgic, vcpu, offset, 1, priority.into())
     }
 }
 

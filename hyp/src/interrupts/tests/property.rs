@@ -91,7 +91,7 @@ impl World {
 
     /// Mostly enabled, mostly Group 1.
     fn configure(&mut self) {
-        let _ = self.vgic.write_distributor(0, 0, 4, GROUPS);
+        let _ = configure(&self.vgic, 0, 0, 4, GROUPS);
         self.model.groups = [true, true];
         for vcpu in 0..self.cores.len() {
             for intid in NUMBERS {
@@ -119,7 +119,7 @@ impl World {
         if intid < 32 {
             self.vgic.write_redistributor(vcpu, vcpu as u64 * 0x2_0000 + 0x1_0080, 4, word)
         } else {
-            self.vgic.write_distributor(vcpu, 0x80 + u64::from(intid / 32) * 4, 4, word)
+            configure(&self.vgic, vcpu, 0x80 + u64::from(intid / 32) * 4, 4, word)
         }
     }
 
@@ -128,7 +128,7 @@ impl World {
         let first = intid / 16 * 16;
         let word = (first..first + 16)
             .fold(0, |word, other| word | u64::from(self.model.get(0, other).edge) << ((other - first) * 2 + 1));
-        self.vgic.write_distributor(vcpu, 0xc00 + u64::from(first) / 4, 4, word)
+        configure(&self.vgic, vcpu, 0xc00 + u64::from(first) / 4, 4, word)
     }
 
     fn physical(intid: u32) -> u32 {
@@ -160,11 +160,11 @@ impl World {
             10 if self.random.below(4) == 0 => {
                 let groups = self.random.below(4);
                 self.model.groups = [groups & 1 != 0, groups & 2 != 0];
-                self.vgic.write_distributor(vcpu, 0, 4, groups as u64)
+                configure(&self.vgic, vcpu, 0, 4, groups as u64)
             }
             10 => {
                 self.model.groups = [true, true];
-                self.vgic.write_distributor(vcpu, 0, 4, GROUPS)
+                configure(&self.vgic, vcpu, 0, 4, GROUPS)
             }
             11 if self.random.below(4) == 0 => {
                 let group = self.random.below(2) as u8;
@@ -218,7 +218,7 @@ impl World {
     fn pend(&mut self, vcpu: usize, intid: u32) -> VcpuSet {
         let on = self.random.flip();
         self.model.get(vcpu, intid).latch = on;
-        write_bit(&self.vgic, vcpu, if on { ISPENDR } else { ICPENDR }, intid)
+        if on { pend(&self.vgic, &mut self.cores[vcpu], intid) } else { write_bit(&self.vgic, vcpu, ICPENDR, intid) }
     }
 
     fn activate(&mut self, vcpu: usize, intid: u32) -> VcpuSet {
@@ -254,7 +254,7 @@ impl World {
     fn route(&mut self, vcpu: usize, intid: u32) -> VcpuSet {
         let target = self.random.below(self.cores.len() + 1);
         self.model.get(0, intid).target = (target < self.cores.len()).then_some(target);
-        self.vgic.write_distributor(vcpu, 0x6000 + u64::from(intid) * 8, 8, target as u64)
+        configure(&self.vgic, vcpu, 0x6000 + u64::from(intid) * 8, 8, target as u64)
     }
 
     fn park(&mut self, vcpu: usize) -> VcpuSet {

@@ -10,7 +10,7 @@ fn read(vgic: &Vgic, offset: u64, size: usize) -> u64 {
 }
 
 fn write(vgic: &Vgic, offset: u64, size: usize, value: u64) {
-    let _ = vgic.write_distributor(0, offset, size, value);
+    let _ = configure(&vgic, 0, offset, size, value);
 }
 
 fn read_redistributor(vgic: &Vgic, offset: u64, size: usize) -> u64 {
@@ -199,7 +199,7 @@ fn no_access_anywhere_panics() {
     for offset in (0..0x6_0000 + 64).chain(outside) {
         for size in [0, 1, 2, 3, 4, 5, 8, 9, 16, usize::MAX] {
             for value in [0, u64::MAX, offset.wrapping_mul(0x9e37_79b9_7f4a_7c15)] {
-                let _ = vgic.write_distributor(1, offset, size, value);
+                let _ = vgic.write_distributor(1, core, offset, size, value);
                 let _ = vgic.write_redistributor(1, offset, size, value);
             }
             let _ = vgic.read_distributor(1, core, offset, size);

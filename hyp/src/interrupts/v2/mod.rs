@@ -80,7 +80,7 @@ impl Vgic {
             register if register.is_private() => {
                 self.write_private((own, vcpu), register, size, without_fixed(register, value))
             }
-            register => self.write_shared(vcpu, register, size, value),
+            register => self.write_shared(vcpu, registers, register, size, value),
         };
         told.without(vcpu)
     }

@@ -46,16 +46,24 @@ impl Vgic {
         (value, VcpuSet::EMPTY)
     }
 
-    /// `vcpu` writes `size` bytes at `offset` of the distributor. Returns other virtual CPUs that have to look.
+    /// `vcpu`, which this core runs, writes `size` bytes at `offset` of the distributor. Returns other virtual CPUs that have
+    /// to look.
     #[inline]
-    pub fn write_distributor(&self, vcpu: usize, offset: u64, size: usize, value: u64) -> VcpuSet {
+    pub fn write_distributor<R: ListRegisters>(
+        &self,
+        vcpu: usize,
+        registers: &mut R,
+        offset: u64,
+        size: usize,
+        value: u64,
+    ) -> VcpuSet {
         if !is_aligned(offset, size) {
             return VcpuSet::EMPTY;
         }
         let told = match decode(offset, size) {
             Register::Other if IROUTER.contains(&offset) => self.write_route(vcpu, offset, size, value),
             Register::Other if offset == CTLR && size == 4 => self.set_control(value as u32),
-            register => self.write_shared(vcpu, register, size, value),
+            register => self.write_shared(vcpu, registers, register, size, value),
         };
         told.without(vcpu)
     }
