@@ -62,20 +62,28 @@ impl Core {
     fn run_loaded(&mut self, vcpus: &mut [Vcpu], index: usize) {
         loop {
             let Some(vcpu) = vcpus.get_mut(index) else { return };
-            let told = vcpu.vm.vgic.flush(vcpu.index, &mut self.system.list_registers());
-            if !told.is_empty() {
-                vcpu.vm.kick(told, vcpu.index);
+            if vcpu.attention.is_asked_for() {
+                self.flush(vcpu);
             }
             // SAFETY: `load` has put this vCPU's registers and its VM's Stage 2 into the processor.
             let vector = unsafe { enter_guest(&raw mut vcpu.general) };
             let next = match vector {
-                Vector::Synchronous => exit::synchronous(self, vcpu),
-                Vector::Interrupt => self.interrupt(vcpus),
-                Vector::SystemError => exit::system_error(vcpu),
+                Vector::SYNCHRONOUS => exit::synchronous(self, vcpu),
+                Vector::INTERRUPT => self.interrupt(vcpus),
+                _ => exit::system_error(vcpu),
             };
             if next != Next::Resume {
                 return self.leave(vcpus, index, next);
             }
+        }
+    }
+
+    /// Brings the list registers up to date.
+    #[inline(never)]
+    fn flush(&self, vcpu: &Vcpu) {
+        let told = vcpu.vm.vgic.flush(vcpu.index, &mut self.system.list_registers());
+        if !told.is_empty() {
+            vcpu.vm.kick(told, vcpu.index);
         }
     }
 
@@ -120,7 +128,7 @@ impl Core {
                 vcpu.system.hcr = vcpu.system.hcr & !hcr::TWI | if is_shared { hcr::TWI } else { 0 };
                 vcpu.system.restore();
                 vcpu.float.restore();
-                vcpu.gic.restore();
+                vcpu.gic.restore(&self.system.gic);
                 vcpu.vm.vgic.unpark(vcpu.index, &mut self.system.list_registers());
                 instruction_barrier();
             }
@@ -140,7 +148,7 @@ impl Core {
         // Its timer fires from here on by this core's own.
         write_register!("cntv_ctl_el0", 0);
         vcpu.float.save();
-        vcpu.gic.save();
+        vcpu.gic.save(&self.system.gic);
         let told = vcpu.vm.vgic.park(vcpu.index, &mut self.system.list_registers());
         vcpu.vm.kick(told, vcpu.index);
     }

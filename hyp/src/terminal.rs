@@ -11,6 +11,7 @@ use tessera_platform::psci::Firmware;
 use tessera_platform::semihosting;
 use tessera_platform::timer::Clock;
 use tessera_platform::uart::Uart;
+use tessera_platform::watchdog::Watchdog;
 
 use crate::arch::aarch64 as arch;
 use crate::console::{Console, EL2_NAME, Input, Settings};
@@ -21,14 +22,18 @@ struct Terminal {
     console: Option<Console>,
     clock: Option<Clock>,
     colour: bool,
+    /// The last line is one of boot's and goes on.
+    is_marking: bool,
 }
 
-static TERMINAL: Mutex<Terminal> = Mutex::new(Terminal { uart: None, console: None, clock: None, colour: false });
+static TERMINAL: Mutex<Terminal> =
+    Mutex::new(Terminal { uart: None, console: None, clock: None, colour: false, is_marking: false });
 /// How the machine is left.
 static LEAVE: Once<Leave> = Once::new();
 
 struct Leave {
     psci: Option<Psci>,
+    watchdog: Option<Watchdog>,
     /// The boot arguments ask for an exit code through semihosting.
     by_semihosting: bool,
 }
@@ -36,6 +41,30 @@ struct Leave {
 impl Terminal {
     fn now(&self) -> u64 {
         self.clock.map_or(0, Clock::now)
+    }
+
+    /// Says what boot does next, past the console, and waits until the UART has taken it.
+    fn mark(&mut self, next: &str) {
+        let Some(uart) = &mut self.uart else { return };
+        while let Some(byte) = self.console.as_mut().and_then(Console::next_output) {
+            uart.put_waiting(byte);
+        }
+        let (open, name, close) = match core::mem::replace(&mut self.is_marking, true) {
+            true => (", ", "", ""),
+            false => ("[", EL2_NAME, "] boot: "),
+        };
+        for byte in [open, name, close, next].into_iter().flat_map(str::bytes) {
+            uart.put_waiting(byte);
+        }
+    }
+
+    /// Ends the line of boot's marks: somebody else is going to speak.
+    fn end_marks(&mut self) {
+        if let (Some(uart), true) = (&mut self.uart, core::mem::take(&mut self.is_marking)) {
+            for byte in b"\r\n" {
+                uart.put_waiting(*byte);
+            }
+        }
     }
 
     /// Gives the UART what it has room for; the rest follows by interrupt.
@@ -63,20 +92,28 @@ pub unsafe fn open(uart: &ConsoleUart) {
     terminal.uart = Some(driver);
 }
 
+/// Says which stage of boot begins. If the board stops there, this is its last word; so it has left when this returns.
+pub fn mark(stage: &str) {
+    TERMINAL.lock().mark(stage);
+}
+
 /// Whether the boot arguments hold this word.
 fn has_argument(arguments: &str, wanted: &str) -> bool {
     arguments.split_ascii_whitespace().any(|argument| argument == wanted)
 }
 
-/// Learns how the machine is left: by the firmware, or with an exit code if the boot arguments say who listens for it.
-pub fn set_exit(arguments: &str, psci: Option<Psci>) {
-    LEAVE.call_once(|| Leave { psci, by_semihosting: has_argument(arguments, "tessera.exit=semihosting") });
+/// Learns how the machine is left: by the firmware, or by a watchdog where there is none, or with an exit code if the boot arguments say who listens for it.
+pub fn set_exit(arguments: &str, psci: Option<Psci>, watchdog: Option<Watchdog>) {
+    let by_semihosting = has_argument(arguments, "tessera.exit=semihosting");
+    LEAVE.call_once(|| Leave { psci, watchdog, by_semihosting });
 }
 
 /// Learns from the board how time is counted and how the machine is left, and starts the log.
 pub fn start_log(board: &Board) {
     let arguments = board.chosen.bootargs.as_deref().unwrap_or("");
-    set_exit(arguments, board.psci);
+    // SAFETY: the tree's watchdog; the first tables map all that is not RAM as device, the final ones map it too.
+    let watchdog = board.watchdog.and_then(|registers| unsafe { Watchdog::new(registers) });
+    set_exit(arguments, board.psci, watchdog);
     let mut terminal = TERMINAL.lock();
     terminal.clock = Clock::of_board(&board.timer);
     terminal.colour = has_argument(arguments, "tessera.colour=on");
@@ -149,6 +186,7 @@ impl log::Log for Log {
 
     fn log(&self, record: &log::Record) {
         let mut terminal = TERMINAL.lock();
+        terminal.end_marks();
         let now = terminal.now();
         if let Some(console) = &mut terminal.console {
             match record.level() {
@@ -181,6 +219,7 @@ impl Emergency {
             unsafe { TERMINAL.force_unlock() };
         }
         let mut terminal = TERMINAL.lock();
+        terminal.end_marks();
         let Terminal { uart: Some(uart), console: Some(console), .. } = &mut *terminal else {
             return Self { at_line_start: true };
         };
@@ -236,6 +275,9 @@ pub fn stop_machine(is_success: bool) -> ! {
         }
         if let Some(psci) = leave.psci {
             let _ = Firmware::new(psci).system_off();
+        }
+        if let Some(watchdog) = &leave.watchdog {
+            watchdog.power_off();
         }
     }
     arch::halt()

@@ -3,19 +3,16 @@
 use spin::Mutex;
 
 use crate::arch::aarch64::float::FloatRegisters;
-use crate::arch::aarch64::registers::SystemRegisters;
+use crate::arch::aarch64::registers::{SystemRegisters, read_register, write_register};
 use crate::arch::aarch64::vectors::GeneralRegisters;
-use crate::interrupts::CpuInterface;
+use crate::interrupts::{Attention, CpuInterface};
 use crate::vm::Vm;
-
-/// PSTATE of a core that starts: EL1 with its own stack pointer, all exceptions masked (PSCI, DEN0022 6.4).
-const START_PSTATE: u64 = 0x3c5;
 
 /// A virtual CPU, owned by the core that runs it.
 pub struct Vcpu {
-    /// X0 to X30, PC, PSTATE: in the processor only between entry and exit.
+    /// X0 to X30: in the processor only between entry and exit.
     pub general: GeneralRegisters,
-    /// EL1's registers: in the processor while this vCPU is the one loaded.
+    /// PC, PSTATE and EL1's registers: in the processor while this vCPU is the one loaded.
     pub system: SystemRegisters,
     /// SIMD and floating point: likewise.
     pub float: FloatRegisters,
@@ -31,6 +28,8 @@ pub struct Vcpu {
     pub vm: &'static Vm,
     /// Its number in the VM.
     pub index: usize,
+    /// Whether its virtual GIC is to be looked at before it is entered.
+    pub attention: &'static Attention,
 }
 
 /// CNTP of a guest, whose accesses trap.
@@ -63,7 +62,7 @@ impl Vcpu {
     /// A vCPU that is off.
     pub fn new(vm: &'static Vm, index: usize) -> Self {
         Self {
-            general: GeneralRegisters { x: [0; 31], pc: 0, pstate: START_PSTATE },
+            general: GeneralRegisters::RESET,
             system: vm.vcpu_registers(index),
             float: FloatRegisters::reset(),
             gic: CpuInterface::RESET,
@@ -72,13 +71,14 @@ impl Vcpu {
             is_on: false,
             vm,
             index,
+            attention: vm.vgic.attention(index),
         }
     }
 
     /// Out of reset, to start at `entry` with `context` in X0.
     pub fn start(&mut self, entry: u64, context: u64) {
         *self = Self::new(self.vm, self.index);
-        self.general.pc = entry;
+        self.system.pc = entry;
         self.general.x[0] = context;
         self.is_on = true;
     }
@@ -97,10 +97,32 @@ impl Vcpu {
         }
     }
 
+    /// The address of its next instruction, or of the one that trapped; only while it is loaded.
+    #[inline(always)]
+    pub fn pc(&self) -> u64 {
+        read_register!("elr_el2")
+    }
+
+    /// Has it go on at `address`; only while it is loaded.
+    #[inline(always)]
+    pub fn set_pc(&mut self, address: u64) {
+        write_register!("elr_el2", address);
+    }
+
+    /// Its PSTATE, as SPSR_EL2 has it; only while it is loaded.
+    pub fn pstate(&self) -> u64 {
+        read_register!("spsr_el2")
+    }
+
+    /// Sets its PSTATE; only while it is loaded.
+    pub fn set_pstate(&mut self, pstate: u64) {
+        write_register!("spsr_el2", pstate);
+    }
+
     /// Goes on after the instruction that trapped.
     #[inline(always)]
     pub fn skip_instruction(&mut self) {
-        self.general.pc = self.general.pc.wrapping_add(4);
+        self.set_pc(self.pc().wrapping_add(4));
     }
 
     /// What other cores see of it.

@@ -1,10 +1,11 @@
 //! What the hypervisor needs of any GIC: the interface that each version's driver has, and the choice between them.
 //!
 //! Physical interrupts only. What guests see of interrupts is modelled above; the registers that help with it are in
-//! the version's own module ([`crate::gicv3::virtual_interface`]).
+//! the versions' own modules ([`crate::gicv3::virtual_interface`], [`crate::gicv2::virtual_interface`]).
 
 use crate::affinity::Affinity;
 use crate::board::InterruptController;
+use crate::gicv2;
 use crate::gicv3;
 use crate::interrupt_id::{IntId, Trigger};
 use core::fmt;
@@ -12,8 +13,6 @@ use core::fmt;
 /// Why an interrupt controller cannot be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GicError {
-    /// There is no driver for this version.
-    NotSupported,
     /// What is at machine address `.0` does not answer as this version does.
     NotThere(usize),
     /// No region of redistributors has the one of this core.
@@ -27,9 +26,11 @@ pub enum GicError {
 impl fmt::Display for GicError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NotSupported => write!(f, "interrupt controller: there is no driver for this version of the GIC"),
             Self::NotThere(address) => {
-                write!(f, "interrupt controller: at {address:#x} there is no GICv3")
+                write!(
+                    f,
+                    "interrupt controller: at {address:#x} there is no GIC of the version that the device tree says"
+                )
             }
             Self::NoRedistributor(core) => {
                 write!(f, "interrupt controller: core {core} has no redistributor")
@@ -82,7 +83,7 @@ impl From<IntId> for Acknowledged {
     }
 }
 
-/// A GIC, as the hypervisor uses it: all interrupts in Group 1, each taken in two steps (priority drop, deactivation).
+/// A GIC, as the hypervisor uses it: all interrupts in one group, each taken in two steps (priority drop, deactivation).
 ///
 /// For private interrupts (SGIs and PPIs) the calling core's are meant. All methods may be called on several cores
 /// at once, except `set_trigger` and `initialize`.
@@ -153,6 +154,8 @@ pub const DEFAULT_PRIORITY: u8 = 0xa0;
 /// The board's GIC, of whichever version.
 #[derive(Debug)]
 pub enum Gic {
+    /// A GICv2.
+    V2(gicv2::Driver),
     /// A GICv3 or GICv4.
     V3(gicv3::Driver),
 }
@@ -169,7 +172,26 @@ impl Gic {
                 // SAFETY: as promised by the caller.
                 unsafe { gicv3::Driver::new(layout) }.map(Self::V3)
             }
-            InterruptController::GicV2(_) => Err(GicError::NotSupported),
+            InterruptController::GicV2(layout) => {
+                // SAFETY: as promised by the caller.
+                unsafe { gicv2::Driver::new(layout) }.map(Self::V2)
+            }
+        }
+    }
+
+    /// Its version, which is also that of the guests' GIC: 2 or 3.
+    pub fn version(&self) -> u8 {
+        match self {
+            Self::V2(_) => 2,
+            Self::V3(_) => 3,
+        }
+    }
+
+    /// How many list registers each core has, 1 to 16.
+    pub fn list_register_count(&self) -> usize {
+        match self {
+            Self::V2(driver) => driver.virtual_interface().list_register_count(),
+            Self::V3(_) => gicv3::virtual_interface::list_register_count(),
         }
     }
 }
@@ -181,6 +203,7 @@ macro_rules! dispatch {
             #[inline]
             fn $name(&self $(, $argument: $type)*) $(-> $result)? {
                 match self {
+                    Self::V2(driver) => driver.$name($($argument),*),
                     Self::V3(driver) => driver.$name($($argument),*),
                 }
             }

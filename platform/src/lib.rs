@@ -10,6 +10,7 @@ extern crate alloc;
 pub mod affinity;
 pub mod board;
 pub mod gic;
+pub mod gicv2;
 pub mod gicv3;
 pub mod interrupt_id;
 pub mod mmio;
@@ -20,6 +21,7 @@ pub mod system_registers;
 pub mod timer;
 pub mod tree;
 pub mod uart;
+pub mod watchdog;
 
 pub use affinity::Affinity;
 pub use board::{Board, BoardError};

@@ -5,6 +5,9 @@
 
 use core::marker::PhantomData;
 use core::ops::Deref;
+use tock_registers::UIntLike;
+use tock_registers::interfaces::Writeable;
+use tock_registers::registers::ReadWrite;
 
 /// The registers of a device, laid out as `T` (a `register_structs!` type).
 pub struct Registers<T> {
@@ -59,4 +62,11 @@ pub fn wait_until(done: impl Fn() -> bool) -> bool {
         core::hint::spin_loop();
         done()
     })
+}
+
+/// Writes register `index` of a run of them, if there is one.
+pub(crate) fn set<T: UIntLike>(registers: &[ReadWrite<T>], index: usize, value: T) {
+    if let Some(register) = registers.get(index) {
+        register.set(value);
+    }
 }

@@ -15,6 +15,9 @@ use crate::setup::toolchain::{TARGET, Toolchain};
 /// The hypervisor's package and program.
 const HYPERVISOR: &str = "tessera";
 
+/// The small guests that are flat images with an arm64 Linux header, so that any loader takes them.
+const FLAT_GUESTS: [&str; 3] = ["bench", "bench-shared", "bench-stub"];
+
 /// How the bare-metal programs are compiled.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Profile {
@@ -57,14 +60,17 @@ pub fn all(toolchain: &Toolchain, profile: Profile) -> Result<Hypervisor> {
     Ok(hypervisor)
 }
 
+/// Where the hypervisor's ELF is built.
+pub fn hypervisor_elf(profile: Profile) -> PathBuf {
+    profile.directory().join(HYPERVISOR)
+}
+
 /// Builds the hypervisor and flattens it.
 pub fn hypervisor(toolchain: &Toolchain, profile: Profile) -> Result<Hypervisor> {
     let step = Step::start("Building the hypervisor");
     compile(&step, toolchain, profile, &[HYPERVISOR.to_owned()])?;
-    let elf = profile.directory().join(HYPERVISOR);
-    let flat = profile.directory().join(HYPERVISOR).with_extension("bin");
-    let bytes = fs::read(&elf).with_context(|| format!("cannot read {}", elf.display()))?;
-    fs::write(&flat, flat::flatten(&bytes)?)?;
+    let elf = hypervisor_elf(profile);
+    let flat = flatten(&elf)?;
     step.done();
     Ok(Hypervisor { elf, flat })
 }
@@ -78,8 +84,19 @@ fn guests(toolchain: &Toolchain) -> Result<()> {
     }
     let step = Step::start("Building the small guests");
     compile(&step, toolchain, Profile::Release, &packages)?;
+    for name in FLAT_GUESTS {
+        flatten(&Profile::Release.directory().join(name))?;
+    }
     step.done();
     Ok(())
+}
+
+/// Writes the flat image of a program next to it.
+fn flatten(elf: &Path) -> Result<PathBuf> {
+    let flat = elf.with_extension("bin");
+    let bytes = fs::read(elf).with_context(|| format!("cannot read {}", elf.display()))?;
+    fs::write(&flat, flat::flatten(&bytes)?)?;
+    Ok(flat)
 }
 
 fn compile(step: &Step, toolchain: &Toolchain, profile: Profile, packages: &[String]) -> Result<()> {
@@ -131,7 +148,8 @@ pub fn guest(name: &str) -> Result<PathBuf> {
     if name.is_empty() || !name.chars().all(plain) {
         bail!("`{name}` is no guest's name");
     }
-    Ok(Profile::Release.directory().join(name))
+    let path = Profile::Release.directory().join(name);
+    Ok(if FLAT_GUESTS.contains(&name) { path.with_extension("bin") } else { path })
 }
 
 #[cfg(test)]
@@ -149,6 +167,7 @@ mod tests {
     fn a_guests_name_cannot_leave_the_directory() {
         assert!(guest("../tessera").is_err() && guest("").is_err());
         assert!(guest("touch-other").expect("plain").ends_with("release/touch-other"));
+        assert!(guest("bench").expect("flat").ends_with("release/bench.bin"));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The project's one command: set-up, build, run, test, check.
 //! Here are only the options' dispatch and the exit status; each command has a module of its own.
 
+mod bench;
 mod build;
 mod check;
 mod console;
@@ -11,6 +12,7 @@ mod paths;
 mod process;
 mod progress;
 mod qemu;
+mod raspberry_pi;
 mod run;
 mod setup;
 mod system;
@@ -50,7 +52,8 @@ fn carry_out(command: Command, matches: &ArgMatches) -> Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Command::Check => check::check(&setup::ensure(setup::toolchain::Choice::Auto)?),
-        Command::Test { only, filter, list } => test::test(&test::TestOptions { only, filter, list }),
+        Command::Test { only, filter, gic, list } => test::test(&test::TestOptions { only, filter, gic, list }),
+        Command::Bench(arguments) => bench::bench(&arguments.into_options()),
         Command::Run(arguments) => {
             let own = matches.subcommand_matches("run").unwrap_or(matches);
             run::run(arguments.into_options(own)?)

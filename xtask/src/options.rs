@@ -6,8 +6,10 @@ use std::time::Duration;
 use anyhow::Result;
 use clap::{ArgMatches, Args, Parser, Subcommand};
 
+use crate::bench::BenchOptions;
 use crate::build::Profile;
 use crate::console::Step;
+use crate::qemu::Board;
 use crate::run::RunOptions;
 use crate::run::prepare::parse_memory;
 
@@ -50,12 +52,54 @@ pub enum Command {
         only: Option<Part>,
         /// Only tests whose names contain this.
         filter: Option<String>,
+        /// All of the guests' tests on this version of the interrupt controller [default: both, where it matters].
+        #[arg(long, value_parser = clap::value_parser!(u32).range(2..=3))]
+        gic: Option<u32>,
         /// Name the tests instead of running them.
         #[arg(long)]
         list: bool,
     },
+    /// Count what operations cost, in executed instructions, beside the plain machine and peers.
+    Bench(BenchArguments),
     /// Check format, lints and documentation, as CI does.
     Check,
+}
+
+/// The options of `bench`.
+#[derive(Args, Debug)]
+pub struct BenchArguments {
+    /// Only this version of the machine's interrupt controller [default: both].
+    #[arg(long, value_parser = clap::value_parser!(u32).range(2..=3))]
+    gic: Option<u32>,
+    /// Only this operation, by its name in the results for programs.
+    #[arg(long, value_name = "OPERATION")]
+    only: Option<String>,
+    /// Measure KVM and Xen too, on the same machine.
+    #[arg(long)]
+    peers: bool,
+    /// Fail, with a table of what rose, where a figure exceeds its bound in xtask/budget.toml.
+    #[arg(long)]
+    check: bool,
+    /// Make the bounds in xtask/budget.toml what is measured now.
+    #[arg(long, conflicts_with = "check")]
+    write_budget: bool,
+    /// Measure Tessera twice and fail if any figure differs.
+    #[arg(long)]
+    twice: bool,
+    /// Write the results to this file.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Draw the results into this file.
+    #[arg(long, value_name = "FILE")]
+    svg: Option<PathBuf>,
+}
+
+impl BenchArguments {
+    /// The options.
+    pub fn into_options(self) -> BenchOptions {
+        let Self { gic, only, peers, check, write_budget, twice, json, svg } = self;
+        BenchOptions { gic, only, peers, check, write_budget, twice, json, svg }
+    }
 }
 
 /// The options of `run`.
@@ -88,12 +132,12 @@ pub struct RunArguments {
     /// Keep the console's output in this file too.
     #[arg(long, value_name = "FILE")]
     log_file: Option<PathBuf>,
-    /// The version of the machine's interrupt controller.
-    #[arg(long, default_value = "3", value_parser = clap::value_parser!(u32).range(2..=3))]
-    gic: u32,
+    /// The version of the machine's interrupt controller [default: 3, on a Raspberry Pi 2].
+    #[arg(long, value_parser = clap::value_parser!(u32).range(2..=3))]
+    gic: Option<u32>,
     /// The machine.
-    #[arg(long, default_value = "virt", value_parser = ["virt"])]
-    machine: String,
+    #[arg(long, value_enum, default_value = "virt")]
+    machine: Board,
     /// With overflow checks and debug assertions in the hypervisor.
     #[arg(long)]
     debug: bool,
@@ -107,6 +151,7 @@ impl RunArguments {
             system: self.system,
             cpus: self.cpus.map(usize::from),
             memory: self.memory,
+            board: self.machine,
             gic: self.gic,
             timeout: self.timeout,
             steps,

@@ -1,25 +1,39 @@
-//! The guest's console: a PL011 used by polling. Its interrupts are the business of guests that test them.
+//! The guest's console: a PL011 (or an SBSA UART, its subset) used by polling. Its interrupts are the business of
+//! guests that test them.
 
 use core::fmt::{self, Write};
 use core::hint;
+use core::sync::atomic::{AtomicUsize, Ordering};
 
 use spin::Mutex;
 
+use crate::machine::Uart;
 use crate::mmio;
 
 /// Where QEMU's `virt` has its PL011.
 pub const PL011: usize = 0x0900_0000;
 
-/// Data register.
-const DR: usize = PL011;
+/// Data register, as all of these an offset.
+const DR: usize = 0;
 /// Flag register: bit 4 receive FIFO empty, bit 5 transmit FIFO full.
-const FR: usize = PL011 + 0x18;
-/// Control register.
-const CR: usize = PL011 + 0x30;
+const FR: usize = 0x18;
+/// Control register; an SBSA UART has none.
+const CR: usize = 0x30;
 /// Control register: UART, transmitter and receiver enabled.
 const CR_ENABLE: u32 = 1 | 1 << 8 | 1 << 9;
 
 static LOCK: Mutex<Pl011> = Mutex::new(Pl011 { enabled: false });
+static BASE: AtomicUsize = AtomicUsize::new(PL011);
+
+/// Says which UART it is; called once, by the boot core, before anything is printed.
+pub(crate) fn init(uart: Uart) {
+    BASE.store(uart.base, Ordering::Relaxed);
+    LOCK.lock().enabled = uart.is_sbsa;
+}
+
+fn register(offset: usize) -> usize {
+    BASE.load(Ordering::Relaxed) + offset
+}
 
 /// The UART; only this module makes one.
 struct Pl011 {
@@ -29,11 +43,11 @@ struct Pl011 {
 impl Pl011 {
     fn put(&mut self, byte: u8) {
         if !self.enabled {
-            mmio::write32(CR, CR_ENABLE);
+            mmio::write32(register(CR), CR_ENABLE);
             self.enabled = true;
         }
-        while mmio::read32(FR) & 1 << 5 != 0 {}
-        mmio::write32(DR, u32::from(byte));
+        while mmio::read32(register(FR)) & 1 << 5 != 0 {}
+        mmio::write32(register(DR), u32::from(byte));
     }
 }
 
@@ -64,10 +78,10 @@ pub(crate) fn force_unlock() {
 /// Takes one received byte, if there is one.
 #[must_use]
 pub fn read_byte() -> Option<u8> {
-    if mmio::read32(FR) & 1 << 4 != 0 {
+    if mmio::read32(register(FR)) & 1 << 4 != 0 {
         return None;
     }
-    Some(mmio::read32(DR) as u8)
+    Some(mmio::read32(register(DR)) as u8)
 }
 
 /// Shows `prompt` and reads a line into `line`, echoing it; returns it without its line end. What does not fit, and what

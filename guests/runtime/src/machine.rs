@@ -3,9 +3,10 @@
 use core::cell::UnsafeCell;
 
 use dtoolkit::fdt::{Fdt, FdtNode};
+use dtoolkit::standard::NodeStandard;
 use dtoolkit::{Node, Property};
 
-use crate::MAX_CORES;
+use crate::{MAX_CORES, console, gic};
 
 /// A range of physical addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +40,26 @@ pub enum GicVersion {
     V3,
 }
 
+/// The interrupt controller: its version and its first two register ranges.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gic {
+    /// Its version.
+    pub version: GicVersion,
+    /// Address of the distributor.
+    pub distributor: usize,
+    /// Address of the first redistributor (GICv3) or of the CPU interface (GICv2).
+    pub second: usize,
+}
+
+/// The UART that is the console.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Uart {
+    /// Address of its registers.
+    pub base: usize,
+    /// Whether it is only the subset of a PL011 that the SBSA asks for.
+    pub is_sbsa: bool,
+}
+
 /// What a guest knows about the machine it runs on.
 #[derive(Clone, Copy, Debug)]
 pub struct Machine {
@@ -48,6 +69,10 @@ pub struct Machine {
     pub memory: Range,
     /// The interrupt controller's version.
     pub gic: GicVersion,
+    /// Where the interrupt controller is. Only guests that run elsewhere than on `virt` need it.
+    pub gic_frames: Gic,
+    /// The console.
+    pub uart: Uart,
     /// Where the device tree lies.
     pub tree: usize,
     /// Whether QEMU itself is the machine, without a hypervisor: some of its deviations are known and skipped.
@@ -65,9 +90,15 @@ impl Machine {
     /// The number after `NAME=` on the command line, if there is one.
     #[must_use]
     pub fn argument(&self, name: &str) -> Option<usize> {
-        let chosen = self.tree()?.chosen()?;
-        let line = chosen.bootargs().ok()??;
-        line.split_ascii_whitespace().find_map(|word| word.strip_prefix(name)?.strip_prefix('=')?.parse().ok())
+        self.text_argument(name)?.parse().ok()
+    }
+
+    /// The word after `NAME=` on the command line, if there is one.
+    #[must_use]
+    pub fn text_argument(&self, name: &str) -> Option<&'static str> {
+        let chosen = self.tree()?.find_node("/chosen")?;
+        let line: &'static str = chosen.property("bootargs")?.value_as().ok()?;
+        line.split_ascii_whitespace().find_map(|word| word.strip_prefix(name)?.strip_prefix('='))
     }
 }
 
@@ -76,6 +107,8 @@ const FALLBACK: Machine = Machine {
     cores: 1,
     memory: Range { start: 0x4000_0000, size: 16 << 20 },
     gic: GicVersion::V3,
+    gic_frames: Gic { version: GicVersion::V3, distributor: gic::v3::DISTRIBUTOR, second: gic::v3::REDISTRIBUTORS },
+    uart: Uart { base: console::PL011, is_sbsa: false },
     tree: 0,
     is_plain_qemu: false,
 };
@@ -89,10 +122,13 @@ pub(crate) unsafe fn discover(address: usize) -> Machine {
     let Ok(tree) = (unsafe { Fdt::from_raw(address as *const u8) }) else {
         return FALLBACK;
     };
+    let gic_frames = find_gic(tree.root()).unwrap_or(FALLBACK.gic_frames);
     Machine {
         cores: count_cores(tree).clamp(1, MAX_CORES),
         memory: first_memory(tree).unwrap_or(FALLBACK.memory),
-        gic: gic_version(tree.root()).unwrap_or(FALLBACK.gic),
+        gic: gic_frames.version,
+        gic_frames,
+        uart: find_uart(tree.root()).unwrap_or(FALLBACK.uart),
         tree: address,
         is_plain_qemu: tree.find_node("/fw-cfg@9020000").is_some(),
     }
@@ -109,13 +145,34 @@ fn first_memory(tree: Fdt) -> Option<Range> {
     Some(Range { start: range.address().ok()?, size: range.size().ok()? })
 }
 
-/// The version of the first interrupt controller among the root's children.
-fn gic_version(root: FdtNode) -> Option<GicVersion> {
-    root.children().find_map(|node| match node.property("compatible")?.value() {
-        b"arm,gic-v3\0" => Some(GicVersion::V3),
-        b"arm,cortex-a15-gic\0" | b"arm,gic-400\0" => Some(GicVersion::V2),
-        _ => None,
+/// The first interrupt controller among the root's children.
+fn find_gic(root: FdtNode) -> Option<Gic> {
+    root.children().find_map(|node| {
+        let is = |name| node.is_compatible(name);
+        let version = if is("arm,gic-v3") {
+            GicVersion::V3
+        } else if is("arm,cortex-a15-gic") || is("arm,gic-400") {
+            GicVersion::V2
+        } else {
+            return None;
+        };
+        Some(Gic { version, distributor: address(node, 0)?, second: address(node, 1)? })
     })
+}
+
+/// The first UART among the root's children.
+fn find_uart(root: FdtNode) -> Option<Uart> {
+    root.children().find_map(|node| {
+        let is_sbsa = node.is_compatible("arm,sbsa-uart");
+        let is_uart = is_sbsa || node.is_compatible("arm,pl011");
+        is_uart.then_some(Uart { base: address(node, 0)?, is_sbsa })
+    })
+}
+
+/// Where the node's register range `index` begins.
+fn address(node: FdtNode, index: usize) -> Option<usize> {
+    let address: u64 = node.reg().ok()??.nth(index)?.address().ok()?;
+    usize::try_from(address).ok()
 }
 
 struct Published(UnsafeCell<Machine>);

@@ -6,7 +6,7 @@
 use core::arch::global_asm;
 use core::cell::UnsafeCell;
 
-use crate::{MAX_CORES, Machine, heap, machine, mmu, psci, smp, vectors};
+use crate::{MAX_CORES, Machine, console, heap, machine, mmu, psci, smp, vectors};
 
 /// Bytes of stack for each core.
 const STACK_SIZE: usize = 32 * 1024;
@@ -87,6 +87,7 @@ extern "C" fn boot_main(tree: usize) -> ! {
     mmu::fill_tables(machine.memory);
     // SAFETY: the tables map all memory and devices at their own addresses.
     unsafe { mmu::enable_translation() };
+    console::init(machine.uart);
     heap::init();
     let machine = machine::publish(machine);
     // SAFETY: `entry!` defines it with this signature.

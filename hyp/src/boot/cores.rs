@@ -4,24 +4,27 @@ use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use core::time::Duration;
 
-use tessera_platform::board::{Board, EnableMethod};
+use tessera_platform::Span;
+use tessera_platform::board::{Board, Core as BoardCore, EnableMethod};
 use tessera_platform::gic::Controller;
 use tessera_platform::interrupt_id::Trigger;
 use tessera_platform::psci::Firmware;
 
 use super::layout::Layout;
-use super::own_index;
+use super::{own_index, selftest};
+use crate::arch::aarch64::machine::clean_to_coherency;
+use crate::arch::aarch64::stage1::SecondaryStart;
 use crate::arch::aarch64::traps;
-use crate::arch::aarch64::virtual_interface::VirtualInterface;
 use crate::arch::aarch64::{self as arch};
 use crate::manifest::DeviceKind;
 use crate::scheduler::Core;
 use crate::system::System;
 use crate::terminal;
 use crate::vcpu::Vcpu;
+use crate::vm::Vm;
 
 /// How long a core may take to arrive.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -32,25 +35,45 @@ static ARRIVED: AtomicUsize = AtomicUsize::new(0);
 unsafe extern "C" {
     /// A secondary core's first instruction: see `arch::aarch64::start`.
     fn secondary_start();
+
+    /// The same for a core that comes from a spin table: it finds its [`SPIN_TABLE_RECORD`] by itself.
+    fn spin_table_start();
 }
 
-/// Starts the other cores that have vCPUs, and waits until they are there.
+/// The machine address of the `SecondaryStart` of the core that is released next from a spin table.
+#[unsafe(no_mangle)]
+static SPIN_TABLE_RECORD: AtomicU64 = AtomicU64::new(0);
+
+/// Starts the other cores that are wanted, and waits until they are there.
 ///
 /// # Errors
 /// One does not start, and which.
 pub fn start_all(system: &'static System, board: &Board, layout: &Layout) -> Result<(), String> {
     let own = own_index(system).ok_or("the device tree does not have the core that boots")?;
-    let used = |index: &usize| system.vms.iter().any(|vm| vm.vcpus.iter().any(|vcpu| vcpu.core == *index));
-    let others: Vec<usize> = (0..system.cores.len()).filter(|index| *index != own).filter(used).collect();
+    let others: Vec<usize> =
+        (0..system.cores.len()).filter(|index| *index != own && is_wanted(system, *index)).collect();
     for (number, index) in others.iter().enumerate() {
         start(system, board, layout, number, *index)
             .map_err(|problem| format!("core {index} does not start: {problem}"))?;
     }
+    wait_for(system, others.len())
+}
+
+/// A core is wanted if it has vCPUs. One that spins in memory that only the device tree protects is taken out of there in
+/// any case, and waits here at less cost.
+fn is_wanted(system: &System, index: usize) -> bool {
+    let is_used = system.vms.iter().any(|vm| vm.vcpus.iter().any(|vcpu| vcpu.core == index));
+    let spins = |core: &BoardCore| matches!(core.enable, EnableMethod::SpinTable { .. });
+    is_used || system.cores.get(index).is_some_and(spins)
+}
+
+/// Waits until `count` other cores are there.
+fn wait_for(system: &System, count: usize) -> Result<(), String> {
     let deadline = system.clock.now() + system.clock.ticks(PATIENCE);
-    while ARRIVED.load(Ordering::Acquire) != others.len() {
+    while ARRIVED.load(Ordering::Acquire) < count {
         if system.clock.now() > deadline {
             let arrived = ARRIVED.load(Ordering::Acquire);
-            return Err(format!("only {arrived} of the {} other cores needed have started", others.len()));
+            return Err(format!("only {arrived} of the {count} other cores needed have started"));
         }
         core::hint::spin_loop();
     }
@@ -67,8 +90,33 @@ fn start(system: &System, board: &Board, layout: &Layout, number: usize, index: 
         (EnableMethod::Psci, Some(psci)) => Firmware::new(psci)
             .cpu_on(core.affinity, entry, start as *const _ as u64)
             .map_err(|error| format!("{error}")),
-        _ => Err("there is no firmware that starts it (PSCI)".into()),
+        (EnableMethod::SpinTable { release }, _) => {
+            release_core(board, *release, start)?;
+            // They all find their record at one place: the next one waits for this one.
+            wait_for(system, number + 1)
+        }
+        _ => Err("there is neither firmware that starts it (PSCI) nor a spin table".into()),
     }
+}
+
+/// Lets a core go that waits for an address at machine address `release` (Devicetree Specification 0.4, 3.8.1).
+fn release_core(board: &Board, release: u64, start: &SecondaryStart) -> Result<(), String> {
+    let entry = Span::new(release, 8).filter(|entry| release.is_multiple_of(8) && is_mapped(board, *entry));
+    let entry = entry.ok_or_else(|| format!("its spin table at {release:#x} is not in memory"))?;
+    SPIN_TABLE_RECORD.store(start as *const _ as u64, Ordering::Relaxed);
+    // It reads both past the caches, as its MMU is off.
+    clean_to_coherency(SPIN_TABLE_RECORD.as_ptr() as u64, 8);
+    // SAFETY: memory that EL2 maps for writing, at the place that the device tree keeps for this.
+    unsafe { (entry.start() as *mut u64).write_volatile(spin_table_start as *const () as u64) };
+    clean_to_coherency(entry.start(), 8);
+    arch::send_event();
+    Ok(())
+}
+
+/// Whether EL2 has memory mapped there.
+fn is_mapped(board: &Board, span: Span) -> bool {
+    let hidden = board.reserved.iter().any(|reservation| reservation.no_map && reservation.span.overlaps(span));
+    !hidden && board.memory.iter().any(|ram| ram.covers(span))
 }
 
 #[unsafe(no_mangle)]
@@ -77,19 +125,21 @@ extern "C" fn tessera_secondary() -> ! {
     let Some(system) = System::get() else { arch::halt() };
     let Some(index) = own_index(system) else { arch::halt() };
     set_up(system);
+    selftest::run(index);
     ARRIVED.fetch_add(1, Ordering::Release);
     run(system, index)
 }
 
 /// The rest of the boot core's life.
 pub fn boot_core(system: &'static System) -> ! {
+    let index = own_index(system).unwrap_or(0);
     set_up(system);
+    selftest::run(index);
+    // A device may interrupt as soon as it is enabled: what it leads to must be known.
+    system.vms.iter().for_each(Vm::map_hardware);
     enable_shared_interrupts(system);
-    for vm in &system.vms {
-        vm.map_hardware();
-        vm.start();
-    }
-    run(system, own_index(system).unwrap_or(0))
+    system.vms.iter().for_each(Vm::start);
+    run(system, index)
 }
 
 /// What each core has of its own: traps, interrupt controller, timers.
@@ -98,7 +148,7 @@ fn set_up(system: &System) {
     if let Err(error) = system.gic.initialize_core() {
         terminal::refuse(format_args!("{error}"));
     }
-    VirtualInterface::initialize();
+    system.list_registers().initialize();
     let own = system.interrupts;
     for id in [own.kick, own.virtual_timer, own.hypervisor_timer, own.maintenance] {
         system.gic.enable(id);

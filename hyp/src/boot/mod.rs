@@ -4,6 +4,7 @@
 
 mod cores;
 mod layout;
+mod selftest;
 
 use core::fmt::Display;
 
@@ -14,8 +15,7 @@ use spin::Mutex;
 use tessera_memory::vmid::VmidBits;
 use tessera_memory::{Frames, Geometry, Owner, Pa, Span, VmidAllocator};
 use tessera_platform::board::{Board, find_console, find_firmware};
-use tessera_platform::gic::{Controller, Gic};
-use tessera_platform::gicv3::virtual_interface;
+use tessera_platform::gic::{Controller, Gic, GicError};
 use tessera_platform::timer::Clock;
 use tessera_platform::tree::Tree;
 use tessera_platform::{Affinity, IntId};
@@ -25,7 +25,7 @@ use crate::arch::aarch64::{self as arch, fault, stage1};
 use crate::archive::Archive;
 use crate::manifest::{BoardFacts, DeviceKind, Manifest, Placement, Reserved, VmConfig};
 use crate::system::{Interrupts, System};
-use crate::vm::{Parts, Vm};
+use crate::vm::{GicParts, Parts, Vm};
 use crate::{heap, manifest, terminal};
 use layout::Layout;
 
@@ -49,13 +49,22 @@ extern "C" fn tessera_boot(tree: u64) -> ! {
     // SAFETY: at EL2, MMU off, once; this is the image that runs.
     unsafe { stage1::enable_early((start, end - start), (tree, blob.len() as u64)) };
     heap::initialize();
-    open_terminal(blob);
-    let board = require(Board::discover(blob));
+    let board = discover(blob);
     terminal::start_log(&board);
     log::info!("Tessera {} on {}", env!("CARGO_PKG_VERSION"), board.model);
+    require(selftest::select(board.chosen.bootargs.as_deref().unwrap_or("")));
+    terminal::mark("memory");
     let layout = require(Layout::new(&board, (start, end), (tree, blob.len() as u64)));
     layout.activate();
     start_system(board, layout)
+}
+
+/// Reads the board, once there is a terminal to say what is wrong with it.
+fn discover(blob: &[u8]) -> Board {
+    let tree = Tree::parse(blob);
+    open_terminal(tree.as_ref().ok());
+    terminal::mark("device tree");
+    require(Board::from_tree(&require(tree)))
 }
 
 /// The device tree at `address`, if there is one: its header says how long it is (Devicetree Specification 5.2).
@@ -75,8 +84,8 @@ fn device_tree(address: u64) -> Option<&'static [u8]> {
     Some(unsafe { core::slice::from_raw_parts(address as *const u8, bytes as usize) })
 }
 
-fn open_terminal(blob: &[u8]) {
-    if let Some(uart) = find_console(blob) {
+fn open_terminal(tree: Option<&Tree>) {
+    if let Some(uart) = tree.and_then(find_console) {
         // SAFETY: the tree's UART; the first tables map all that is not RAM as device, the final ones map it too.
         unsafe { terminal::open(&uart) };
     }
@@ -85,12 +94,12 @@ fn open_terminal(blob: &[u8]) {
 /// EL1: somebody forgot to enable virtualization; EL3: no firmware ran. The MMU stays off: this only speaks and stops.
 fn wrong_exception_level(blob: &[u8]) -> ! {
     heap::initialize();
-    open_terminal(blob);
-    // The whole board cannot be discovered: at EL1 QEMU's tree lacks what only EL2 needs.
     let tree = Tree::parse(blob).ok();
+    open_terminal(tree.as_ref());
+    // The whole board cannot be discovered: at EL1 QEMU's tree lacks what only EL2 needs.
     let chosen = tree.as_ref().and_then(|tree| tree.by_path("/chosen"));
     let arguments = chosen.and_then(|chosen| chosen.string("bootargs")).unwrap_or("");
-    terminal::set_exit(arguments, find_firmware(blob));
+    terminal::set_exit(arguments, tree.as_ref().and_then(find_firmware), None);
     terminal::refuse(format_args!(
         "entered at EL{}, but a hypervisor needs EL2: in QEMU say `-M virt,virtualization=on`, on a board use firmware \
          that starts the kernel at EL2",
@@ -100,6 +109,7 @@ fn wrong_exception_level(blob: &[u8]) -> ! {
 
 /// All of RAM can be used: finds out what to run, builds it, and runs it.
 fn start_system(board: Board, layout: Layout) -> ! {
+    terminal::mark("interrupt controller");
     // SAFETY: the final tables map the controller's registers, for good.
     let gic = require(unsafe { Gic::new(&board.interrupt_controller) });
     require(gic.initialize());
@@ -108,10 +118,12 @@ fn start_system(board: Board, layout: Layout) -> ! {
             "neither CNTFRQ_EL0 nor the device tree's timer node says how fast the counter is"
         ))
     });
+    let gic_parts = require(gic_parts(&gic, &board, clock));
     let mut frames = Frames::new();
     for span in layout.free() {
         require(frames.add_memory(*span));
     }
+    terminal::mark("system archive");
     let archive_bytes = layout.archive();
     let archive = require(Archive::parse(archive_bytes));
     let manifest = require(Manifest::read(&archive));
@@ -120,14 +132,17 @@ fn start_system(board: Board, layout: Layout) -> ! {
     let placements = require(validate(&manifest, &board, &layout, &gic, &frames, cores.len()));
     let names: Vec<&str> = manifest.vms.iter().map(|vm| vm.name.as_str()).collect();
     terminal::set_guests(&names);
+    terminal::mark("guests");
     let compatible = cores.first().map_or("", |core| core.compatible.as_str());
-    let vms = require(build_vms(manifest.vms, &placements, &mut frames, archive_bytes, compatible));
+    let vms = require(build_vms(manifest.vms, &placements, &mut frames, gic_parts, archive_bytes, compatible));
     let interrupts = require(interrupts(&board));
     let passthrough = passthrough(&vms);
     let system = System { gic, interrupts, clock, cores, vms, frames: Mutex::new(frames), passthrough, vtcr: vtcr() };
     let system = system.install();
-    report(system, &layout);
+    terminal::mark("cores");
     require(cores::start_all(system, &board, &layout));
+    // Ends the line of marks: guests speak from here on.
+    report(system, &layout);
     cores::boot_core(system)
 }
 
@@ -158,7 +173,7 @@ fn validate(
         available_memory: frames.available_frames() * tessera_memory::PAGE_SIZE,
         ram: &ram,
         reserved: &reserved,
-        gic_version: 3,
+        gic_version: gic.version(),
         spis: gic.interrupt_count().saturating_sub(32),
         reserved_spis: &reserved_spis,
         ipa_bits: u32::from(geometry().ipa_bits()),
@@ -183,17 +198,32 @@ fn build_vms(
     configs: Vec<VmConfig>,
     placements: &[Placement],
     frames: &mut Frames,
+    gic: GicParts,
     archive: &'static [u8],
     cpu_compatible: &str,
 ) -> Result<Vec<Vm>, String> {
     let mut vmids = VmidAllocator::new(vmid_bits());
-    let list_registers = virtual_interface::list_register_count();
-    let mut parts = Parts { frames, geometry: geometry(), list_registers, archive, cpu_compatible };
+    let mut parts = Parts { frames, geometry: geometry(), gic, archive, cpu_compatible };
     let build = |(index, (config, placement)): (usize, (VmConfig, &Placement))| {
         let vmid = vmids.allocate().map_err(|error| format!("{error}"))?;
         Vm::build(index, config, placement, vmid, &mut parts).map_err(|error| format!("{error}"))
     };
     configs.into_iter().zip(placements).enumerate().map(build).collect()
+}
+
+/// What the guests' interrupt controllers are made of.
+fn gic_parts(gic: &Gic, board: &Board, clock: Clock) -> Result<GicParts, GicError> {
+    let (mut hardware_deactivation, mut cpu_interface) = (true, None);
+    if let Gic::V2(driver) = gic {
+        cpu_interface = Some(driver.virtual_cpu_interface_address());
+        driver.initialize_core()?;
+        let timer = board.timer.hypervisor.id;
+        hardware_deactivation = driver.ends_in_hardware(timer, || clock.set_deadline(0), || clock.disarm());
+    }
+    if !hardware_deactivation {
+        log::info!("this GICv2 forgets interrupts that guests end by themselves (as QEMU's does): EL2 ends them");
+    }
+    Ok(GicParts { list_registers: gic.list_register_count(), hardware_deactivation, cpu_interface })
 }
 
 /// The interrupts EL2 uses. Any SGI would do for the kick: those of guests are virtual.

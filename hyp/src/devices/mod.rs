@@ -15,8 +15,12 @@ pub use pl031::Pl031;
 /// What stands for a device of a VM on its bus.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DeviceSlot {
-    /// The GIC's distributor.
+    /// A GICv3's distributor.
     Distributor,
+    /// A GICv2's distributor.
+    DistributorV2,
+    /// The second page of a GICv2's CPU interface: the first is the hardware's own.
+    Deactivation,
     /// The GICv3's redistributors, all of them.
     Redistributors,
     /// One of its UARTs.

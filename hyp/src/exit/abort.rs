@@ -14,10 +14,10 @@ use crate::vm::{CrashReason, StopReason};
 /// Handles a data abort.
 #[inline(always)]
 pub fn data(core: &mut Core, vcpu: &mut Vcpu, abort: Abort) -> Next {
-    if let (Reason::Translation, false, Some(access)) = (abort.reason, abort.on_table_walk, abort.access) {
+    if let (Reason::Translation, false, Some(access)) = (abort.reason(), abort.on_table_walk(), abort.access()) {
         let ipa = traps::fault_page() | traps::fault_virtual_address() & 0xfff;
         if let Some((device, offset)) = vcpu.vm.bus.find(ipa) {
-            return device_access(core, vcpu, device, offset, access, abort.is_write);
+            return device_access(core, vcpu, device, offset, access, abort.is_write());
         }
     }
     other_data(core, vcpu, abort)
@@ -35,11 +35,11 @@ fn device_access(
 ) -> Next {
     let vm = vcpu.vm;
     if is_write {
-        let value = access.truncate(vcpu.register(access.transfer));
-        vm.device_write(core, vcpu.index, device, offset, access.bytes, value);
+        let value = access.truncate(vcpu.register(access.transfer()));
+        vm.device_write(core, vcpu.index, device, offset, access.bytes(), value);
     } else {
-        let value = vm.device_read(core, vcpu.index, device, offset, access.bytes);
-        vcpu.set_register(access.transfer, access.extend(value));
+        let value = vm.device_read(core, vcpu.index, device, offset, access.bytes());
+        vcpu.set_register(access.transfer(), access.extend(value));
     }
     vcpu.skip_instruction();
     Next::Resume
@@ -63,12 +63,12 @@ fn other_data(core: &mut Core, vcpu: &mut Vcpu, abort: Abort) -> Next {
 
 /// Whether a load, store or the like met an emulated device.
 fn is_device(vcpu: &Vcpu, abort: &Abort, ipa: Ipa) -> bool {
-    abort.reason == Reason::Translation && !abort.on_table_walk && vcpu.vm.bus.find(ipa.get()).is_some()
+    abort.reason() == Reason::Translation && !abort.on_table_walk() && vcpu.vm.bus.find(ipa.get()).is_some()
 }
 
 /// An access to an emulated device of which the syndrome tells no more than its address.
 fn undescribed(core: &mut Core, vcpu: &mut Vcpu, abort: &Abort, address: u64, ipa: Ipa) -> Next {
-    if abort.is_maintenance {
+    if abort.is_maintenance() {
         // No cache holds anything of a device.
         emulate::finish_instruction(vcpu);
         return Next::Resume;
@@ -77,7 +77,7 @@ fn undescribed(core: &mut Core, vcpu: &mut Vcpu, abort: &Abort, address: u64, ip
         Ok(()) | Err(Refusal::Changed) => Next::Resume,
         Err(Refusal::External) => external_abort(vcpu, abort, address),
         Err(Refusal::Fault { address, status, is_write }) => {
-            let syndrome = inject::data_fault_syndrome(vcpu.general.pstate, is_write, status);
+            let syndrome = inject::data_fault_syndrome(vcpu.pstate(), is_write, status);
             synchronous_exception(vcpu, syndrome, Some(address))
         }
     }
@@ -86,9 +86,9 @@ fn undescribed(core: &mut Core, vcpu: &mut Vcpu, abort: &Abort, address: u64, ip
 /// What a real bus says where nothing is.
 fn external_abort(vcpu: &mut Vcpu, abort: &Abort, address: u64) -> Next {
     vcpu.vm.counters.unclaimed_access();
-    let syndrome = match abort.on_table_walk {
-        false => inject::data_abort_syndrome(vcpu.general.pstate, abort.is_write, abort.is_maintenance),
-        true => inject::walk_abort_syndrome(vcpu.general.pstate, true, traps::syndrome()),
+    let syndrome = match abort.on_table_walk() {
+        false => inject::data_abort_syndrome(vcpu.pstate(), abort.is_write(), abort.is_maintenance()),
+        true => inject::walk_abort_syndrome(vcpu.pstate(), true, traps::syndrome()),
     };
     synchronous_exception(vcpu, syndrome, Some(address))
 }
@@ -96,7 +96,7 @@ fn external_abort(vcpu: &mut Vcpu, abort: &Abort, address: u64) -> Next {
 /// Whether the access succeeds when it is repeated: the page was shared and has its own frame now, or it was only absent for
 /// the moment in which another core of the VM gave it one (break before make).
 fn is_resolved(vcpu: &Vcpu, abort: &Abort, ipa: Ipa) -> bool {
-    match abort.reason {
+    match abort.reason() {
         Reason::Permission => vcpu.vm.copy_on_write(ipa),
         Reason::Translation => vcpu.vm.is_mapped(ipa),
         Reason::Other => false,
@@ -106,28 +106,28 @@ fn is_resolved(vcpu: &Vcpu, abort: &Abort, ipa: Ipa) -> bool {
 /// The guest physical address of the abort: HPFAR_EL2 where it is valid (translation faults and those on walks, Arm ARM
 /// D24.2.62), else by asking the processor for the guest's own translation.
 fn fault_address(vcpu: &Vcpu, abort: &Abort, address: u64) -> Option<Ipa> {
-    if abort.reason == Reason::Translation || abort.on_table_walk {
+    if abort.reason() == Reason::Translation || abort.on_table_walk() {
         return Some(Ipa::new(traps::fault_page() | address & 0xfff));
     }
-    let access = Stage1Access { from_user: inject::from_user(vcpu.general.pstate), is_write: false };
+    let access = Stage1Access { from_user: inject::from_user(vcpu.pstate()), is_write: false };
     traps::stage1_translate(address, access).ok().map(Ipa::new)
 }
 
 /// Handles an instruction abort: there is nothing to execute there.
 pub fn fetch(vcpu: &mut Vcpu, abort: Abort) -> Next {
-    if abort.reason == Reason::Translation && vcpu.vm.is_mapped(Ipa::new(traps::fault_page())) {
+    if abort.reason() == Reason::Translation && vcpu.vm.is_mapped(Ipa::new(traps::fault_page())) {
         return Next::Resume;
     }
     vcpu.vm.counters.unclaimed_access();
     let address = traps::fault_virtual_address();
-    let pc = vcpu.general.pc;
-    let syndrome = match abort.on_table_walk {
-        false => inject::instruction_abort_syndrome(vcpu.general.pstate),
-        true => inject::walk_abort_syndrome(vcpu.general.pstate, false, traps::syndrome()),
+    let pc = vcpu.pc();
+    let syndrome = match abort.on_table_walk() {
+        false => inject::instruction_abort_syndrome(vcpu.pstate()),
+        true => inject::walk_abort_syndrome(vcpu.pstate(), false, traps::syndrome()),
     };
     let next = synchronous_exception(vcpu, syndrome, Some(address));
     // The handler's own address is what could not be fetched: it never will be.
-    if vcpu.general.pc == pc {
+    if vcpu.pc() == pc {
         return Next::Stop(StopReason::Crashed(CrashReason::NoVector { address: pc }));
     }
     next

@@ -73,17 +73,17 @@ pub fn access(core: &mut Core, vcpu: &mut Vcpu, address: u64, ipa: Ipa) -> Resul
 /// Goes on after an instruction that was carried out.
 pub fn finish_instruction(vcpu: &mut Vcpu) {
     vcpu.skip_instruction();
-    vcpu.general.pstate &= !PER_INSTRUCTION;
+    vcpu.set_pstate(vcpu.pstate() & !PER_INSTRUCTION);
 }
 
 /// The instruction that the guest is at.
 fn fetch(vcpu: &Vcpu) -> Result<Instruction, Refusal> {
-    if inject::from_aarch32(vcpu.general.pstate) {
+    if inject::from_aarch32(vcpu.pstate()) {
         return Err(Refusal::External);
     }
     // EL1 may read whatever EL0 may execute.
     let read = Stage1Access { from_user: false, is_write: false };
-    let ipa = traps::stage1_translate(vcpu.general.pc, read).map_err(|_| Refusal::Changed)?;
+    let ipa = traps::stage1_translate(vcpu.pc(), read).map_err(|_| Refusal::Changed)?;
     let word = vcpu.vm.memory().lock().load(Ipa::new(ipa), 4).ok_or(Refusal::External)?;
     Instruction::decode(word as u32).ok_or(Refusal::External)
 }
@@ -125,7 +125,7 @@ impl Pages {
 /// Where the guest's own tables lead for an access of `instruction` at `address`.
 fn translate(vcpu: &Vcpu, instruction: &Instruction, address: u64) -> Result<u64, Refusal> {
     let is_write = instruction.writes();
-    let from_user = instruction.is_unprivileged || inject::from_user(vcpu.general.pstate);
+    let from_user = instruction.is_unprivileged || inject::from_user(vcpu.pstate());
     traps::stage1_translate(address, Stage1Access { from_user, is_write }).map_err(|fault| match fault.is_stage2 {
         true => Refusal::External,
         false => Refusal::Fault { address, status: fault.status, is_write },
@@ -138,7 +138,7 @@ struct Guest<'a>(&'a mut Vcpu);
 impl Guest<'_> {
     /// PSTATE is EL1 with its own stack pointer; the other is EL0's.
     fn uses_own_stack_pointer(&self) -> bool {
-        self.0.general.pstate & 0b101 == 0b101
+        self.0.pstate() & 0b101 == 0b101
     }
 }
 
@@ -164,7 +164,7 @@ impl Registers for Guest<'_> {
     }
 
     fn program_counter(&self) -> u64 {
-        self.0.general.pc
+        self.0.pc()
     }
 
     fn vector(&mut self, index: u8) -> u128 {

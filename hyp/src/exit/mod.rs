@@ -53,13 +53,14 @@ mod handlers {
             Exit::Hypervisor(immediate) => hypercall::handle(vcpu, immediate),
             Exit::DataAbort(abort) => abort::data(core, vcpu, abort),
             Exit::SystemRegister(access) => system_register::handle(core, vcpu, access),
-            exit => rarer(vcpu, exit),
+            _ => rarer(vcpu),
         }
     }
 
+    /// Decodes again, so that the others need not keep what they do not use.
     #[inline(never)]
-    fn rarer(vcpu: &mut Vcpu, exit: Exit) -> Next {
-        match exit {
+    fn rarer(vcpu: &mut Vcpu) -> Next {
+        match Exit::decode(traps::syndrome()) {
             Exit::WaitFor(wait) => {
                 vcpu.skip_instruction();
                 if wait == Wait::Interrupt { Next::Wait } else { Next::Resume }
@@ -92,17 +93,17 @@ mod handlers {
     ///
     /// A guest whose handler itself cannot be fetched would take exceptions forever: it is stopped.
     pub fn synchronous_exception(vcpu: &mut Vcpu, syndrome: u64, address: Option<u64>) -> Next {
-        let general = &mut vcpu.general;
         write_register!("esr_el1", syndrome);
         if let Some(address) = address {
             write_register!("far_el1", address);
         }
-        write_register!("elr_el1", general.pc);
-        write_register!("spsr_el1", general.pstate);
+        let pstate = vcpu.pstate();
+        write_register!("elr_el1", vcpu.pc());
+        write_register!("spsr_el1", pstate);
         let (vbar, sctlr) = (read_register!("vbar_el1"), read_register!("sctlr_el1"));
-        let entry = inject::synchronous_entry(general.pstate, vbar, sctlr);
-        general.pc = entry.pc;
-        general.pstate = entry.pstate;
+        let entry = inject::synchronous_entry(pstate, vbar, sctlr);
+        vcpu.set_pc(entry.pc);
+        vcpu.set_pstate(entry.pstate);
         Next::Resume
     }
 }

@@ -55,35 +55,13 @@ pub enum Reason {
     Other,
 }
 
-/// A Stage-2 abort.
+/// A Stage-2 abort: its syndrome, read field by field, since the frequent ones need only few.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Abort {
-    /// Why.
-    pub reason: Reason,
-    /// The access was the walk of the guest's own tables (S1PTW).
-    pub on_table_walk: bool,
-    /// A write (or cache maintenance, which counts as one).
-    pub is_write: bool,
-    /// Cache maintenance rather than a load or store.
-    pub is_maintenance: bool,
-    /// FAR_EL2 does not hold the address (FnV).
-    pub address_unknown: bool,
-    /// The load or store, where the processor describes it (ISV).
-    pub access: Option<Access>,
-}
+pub struct Abort(u64);
 
-/// A single general-purpose load or store.
+/// A single general-purpose load or store, likewise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Access {
-    /// Its width in bytes: 1, 2, 4 or 8.
-    pub bytes: u64,
-    /// The register loaded or stored; 31 is XZR.
-    pub transfer: usize,
-    /// A load that sign-extends.
-    pub sign_extend: bool,
-    /// The register is 64 bits wide (else the upper half of a load is zero).
-    pub wide: bool,
-}
+pub struct Access(u64);
 
 const fn bit(value: u64, index: u32) -> bool {
     value >> index & 1 != 0
@@ -96,11 +74,11 @@ impl Exit {
         match esr >> 26 & 0x3f {
             0x16 => Self::Hypervisor(esr as u16),
             0x18 => Self::SystemRegister(SystemRegisterAccess::decode(esr)),
-            0x24 => Self::DataAbort(Abort::decode(esr, true)),
+            0x24 => Self::DataAbort(Abort(esr)),
             0x01 if esr & 1 == 0 => Self::WaitFor(Wait::Interrupt),
             0x01 => Self::WaitFor(Wait::Event),
             0x17 => Self::Monitor(esr as u16),
-            0x20 => Self::InstructionAbort(Abort::decode(esr, false)),
+            0x20 => Self::InstructionAbort(Abort(esr)),
             _ => Self::Undefined,
         }
     }
@@ -118,51 +96,94 @@ impl SystemRegisterAccess {
 }
 
 impl Abort {
+    /// Why.
     #[inline(always)]
-    fn decode(esr: u64, is_data: bool) -> Self {
-        let reason = match esr & 0x3c {
+    pub const fn reason(self) -> Reason {
+        match self.0 & 0x3c {
             0x04 => Reason::Translation,
             0x0c => Reason::Permission,
             _ => Reason::Other,
-        };
-        Self {
-            reason,
-            on_table_walk: bit(esr, 7),
-            is_write: is_data && bit(esr, 6),
-            is_maintenance: is_data && bit(esr, 8),
-            address_unknown: bit(esr, 10),
-            access: (is_data && bit(esr, 24)).then(|| Access::decode(esr)),
         }
+    }
+
+    /// The access was the walk of the guest's own tables (S1PTW).
+    #[inline(always)]
+    pub const fn on_table_walk(self) -> bool {
+        bit(self.0, 7)
+    }
+
+    /// A write (or cache maintenance, which counts as one); of a data abort.
+    #[inline(always)]
+    pub const fn is_write(self) -> bool {
+        bit(self.0, 6)
+    }
+
+    /// Cache maintenance rather than a load or store; of a data abort.
+    #[inline(always)]
+    pub const fn is_maintenance(self) -> bool {
+        bit(self.0, 8)
+    }
+
+    /// FAR_EL2 does not hold the address (FnV).
+    #[inline(always)]
+    pub const fn address_unknown(self) -> bool {
+        bit(self.0, 10)
+    }
+
+    /// The load or store, where the processor describes it (ISV); of a data abort.
+    #[inline(always)]
+    pub fn access(self) -> Option<Access> {
+        bit(self.0, 24).then_some(Access(self.0))
     }
 }
 
 impl Access {
+    /// Its width in bytes: 1, 2, 4 or 8.
     #[inline(always)]
-    fn decode(esr: u64) -> Self {
-        Self {
-            bytes: 1 << (esr >> 22 & 3),
-            transfer: (esr >> 16 & 0x1f) as usize,
-            sign_extend: bit(esr, 21),
-            wide: bit(esr, 15),
-        }
+    pub const fn bytes(self) -> u64 {
+        1 << (self.0 >> 22 & 3)
+    }
+
+    /// The register loaded or stored; 31 is XZR.
+    #[inline(always)]
+    pub const fn transfer(self) -> usize {
+        (self.0 >> 16 & 0x1f) as usize
+    }
+
+    /// A load that sign-extends.
+    #[inline(always)]
+    pub const fn sign_extend(self) -> bool {
+        bit(self.0, 21)
+    }
+
+    /// The register is 64 bits wide (else the upper half of a load is zero).
+    #[inline(always)]
+    pub const fn wide(self) -> bool {
+        bit(self.0, 15)
+    }
+
+    /// The bits of `value` that the access does not carry.
+    #[inline(always)]
+    const fn unused_bits(self) -> u32 {
+        64 - (8 << (self.0 >> 22 & 3))
     }
 
     /// What a load leaves in its register when `value` was read.
     #[inline(always)]
-    pub fn extend(&self, value: u64) -> u64 {
-        let unused = 64 - 8 * self.bytes as u32;
-        if !self.sign_extend {
-            return value << unused >> unused;
-        }
-        let extended = ((value << unused) as i64 >> unused) as u64;
-        if self.wide { extended } else { extended & 0xffff_ffff }
+    pub fn extend(self, value: u64) -> u64 {
+        if self.sign_extend() { self.extend_sign(value) } else { self.truncate(value) }
+    }
+
+    #[cold]
+    fn extend_sign(self, value: u64) -> u64 {
+        let extended = ((value << self.unused_bits()) as i64 >> self.unused_bits()) as u64;
+        if self.wide() { extended } else { extended & 0xffff_ffff }
     }
 
     /// What a store of the register's `value` writes.
     #[inline(always)]
-    pub fn truncate(&self, value: u64) -> u64 {
-        let unused = 64 - 8 * self.bytes as u32;
-        value << unused >> unused
+    pub fn truncate(self, value: u64) -> u64 {
+        value << self.unused_bits() >> self.unused_bits()
     }
 }
 
@@ -170,27 +191,34 @@ impl Access {
 mod tests {
     use super::*;
 
+    /// The syndrome's access of SAS `size` (log2 of bytes) to or from register `transfer`.
+    fn access(size: u64, transfer: u64, sign_extend: bool, wide: bool) -> Access {
+        let esr = 1 << 24 | size << 22 | u64::from(sign_extend) << 21 | transfer << 16 | u64::from(wide) << 15;
+        Abort(esr).access().expect("ISV is set")
+    }
+
     #[test]
     fn a_store_of_a_word_is_described() {
         // EC 0x24, IL, ISV, SAS = 2, SRT = 3, SF = 0, WnR, DFSC = translation fault level 3.
         let exit = Exit::decode(0x9383_0047);
         let Exit::DataAbort(abort) = exit else { panic!("{exit:?}") };
-        let access = Access { bytes: 4, transfer: 3, sign_extend: false, wide: false };
-        assert_eq!((abort.reason, abort.is_write, abort.access), (Reason::Translation, true, Some(access)));
-        assert!(!abort.on_table_walk && !abort.is_maintenance);
+        assert_eq!((abort.reason(), abort.is_write(), abort.is_maintenance()), (Reason::Translation, true, false));
+        assert!(!abort.on_table_walk() && !abort.address_unknown());
+        let access = abort.access().expect("ISV is set");
+        assert_eq!((access.bytes(), access.transfer(), access.sign_extend(), access.wide()), (4, 3, false, false));
     }
 
     #[test]
     fn a_fetch_never_has_an_access() {
-        let Exit::InstructionAbort(abort) = Exit::decode(0x8300_008f) else { panic!() };
-        assert_eq!((abort.access, abort.is_write, abort.reason), (None, false, Reason::Permission));
-        assert!(abort.on_table_walk);
+        let Exit::InstructionAbort(abort) = Exit::decode(0x8200_008f) else { panic!() };
+        assert_eq!((abort.access(), abort.reason()), (None, Reason::Permission));
+        assert!(abort.on_table_walk());
     }
 
     #[test]
     fn an_atomic_has_no_description() {
         let Exit::DataAbort(abort) = Exit::decode(0x9200_004f) else { panic!() };
-        assert_eq!((abort.access, abort.is_write, abort.reason), (None, true, Reason::Permission));
+        assert_eq!((abort.access(), abort.is_write(), abort.reason()), (None, true, Reason::Permission));
     }
 
     #[test]
@@ -202,9 +230,11 @@ mod tests {
 
     #[test]
     fn loads_extend_as_the_instruction_says() {
-        let ldrsb_w = Access { bytes: 1, transfer: 0, sign_extend: true, wide: false };
-        let ldrsh_x = Access { bytes: 2, transfer: 0, sign_extend: true, wide: true };
-        let ldr_x = Access { bytes: 8, transfer: 0, sign_extend: false, wide: true };
+        let ldrsb_w = access(0, 0, true, false);
+        let ldrsh_x = access(1, 0, true, true);
+        let ldr_x = access(3, 0, false, true);
+        let ldr_w = access(2, 0, false, false);
+        assert_eq!(ldr_w.extend(0xffff_ffff_8000_0000), 0x8000_0000);
         assert_eq!(ldrsb_w.extend(0x1280), 0xffff_ff80);
         assert_eq!(ldrsh_x.extend(0x8000), 0xffff_ffff_ffff_8000);
         assert_eq!(ldr_x.extend(u64::MAX), u64::MAX);

@@ -117,6 +117,33 @@ pub(super) fn deliver_edge<R: ListRegisters>(
     !seen.pending && !seen.active && relist(bank, slots, registers, slot, intid, groups)
 }
 
+/// The same for an SGI that knows its senders.
+#[inline]
+pub(super) fn deliver_sgi<R: ListRegisters>(
+    bank: &mut Bank,
+    slots: &mut Slots,
+    senders: &mut Senders,
+    registers: &mut R,
+    intid: u32,
+    groups: u32,
+) -> bool {
+    let bit = 1 << (intid & 15);
+    if bank.listed & bit != 0 {
+        let slot = usize::from(bank.slot[intid as usize & 31]);
+        let seen = registers.read(slot);
+        let disturbed =
+            (bank.owed | bank.activate | bank.deactivate) & bit != 0 || slots.notified >> (slot & 15) & 1 != 0;
+        if seen.pending || seen.active || disturbed {
+            return false;
+        }
+        // Its end was not noticed until now.
+        slots.vacate(slot);
+        bank.take_back(bit, false, false);
+    }
+    let ready = bank.deliverable(groups) & bit != 0 && slots.maintenance == Maintenance::NONE;
+    ready && list_sgi(bank, slots, senders, registers, intid)
+}
+
 /// Deactivates the physical interrupts behind those in `mask`.
 #[inline]
 pub(super) fn release<R: ListRegisters>(bank: &mut Bank, mask: u32, registers: &mut R) {

@@ -53,4 +53,4 @@ pub use list_register::{ListRegister, ListRegisters, MAXIMUM_LIST_REGISTERS, Mai
 pub use v2::DISTRIBUTOR_SIZE as V2_DISTRIBUTOR_SIZE;
 pub use v3::{REDISTRIBUTOR_SIZE, SgiRegister};
 pub use vcpu_set::{MAXIMUM_VCPUS, VcpuSet};
-pub use vgic::{Config, ConfigError, Vgic};
+pub use vgic::{Attention, Config, ConfigError, Vgic};

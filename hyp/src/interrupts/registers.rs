@@ -37,10 +37,10 @@ pub(super) enum Register {
 #[inline]
 pub(super) fn decode(offset: u64, size: usize) -> Register {
     let offset = offset as usize;
-    match (offset >> 7, size) {
-        (block @ 1..=7, 4) => Register::Bits(BIT_REGISTERS[block - 1], offset >> 2 & 31),
-        (8..=15, 1 | 2 | 4) => Register::Priority(offset & 0x3ff),
-        (24..=25, 4) => Register::Trigger((offset & 0xff) << 2),
+    match offset >> 7 {
+        block @ 1..=7 if size == 4 => Register::Bits(BIT_REGISTERS[block - 1], offset >> 2 & 31),
+        8..=15 if size <= 4 => Register::Priority(offset & 0x3ff),
+        24..=25 if size == 4 => Register::Trigger((offset & 0xff) << 2),
         _ => Register::Other,
     }
 }

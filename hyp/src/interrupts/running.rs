@@ -10,16 +10,8 @@ use super::vgic::{ENDED, PRIVATE, Private, SHARED, Vgic};
 
 impl Vgic {
     /// Brings the list registers of this core up to date for `vcpu`. Call with interrupts masked, last before entering the
-    /// guest: one load when nothing has changed. Returns other virtual CPUs that have to look.
-    #[inline]
+    /// guest, whenever its [`Attention`](super::Attention) is asked for. Returns other virtual CPUs that have to look.
     pub fn flush<R: ListRegisters>(&self, vcpu: usize, registers: &mut R) -> VcpuSet {
-        match self.vcpus.get(vcpu) {
-            Some(target) if target.attention() != 0 => self.flush_changes(vcpu, registers),
-            _ => VcpuSet::EMPTY,
-        }
-    }
-
-    fn flush_changes<R: ListRegisters>(&self, vcpu: usize, registers: &mut R) -> VcpuSet {
         let Some(mut loaded) = Loaded::new(self, vcpu, registers) else {
             return VcpuSet::EMPTY;
         };

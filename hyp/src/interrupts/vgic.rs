@@ -63,11 +63,23 @@ pub enum ConfigError {
     Interrupt,
 }
 
+/// Why a virtual CPU shall look at its interrupts before it next enters the guest.
+#[derive(Debug, Default)]
+pub struct Attention(AtomicU32);
+
+impl Attention {
+    /// Whether there is a reason.
+    #[inline(always)]
+    pub fn is_asked_for(&self) -> bool {
+        self.0.load(Ordering::Relaxed) != 0
+    }
+}
+
 /// One virtual CPU's share of the virtual GIC. A cache line of its own: cores should not disturb each other.
 #[derive(Debug)]
 #[repr(align(64))]
 pub(super) struct Vcpu {
-    attention: AtomicU32,
+    attention: Attention,
     pub affinity: Affinity,
     pub private: Mutex<Private>,
 }
@@ -106,25 +118,19 @@ impl Vcpu {
             waker: ASLEEP,
             senders: Senders::default(),
         };
-        Self { attention: AtomicU32::new(0), affinity, private: Mutex::new(private) }
+        Self { attention: Attention::default(), affinity, private: Mutex::new(private) }
     }
 
     /// Makes the virtual CPU look before it next enters the guest. Call after the change, before the kick.
     #[inline]
     pub fn attend(&self, reason: u32) {
-        self.attention.fetch_or(reason, Ordering::Release);
-    }
-
-    /// Why it shall look.
-    #[inline]
-    pub fn attention(&self) -> u32 {
-        self.attention.load(Ordering::Relaxed)
+        self.attention.0.fetch_or(reason, Ordering::Release);
     }
 
     /// Takes the reasons.
     #[inline]
     pub fn take_attention(&self) -> u32 {
-        self.attention.swap(0, Ordering::Acquire)
+        self.attention.0.swap(0, Ordering::Acquire)
     }
 
     /// Makes the virtual CPU look at what a change of its private interrupts asks for; false if at nothing.
@@ -159,6 +165,12 @@ impl Vgic {
             return Err(ConfigError::Vcpus);
         }
         Self::with_version(config, true)
+    }
+
+    /// Says when [`Vgic::flush`] is to be called for `vcpu`.
+    pub fn attention(&self, vcpu: usize) -> &Attention {
+        static NEVER: Attention = Attention(AtomicU32::new(0));
+        self.vcpus.get(vcpu).map_or(&NEVER, |vcpu| &vcpu.attention)
     }
 
     fn with_version(config: &Config, version_two: bool) -> Result<Self, ConfigError> {

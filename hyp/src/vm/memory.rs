@@ -77,6 +77,9 @@ impl GuestMemory {
         let mut memory = Self { map, vm, hardware, reservation: None, archive: parts.archive, tree };
         memory.fill(config, parts.frames)?;
         memory.map_devices(config, parts.frames)?;
+        if let Some(machine) = parts.gic.cpu_interface {
+            memory.map_device(config.gic.cpu_interface, machine, PAGE_SIZE, parts.frames)?;
+        }
         Ok(memory)
     }
 
@@ -227,11 +230,15 @@ impl GuestMemory {
     fn map_devices(&mut self, config: &VmConfig, frames: &mut Frames) -> Result<()> {
         for device in &config.devices {
             let DeviceKind::Passthrough { machine } = device.kind else { continue };
-            let ipa = span(device.ipa, device.bytes)?;
-            let tables = &mut frames.tables(self.vm);
-            self.map.map(ipa, Pa::new(machine), Attributes::DEVICE, tables, &mut self.hardware)?;
+            self.map_device(device.ipa, machine, device.bytes, frames)?;
         }
         Ok(())
+    }
+
+    /// Gives it `bytes` of device registers at `machine`, in whole pages.
+    fn map_device(&mut self, ipa: u64, machine: u64, bytes: u64, frames: &mut Frames) -> Result<()> {
+        let tables = &mut frames.tables(self.vm);
+        Ok(self.map.map(span(ipa, bytes)?, Pa::new(machine), Attributes::DEVICE, tables, &mut self.hardware)?)
     }
 
     /// Writes into the guest's own memory.

@@ -72,7 +72,7 @@ fn gic_v2(node: DeviceNode) -> Result<GicV2, BoardError> {
     let regions = node.registers()?;
     Ok(GicV2 {
         distributor: region(node, &regions, 0, "distributor (GICD)", 0x1000)?,
-        cpu_interface: region(node, &regions, 1, "CPU interface (GICC)", 0x1000)?,
+        cpu_interface: region(node, &regions, 1, "CPU interface (GICC)", 0x2000)?,
         virtual_control: region(node, &regions, 2, "virtual interface control (GICH)", 0x1000)?,
         virtual_cpu_interface: region(node, &regions, 3, "virtual CPU interface (GICV)", 0x1000)?,
         maintenance: maintenance(node)?,

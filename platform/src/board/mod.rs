@@ -12,6 +12,7 @@ mod memory;
 mod psci;
 mod summary;
 mod timer;
+mod watchdog;
 
 pub use crate::tree::BoardError;
 pub use chosen::Chosen;
@@ -48,6 +49,8 @@ pub struct Board {
     pub timer: Timer,
     /// How to call the firmware; without it a call may hang the machine.
     pub psci: Option<Psci>,
+    /// Registers of the watchdog that can reset the machine (see [`crate::watchdog`]), if there is one.
+    pub watchdog: Option<Span>,
     /// What the boot loader hands over.
     pub chosen: Chosen,
 }
@@ -73,9 +76,10 @@ impl Board {
             reserved: memory::find_reserved(tree)?,
             cores: cores::find(tree, psci.is_some())?,
             interrupt_controller: interrupt_controller::find(tree)?,
-            console: console::find(tree),
+            console: find_console(tree),
             timer: timer::find(tree)?,
             psci,
+            watchdog: watchdog::find(tree),
             chosen: chosen::find(tree)?,
         })
     }

@@ -3,7 +3,7 @@
 use crate::affinity::Affinity;
 use crate::gic::{DEFAULT_PRIORITY, GicError};
 use crate::interrupt_id::IntId;
-use crate::mmio::wait_until;
+use crate::mmio::{set, wait_until};
 use tock_registers::interfaces::{Readable, Writeable};
 use tock_registers::registers::{ReadOnly, ReadWrite};
 use tock_registers::{register_bitfields, register_structs};
@@ -90,11 +90,4 @@ fn quiet(registers: &DistributorRegisters, index: usize) {
     set(&registers.igrpmodr, index, 0);
     set(&registers.icfgr, index * 2, 0);
     set(&registers.icfgr, index * 2 + 1, 0);
-}
-
-/// Writes register `index` of a run of them, if there is one.
-pub(super) fn set<T: tock_registers::UIntLike>(registers: &[ReadWrite<T>], index: usize, value: T) {
-    if let Some(register) = registers.get(index) {
-        register.set(value);
-    }
 }

@@ -24,8 +24,13 @@ pub fn build() -> Result<()> {
     let folder = paths::guests().join("linux");
     let file = folder.join("initramfs.list");
     let list = fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
-    let archive = pack(&list, &folder, &linux::busybox()).with_context(|| file.display().to_string())?;
+    let archive = pack_list(&list).with_context(|| file.display().to_string())?;
     fs::write(path(), archive).with_context(|| format!("cannot write {}", path().display()))
+}
+
+/// The bytes of an initramfs with the files of a list, whose locations are relative to guests/linux or absolute.
+pub fn pack_list(list: &str) -> Result<Vec<u8>> {
+    pack(list, &paths::guests().join("linux"), &linux::busybox())
 }
 
 /// The initramfs's bytes: a `newc` archive, which Linux accepts without compression.

@@ -1,5 +1,6 @@
 //! The guests' cases: which system, what is said to it, how it must end. Only data; running them is `guests`.
 
+use crate::qemu::Board;
 use crate::system::broken::{self, Broken};
 
 /// One case.
@@ -13,6 +14,8 @@ pub struct Case {
     pub cpus: Option<usize>,
     /// RAM in MiB; None for as much as the system needs.
     pub memory_mib: Option<u64>,
+    /// The board.
+    pub board: Board,
     /// The GIC's version.
     pub gic: u32,
     /// What becomes of the archive on its way.
@@ -67,6 +70,7 @@ impl Case {
             system,
             cpus: None,
             memory_mib: None,
+            board: Board::Virt,
             gic: 3,
             archive: Archive::AsItIs,
             qemu: &[],
@@ -87,15 +91,30 @@ impl Case {
         Self { end: End::Exit(status), ..self }
     }
 
+    /// The same on a machine with a GICv2.
+    fn on_gicv2(&self) -> Self {
+        Self { name: format!("{} (GICv2)", self.name), gic: 2, ..self.clone() }
+    }
+
     /// The name as part of a file's name.
     pub fn file_name(&self) -> String {
         self.name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect()
     }
 }
 
-/// All cases, the longest first: they decide when the last one ends.
-pub fn all() -> Vec<Case> {
-    [real_guests(), sharing(), small_guests(), containment(), refusals()].concat()
+/// The cases, the longest first: they decide when the last one ends. With a version of the GIC, all of them on that; else
+/// all on a GICv3, what has to do with interrupts on a GICv2 too, and other boards.
+pub fn all(gic: Option<u32>) -> Vec<Case> {
+    let with_interrupts = [real_guests(), small_guests(), passthrough(), containment()].concat();
+    let others = [sharing(), faults(), refusals()].concat();
+    match gic {
+        Some(2) => with_interrupts.iter().chain(&others).map(Case::on_gicv2).collect(),
+        Some(_) => [with_interrupts, others].concat(),
+        None => {
+            let again = with_interrupts.iter().map(Case::on_gicv2).collect();
+            [with_interrupts, again, raspberry_pi(), others].concat()
+        }
+    }
 }
 
 const BOTH_READY: [&str; 3] = ["expect linux:2 CPUs online", "expect linux:linux# $", "expect freertos:freertos> $"];
@@ -115,14 +134,7 @@ fn real_guests() -> Vec<Case> {
     for cores in [3, 4] {
         let name = format!("linux and freertos reach their prompts on {cores} cores");
         let case = Case { cpus: Some(cores), ..Case::new(&name, both()) };
-        let questions = [
-            "send linux:nproc\\n",
-            "expect linux:^2$",
-            "expect linux:linux# $",
-            "send freertos:tasks\\n",
-            "expect freertos:[1-9]\\d* sent, [1-9]\\d* received, 0 lost",
-        ];
-        cases.push(case.steps(&BOTH_READY).steps(&questions).steps(&BOTH_OFF).ends(0));
+        cases.push(case.steps(&BOTH_READY).steps(&BOTH_WORK).steps(&BOTH_OFF).ends(0));
     }
     let one_off = [
         "send linux:poweroff -f\\n",
@@ -134,6 +146,33 @@ fn real_guests() -> Vec<Case> {
     let name = "freertos goes on when linux is switched off";
     cases.push(Case::new(name, both()).steps(&BOTH_READY).steps(&one_off).ends(0));
     cases
+}
+
+const BOTH_WORK: [&str; 5] = [
+    "send linux:nproc\\n",
+    "expect linux:^2$",
+    "expect linux:linux# $",
+    "send freertos:tasks\\n",
+    "expect freertos:[1-9]\\d* sent, [1-9]\\d* received, 0 lost",
+];
+
+/// The Raspberry Pi 4, as far as QEMU has it: without firmware to call, and with.
+fn raspberry_pi() -> Vec<Case> {
+    let on = |board, name: &str, system| Case { board, gic: 2, seconds: 150, ..Case::new(name, system) };
+    let received = ["expect freertos:[1-9]\\d* sent, [1-9]\\d* received"];
+    let both = |board, name| {
+        let case = on(board, name, System::Named("linux-freertos"));
+        // Four emulated cores may be too slow for FreeRTOS to lose nothing.
+        case.steps(&BOTH_READY).steps(&BOTH_WORK[..4]).steps(&received).steps(&BOTH_OFF).ends(0)
+    };
+    let hello = on(Board::Raspi4b, "the watchdog switches a raspi4b off", system_of(&[("hello", "guest/hello", 1)]));
+    let off = ["expect hello:hello> $", "send hello:off\\n", "expect tessera:all guests are off"];
+    vec![
+        both(Board::Raspi4b, "linux and freertos reach their prompts on raspi4b"),
+        both(Board::Raspi4bTfa, "linux and freertos reach their prompts on raspi4b behind TF-A"),
+        // Without semihosting for the exit status, QEMU ends (with 0) only if the machine is reset or off.
+        Case { qemu: &["-append", "tessera.exit=none"], ..hello.steps(&off).ends(0) },
+    ]
 }
 
 /// The median period is the time's truth; the extremes are those of a shared host.
@@ -272,7 +311,11 @@ fn small_guests() -> Vec<Case> {
     let newer = newer.steps(&["expect accesses:^PASS: \\d+ checks$"]).ends(0);
     cases.push(Case { qemu: &["-cpu", "max"], ..newer });
     let both = ["expect a:^PASS: \\d+", "expect b:^PASS: \\d+"];
-    cases.push(Case::new("two guests take turns on one core", two_on_one_core()).steps(&both).ends(0));
+    for (name, cores) in
+        [("two guests take turns on one core", ["0", "0"]), ("two guests take turns on two cores", ["0, 1", "1, 0"])]
+    {
+        cases.push(Case::new(name, taking_turns(cores)).steps(&both).ends(0));
+    }
     let again = [
         "expect linux:linux# $",
         "send linux:reboot -f\\n",
@@ -284,12 +327,53 @@ fn small_guests() -> Vec<Case> {
     cases
 }
 
-/// Two VMs whose vCPUs are on the same core: each finds its registers as it left them.
-fn two_on_one_core() -> System {
-    let vm = |name| {
-        format!("[[vm]]\nname = \"{name}\"\ncpus = [0]\nmemory = \"32M\"\nimage = \"tessera:guest/registers\"\n")
+/// Two VMs whose vCPUs are on the same cores: each finds its registers as it left them, though the other holds the
+/// opposite in all of them. In reverse order, vCPUs of different numbers share a core.
+fn taking_turns(cores: [&str; 2]) -> System {
+    let vm = |(odd, cores): (usize, &str)| {
+        format!(
+            "[[vm]]\nname = \"{}\"\ncpus = [{cores}]\nmemory = \"32M\"\nimage = \"tessera:guest/registers\"\n\
+             command-line = \"odd={odd}\"\n",
+            ["a", "b"][odd & 1]
+        )
     };
-    System::Inline([vm("a"), vm("b")].concat())
+    System::Inline(cores.into_iter().enumerate().map(vm).collect())
+}
+
+/// The machine's real-time clock shows another millennium than any emulated one, so that it is known for what it is.
+fn passthrough() -> Vec<Case> {
+    const CLOCK: u64 = 978_307_200;
+    const CLOCK_ARGUMENTS: [&str; 2] = ["-rtc", "base=2001-01-01T00:00:00"];
+    const ELSEWHERE: u64 = 0x0b00_0000;
+    let vm = |name: &str, cores: &str, line: &str, device: &str| {
+        format!(
+            "[[vm]]\nname = \"{name}\"\ncpus = {cores}\nmemory = \"16M\"\nimage = \"tessera:guest/passthrough\"\n\
+             command-line = \"{line}\"\n{device}\n"
+        )
+    };
+    let clock = |address: u64| {
+        format!(
+            "devices = [{{ machine = 0x9010000, address = {address:#x}, interrupts = [2], compatible = \"arm,pl031\" }}]"
+        )
+    };
+    let case = |name: &str, owner: &str, other: &str, address: u64| {
+        let owner = vm("owner", owner, &format!("at={address} clock={CLOCK}"), &clock(address));
+        let other = vm("other", other, &format!("owner=0 stay=3 at={address}"), "");
+        let both = ["expect owner:^PASS: \\d+", "expect other:^PASS: \\d+"];
+        let case = Case::new(name, System::Inline(owner + &other)).steps(&both);
+        Case { qemu: &CLOCK_ARGUMENTS, ..case.ends(0) }
+    };
+    let reset = Case::new(
+        "a device's interrupt outlives the guest's reset",
+        System::Inline(vm("owner", "1", &format!("resets=1 clock={CLOCK}"), &clock(0x0901_0000))),
+    );
+    let reset = reset.steps(&["expect owner:after a reset: Some\\(34\\)", "expect owner:^PASS: \\d+"]);
+    vec![
+        Case { qemu: &CLOCK_ARGUMENTS, ..reset.ends(0) },
+        case("a device and its interrupt belong to one guest", "2", "1", 0x0901_0000),
+        case("a device of a guest that shares its core", "[0]", "[0]", 0x0901_0000),
+        case("a device at another address, of two cores that are shared", "[0, 1]", "[1, 0]", ELSEWHERE),
+    ]
 }
 
 /// Guests that misbehave, each beside one that must not notice.
@@ -306,6 +390,49 @@ fn containment() -> Vec<Case> {
             .ends(0),
         Case::new("a guest that crashes is stopped alone", beside("crash")).steps(&crashing).steps(&unharmed).ends(1),
     ]
+}
+
+/// EL2 faults by itself, on its boot core or another: it says where, and the machine stops.
+fn faults() -> Vec<Case> {
+    macro_rules! fault {
+        ($name:literal, $message:literal, $function:literal) => {
+            Case {
+                qemu: &["-append", concat!("tessera.exit=semihosting tessera.selftest=", $name)],
+                verify: |console| names_the_function(console, $function),
+                cpus: Some(2),
+                seconds: 30,
+                ..Case::new(concat!("a fault of EL2: ", $name), system_of(&[("hello", "guest/hello", 2)]))
+                    .steps(&[concat!("expect tessera:^fatal: EL2 ", $message), "expect tessera:^backtrace: 0x"])
+                    .ends(1)
+            }
+        };
+    }
+    vec![
+        fault!("stack-overflow", "faulted: vector 0x200 esr 0x9600004[4-7] \\(data abort\\)", "overflow_stack"),
+        fault!("stack-overflow@1", "faulted: vector 0x200 esr 0x9600004[4-7] \\(data abort\\)", "overflow_stack"),
+        fault!("write-text", "faulted: vector 0x200 esr 0x9600004f \\(data abort\\)", "write_text"),
+        fault!("execute-data", "faulted: vector 0x200 esr 0x8600000f \\(instruction abort\\)", "execute_data"),
+        fault!("read-unmapped", "faulted: .* \\(data abort\\) .* far 0x7fffffffe000 ", "read_unmapped"),
+        fault!("read-unmapped@1", "faulted: .* \\(data abort\\) .* far 0x7fffffffe000 ", "read_unmapped"),
+        fault!("panic", "panicked: .*selftest.rs:.*$", "selftest::panic"),
+        fault!("panic@1", "panicked: .*selftest.rs:.*$", "selftest::panic"),
+    ]
+}
+
+/// The backtrace has the function with file and line, and leads to where its core began; no guest has run.
+fn names_the_function(console: &str, function: &str) -> Result<(), String> {
+    let mut trace = console.lines().filter(|line| line.contains("] backtrace: 0x"));
+    let is_named = |line: &str| {
+        let place = line.split_once(&format!("{function} (")).or(line.split_once(&format!("{function}::recurse (")));
+        place.is_some_and(|(_, place)| place.contains("selftest.rs:"))
+    };
+    if !trace.any(is_named) {
+        return Err(format!("no backtrace names {function}"));
+    }
+    match console.contains("[hello] ") {
+        true => Err("a guest has run".to_owned()),
+        false => Ok(()),
+    }
 }
 
 /// Whatever is wrong is said in one line, and the machine stops with an exit status.
@@ -348,14 +475,25 @@ mod tests {
 
     #[test]
     fn names_are_unique_also_as_files() {
-        let cases = all();
+        let cases = all(None);
         let files: HashSet<_> = cases.iter().map(Case::file_name).collect();
         assert_eq!(files.len(), cases.len());
     }
 
     #[test]
+    fn each_case_can_run_on_either_gic() {
+        let names = |gic| all(gic).into_iter().map(|case| case.name).collect::<Vec<_>>();
+        assert_eq!(names(Some(2)).len(), names(Some(3)).len());
+        assert!(all(Some(2)).iter().all(|case| case.gic == 2) && all(Some(3)).iter().all(|case| case.gic == 3));
+        let both = names(None);
+        assert!(
+            both.contains(&"interrupts on 2 cores".into()) && both.contains(&"interrupts on 2 cores (GICv2)".into())
+        );
+    }
+
+    #[test]
     fn every_case_waits_for_something() {
-        for case in all() {
+        for case in all(None) {
             assert!(case.steps.iter().any(|step| step.starts_with("expect ")), "{}", case.name);
         }
     }

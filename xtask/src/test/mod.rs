@@ -32,6 +32,8 @@ pub struct TestOptions {
     pub only: Option<Part>,
     /// Only tests whose names contain this.
     pub filter: Option<String>,
+    /// The guests' tests on machines with this version of the GIC only.
+    pub gic: Option<u32>,
     /// Name the tests instead of running them.
     pub list: bool,
 }
@@ -95,7 +97,7 @@ pub fn test(options: &TestOptions) -> Result<ExitCode> {
     }
     if options.wants(Part::Guests) {
         let hypervisor = build::all(&toolchain, Profile::Release)?;
-        let cases = cases::all().into_iter().filter(|case| options.selects(&case.name));
+        let cases = cases::all(options.gic).into_iter().filter(|case| options.selects(&case.name));
         tally.add(guests::test(cases.collect(), &hypervisor));
     }
     report(&tally, started);
@@ -119,7 +121,7 @@ fn list(options: &TestOptions) -> Result<ExitCode> {
         host::list(options.filter.as_deref())?;
     }
     if options.wants(Part::Guests) {
-        let cases = cases::all();
+        let cases = cases::all(options.gic);
         let cases = cases.iter().filter(|case| options.selects(&case.name));
         cases.for_each(|case| println!("guest: {}", case.name));
     }

@@ -2,6 +2,7 @@
 //!
 //! Small on purpose: what only one guest checks lives in that guest.
 
+pub mod current;
 pub mod v2;
 pub mod v3;
 
@@ -29,19 +30,17 @@ pub fn start_core(machine: &Machine) {
 
 /// Lets `interrupt` through.
 pub fn enable(machine: &Machine, interrupt: u32) {
-    match machine.gic {
-        GicVersion::V2 => v2::enable(interrupt),
-        GicVersion::V3 => v3::enable(interrupt),
+    if machine.gic == GicVersion::V2 && interrupt >= 32 {
+        v2::route(interrupt, crate::register::core_index());
     }
+    v3::enable(interrupt);
 }
 
 /// Whether `interrupt` is pending at the distributor.
 #[must_use]
 pub fn is_pending(machine: &Machine, interrupt: u32) -> bool {
-    match machine.gic {
-        GicVersion::V2 => v2::is_pending(interrupt),
-        GicVersion::V3 => v3::bit(v3::distributor::ISPENDR, interrupt),
-    }
+    let _ = machine;
+    v3::bit(v3::distributor::ISPENDR, interrupt)
 }
 
 /// Takes the most urgent pending interrupt; `None` if there is none.

@@ -1,5 +1,6 @@
 //! GICv3: distributor, this core's redistributor, and the CPU interface by system registers (Arm IHI 0069).
 
+use crate::machine::{self, GicVersion};
 use crate::mmio::{read32, write32, write64};
 use crate::{read_register, register, write_register};
 
@@ -69,10 +70,15 @@ pub fn redistributor_of(index: usize) -> usize {
     REDISTRIBUTORS + index * REDISTRIBUTOR_STRIDE
 }
 
-/// Where the registers of `interrupt` are: this core's SGI frame below 32, else the distributor.
+/// Where the registers of `interrupt` are: this core's SGI frame below 32, else the distributor; of a GICv2, which has
+/// the same registers there, always the distributor.
 #[must_use]
 pub fn frame_of(interrupt: u32) -> usize {
-    if interrupt < 32 { redistributor() + redistributor::SGI_FRAME } else { DISTRIBUTOR }
+    if interrupt < 32 && machine::get().gic == GicVersion::V3 {
+        redistributor() + redistributor::SGI_FRAME
+    } else {
+        DISTRIBUTOR
+    }
 }
 
 /// Interrupts that the distributor has, SGIs and PPIs among them.
@@ -153,7 +159,9 @@ pub fn enable(interrupt: u32) {
 /// Holds `interrupt` back and waits until that holds.
 pub fn disable(interrupt: u32) {
     set_bit(distributor::ICENABLER, interrupt);
-    wait_for_writes(if interrupt < 32 { redistributor() } else { DISTRIBUTOR });
+    if machine::get().gic == GicVersion::V3 {
+        wait_for_writes(if interrupt < 32 { redistributor() } else { DISTRIBUTOR });
+    }
 }
 
 /// Makes `interrupt` pending by software.

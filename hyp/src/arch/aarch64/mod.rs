@@ -28,6 +28,12 @@ pub fn wait_for_interrupt() {
     unsafe { asm!("dsb sy", "wfi", options(nostack, preserves_flags)) }
 }
 
+/// Wakes cores that wait for an event (WFE), after all memory accesses before it are done.
+pub fn send_event() {
+    // SAFETY: a barrier and a hint.
+    unsafe { asm!("dsb sy", "sev", options(nostack, preserves_flags)) }
+}
+
 /// Stops this core for good.
 pub fn halt() -> ! {
     loop {

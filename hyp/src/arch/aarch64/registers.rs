@@ -63,6 +63,10 @@ macro_rules! switched_registers {
 }
 
 switched_registers! {
+    /// `ELR_EL2`: the guest's next instruction.
+    pc: "elr_el2" = 0,
+    /// `SPSR_EL2`, the guest's PSTATE: EL1 with its own stack pointer, all exceptions masked (PSCI, DEN0022 6.4).
+    pstate: "spsr_el2" = 0x3c5,
     /// `SCTLR_EL1`: MMU and caches off, RES1 bits set.
     sctlr: "sctlr_el1" = 0x30d0_0800,
     /// `ACTLR_EL1`.

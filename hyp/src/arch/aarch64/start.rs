@@ -72,6 +72,12 @@ _start:
     mov     x1, x20
     b       tessera_boot
 
+    // A secondary core from a spin table, whose X0 holds nothing: the record that was left for it.
+    .global spin_table_start
+spin_table_start:
+    adrp    x0, SPIN_TABLE_RECORD
+    ldr     x0, [x0, :lo12:SPIN_TABLE_RECORD]
+
     // A secondary core. x0: its `SecondaryStart` (machine address, cleaned to the point of coherency).
     .global secondary_start
 secondary_start:

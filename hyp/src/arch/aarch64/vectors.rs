@@ -1,29 +1,32 @@
 //! Entering a guest is a function that returns why it came back; a fault of EL2 itself never returns.
 
-use core::arch::global_asm;
+use core::arch::{asm, global_asm};
 
-/// The general-purpose state of a guest while EL2 runs. The assembly below knows its layout.
-#[repr(C)]
+/// The general-purpose registers of a guest while EL2 runs. The assembly below knows the layout; while the guest runs,
+/// SP_EL2 points here.
+#[repr(C, align(16))]
 #[derive(Clone, Debug)]
 pub struct GeneralRegisters {
     /// X0 to X30.
     pub x: [u64; 31],
-    /// The preferred return address (`ELR_EL2`).
-    pub pc: u64,
-    /// The saved program status (`SPSR_EL2`).
-    pub pstate: u64,
+    /// EL2's own stack pointer while the guest runs.
+    own_stack: u64,
+}
+
+impl GeneralRegisters {
+    /// All zero.
+    pub const RESET: Self = Self { x: [0; 31], own_stack: 0 };
 }
 
 /// Which vector brought the guest back.
-#[repr(u64)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Vector {
+pub struct Vector(u64);
+
+impl Vector {
     /// A synchronous exception: ESR_EL2 says which.
-    Synchronous = 0,
-    /// An IRQ or FIQ for EL2.
-    Interrupt = 1,
-    /// An SError (asynchronous abort).
-    SystemError = 2,
+    pub const SYNCHRONOUS: Self = Self(0);
+    /// An IRQ or FIQ for EL2. The third vector is that of an SError (asynchronous abort).
+    pub const INTERRUPT: Self = Self(1);
 }
 
 /// The register file at a fault of EL2 itself, as `fatal_exception` gets it.
@@ -38,46 +41,66 @@ pub struct FatalFrame {
 }
 
 unsafe extern "C" {
-    /// Runs the guest whose registers are given until its next exit.
-    ///
-    /// # Safety
-    /// EL2 must be set up for this guest: VTTBR_EL2, HCR_EL2 and its EL1 registers; `registers` is not aliased.
-    pub fn enter_guest(registers: *mut GeneralRegisters) -> Vector;
+    /// Runs the guest whose registers X0 points to; returns with its `Vector` in X0 and all but X19, X29 and SP lost.
+    fn enter_guest_registers();
 
     /// The vector table for VBAR_EL2.
     pub static exception_vectors: u8;
 }
 
+/// Runs the guest whose registers are given until its next exit.
+///
+/// # Safety
+/// EL2 must be set up for this guest: ELR_EL2, SPSR_EL2, VTTBR_EL2, HCR_EL2 and its EL1 registers; `registers` is not
+/// aliased.
+#[inline(always)]
+pub unsafe fn enter_guest(registers: *mut GeneralRegisters) -> Vector {
+    let vector: u64;
+    // Not a plain call: the compiler knows best which few of its registers are worth saving. X19 and X29 it cannot name.
+    // SAFETY: as the caller says; what the assembly changes is listed.
+    unsafe {
+        asm!(
+            "bl {enter}",
+            enter = sym enter_guest_registers,
+            inlateout("x0") registers => vector,
+            out("x20") _, out("x21") _, out("x22") _, out("x23") _, out("x24") _,
+            out("x25") _, out("x26") _, out("x27") _, out("x28") _,
+            clobber_abi("C"),
+        );
+    }
+    Vector(vector)
+}
+
 global_asm!(
     r#"
+    // X2 to X29, to or from the register file at \base.
+    .macro general_pairs operation, base
+    \operation x2, x3, [\base, #16]
+    \operation x4, x5, [\base, #32]
+    \operation x6, x7, [\base, #48]
+    \operation x8, x9, [\base, #64]
+    \operation x10, x11, [\base, #80]
+    \operation x12, x13, [\base, #96]
+    \operation x14, x15, [\base, #112]
+    \operation x16, x17, [\base, #128]
+    \operation x18, x19, [\base, #144]
+    \operation x20, x21, [\base, #160]
+    \operation x22, x23, [\base, #176]
+    \operation x24, x25, [\base, #192]
+    \operation x26, x27, [\base, #208]
+    \operation x28, x29, [\base, #224]
+    .endm
+
     .section .text.enter_guest, "ax"
-    .global enter_guest
+    .global enter_guest_registers
     .balign 64
-enter_guest:
-    stp     x29, x30, [sp, #-112]!
-    stp     x19, x20, [sp, #16]
-    stp     x21, x22, [sp, #32]
-    stp     x23, x24, [sp, #48]
-    stp     x25, x26, [sp, #64]
-    stp     x27, x28, [sp, #80]
-    str     x0, [sp, #96]
-    ldp     x1, x2, [x0, #248]
-    msr     elr_el2, x1
-    msr     spsr_el2, x2
-    ldp     x2, x3, [x0, #16]
-    ldp     x4, x5, [x0, #32]
-    ldp     x6, x7, [x0, #48]
-    ldp     x8, x9, [x0, #64]
-    ldp     x10, x11, [x0, #80]
-    ldp     x12, x13, [x0, #96]
-    ldp     x14, x15, [x0, #112]
-    ldp     x16, x17, [x0, #128]
-    ldp     x18, x19, [x0, #144]
-    ldp     x20, x21, [x0, #160]
-    ldp     x22, x23, [x0, #176]
-    ldp     x24, x25, [x0, #192]
-    ldp     x26, x27, [x0, #208]
-    ldp     x28, x29, [x0, #224]
+enter_guest_registers:
+    stp     x19, x29, [sp, #-32]!
+    str     x30, [sp, #16]
+    mov     x1, sp
+    str     x1, [x0, #248]
+    mov     sp, x0
+    general_pairs ldp, x0
     ldr     x30, [x0, #240]
     ldp     x0, x1, [x0]
     eret
@@ -87,41 +110,16 @@ enter_guest:
 
     .macro leave_guest vector
     .balign 128
-    stp     x0, x1, [sp, #-16]!
-    ldr     x0, [sp, #112]
-    mov     x1, #\vector
-    b       guest_left
-    .endm
-
-guest_left:
-    stp     x2, x3, [x0, #16]
-    stp     x4, x5, [x0, #32]
-    stp     x6, x7, [x0, #48]
-    stp     x8, x9, [x0, #64]
-    stp     x10, x11, [x0, #80]
-    stp     x12, x13, [x0, #96]
-    stp     x14, x15, [x0, #112]
-    stp     x16, x17, [x0, #128]
-    stp     x18, x19, [x0, #144]
-    stp     x20, x21, [x0, #160]
-    stp     x22, x23, [x0, #176]
-    stp     x24, x25, [x0, #192]
-    stp     x26, x27, [x0, #208]
-    stp     x28, x29, [x0, #224]
-    ldp     x2, x3, [sp], #16
-    mrs     x4, elr_el2
-    mrs     x5, spsr_el2
-    stp     x2, x3, [x0]
-    stp     x30, x4, [x0, #240]
-    str     x5, [x0, #256]
-    mov     x0, x1
-    ldp     x19, x20, [sp, #16]
-    ldp     x21, x22, [sp, #32]
-    ldp     x23, x24, [sp, #48]
-    ldp     x25, x26, [sp, #64]
-    ldp     x27, x28, [sp, #80]
-    ldp     x29, x30, [sp], #112
+    stp     x0, x1, [sp]
+    general_pairs stp, sp
+    str     x30, [sp, #240]
+    ldr     x1, [sp, #248]
+    mov     x0, #\vector
+    mov     sp, x1
+    ldr     x30, [sp, #16]
+    ldp     x19, x29, [sp], #32
     ret
+    .endm
 
     // A fault of EL2. Its stack may be what faulted, so the frame lies elsewhere. TPIDR_EL2 only carries X0 over:
     // nothing runs afterwards that would want its value.
@@ -137,20 +135,7 @@ guest_left:
 
 fatal_entry:
     str     x1, [x0, #256]
-    stp     x2, x3, [x0, #16]
-    stp     x4, x5, [x0, #32]
-    stp     x6, x7, [x0, #48]
-    stp     x8, x9, [x0, #64]
-    stp     x10, x11, [x0, #80]
-    stp     x12, x13, [x0, #96]
-    stp     x14, x15, [x0, #112]
-    stp     x16, x17, [x0, #128]
-    stp     x18, x19, [x0, #144]
-    stp     x20, x21, [x0, #160]
-    stp     x22, x23, [x0, #176]
-    stp     x24, x25, [x0, #192]
-    stp     x26, x27, [x0, #208]
-    stp     x28, x29, [x0, #224]
+    general_pairs stp, x0
     mov     x1, sp
     stp     x30, x1, [x0, #240]
     mrs     x1, tpidr_el2

@@ -18,7 +18,7 @@ fn machine(vcpus: usize, list_registers: usize) -> (Vgic, Vec<Core>) {
 /// The same with both groups enabled, and that noted by all.
 fn running(vcpus: usize, list_registers: usize) -> (Vgic, Vec<Core>) {
     let (vgic, mut cores) = machine(vcpus, list_registers);
-    let _ = vgic.write_distributor_v2(0, 0, 4, GROUPS);
+    let _ = write(&vgic, 0, 0, 4, GROUPS);
     for core in &mut cores {
         assert!(vgic.flush(core.number, core).is_empty());
     }
@@ -29,8 +29,16 @@ fn read(vgic: &Vgic, core: &mut Core, offset: u64, size: usize) -> u64 {
     vgic.read_distributor_v2(core.number, core, offset, size).0
 }
 
+/// A write that is not of an SGI to oneself, and so touches no list register.
 fn write(vgic: &Vgic, vcpu: usize, offset: u64, size: usize, value: u64) -> VcpuSet {
-    vgic.write_distributor_v2(vcpu, offset, size, value)
+    let mut core = Core::alone(4);
+    let told = vgic.write_distributor_v2(vcpu, &mut core, offset, size, value);
+    assert_eq!(core.accesses, 0);
+    told
+}
+
+fn write_sgir(vgic: &Vgic, core: &mut Core, value: u64) -> VcpuSet {
+    vgic.write_distributor_v2(core.number, core, 0xf00, 4, value)
 }
 
 #[test]
@@ -130,7 +138,7 @@ fn sgir_names_a_list_or_all_others_or_the_sender() {
         [(0x0005_0003, 0b101), (0x0105_0003, 0b101), (0x0205_0003, 0b010), (0x0307_0003, 0), (0x00f8_0003, 0)]
     {
         let (vgic, mut cores) = machine(3, 4);
-        let _ = write(&vgic, 1, 0xf00, 4, value);
+        let _ = write_sgir(&vgic, &mut cores[1], value);
         let got = cores.iter_mut().fold(0, |set, core| {
             let sent = read(&vgic, core, 0xf20, 4) == 0x0200_0000;
             set | u64::from(sent) << core.number
@@ -143,7 +151,7 @@ fn sgir_names_a_list_or_all_others_or_the_sender() {
 fn sgis_of_two_senders_come_one_after_the_other() {
     let (vgic, mut cores) = running(3, 4);
     for sender in [2, 0, 2] {
-        let _ = write(&vgic, sender, 0xf00, 4, 0x0002_0005);
+        let _ = write_sgir(&vgic, &mut cores[sender], 0x0002_0005);
         let _ = vgic.flush(1, &mut cores[1]);
     }
     for sender in [0, 2] {
@@ -160,13 +168,71 @@ fn sgis_of_two_senders_come_one_after_the_other() {
 }
 
 #[test]
+fn an_sgi_to_oneself_is_at_most_one_read_and_one_write() {
+    let (vgic, mut cores) = running(2, 4);
+    let core = &mut cores[0];
+    for (round, accesses) in [1, 2, 2].into_iter().enumerate() {
+        core.accesses = 0;
+        assert!(write_sgir(&vgic, core, 0x0200_0005).is_empty());
+        assert!(vgic.flush(0, core).is_empty());
+        assert_eq!(core.accesses, accesses, "round {round}");
+        assert_eq!(core.acknowledge(), Some(5));
+        core.end(5);
+    }
+    // While it is active, it waits for the end of the other.
+    let _ = write_sgir(&vgic, core, 0x0200_0005);
+    let _ = vgic.flush(0, core);
+    assert_eq!(core.acknowledge(), Some(5));
+    let _ = write_sgir(&vgic, core, 0x0200_0005);
+    let _ = vgic.flush(0, core);
+    assert_eq!(core.acknowledge(), None);
+    core.end(5);
+    vgic.maintain(0);
+    let _ = vgic.flush(0, core);
+    assert_eq!(core.acknowledge(), Some(5));
+}
+
+#[test]
+fn exits_that_bring_no_interrupt_touch_no_list_register() {
+    let (vgic, mut cores) = running(2, 4);
+    let core = &mut cores[0];
+    core.accesses = 0;
+    for offset in [0, 4, 0x80, 0x100, 0x104, 0x204, 0x400, 0x820, 0xc04, 0xf20] {
+        let _ = read(&vgic, core, offset, 4);
+    }
+    for (offset, value) in [(0x104, 2), (0x184, 2), (0x424, 0x80), (0x820, 1), (0xc08, 8)] {
+        let _ = write(&vgic, 0, offset, 4, value);
+    }
+    let _ = vgic.flush(0, core);
+    assert_eq!(core.accesses, 0);
+}
+
+/// What EL2 does besides: it reads GICC_IAR and writes GICC_EOIR.
+#[test]
+fn a_timer_interrupt_is_one_write_of_a_list_register() {
+    let (vgic, mut cores) = running(1, 4);
+    let core = &mut cores[0];
+    vgic.map_hardware(27, 27).expect("exists");
+    let _ = write(&vgic, 0, 0x100, 4, 1 << 27);
+    for _ in 0..5 {
+        core.accesses = 0;
+        core.fire(27);
+        assert!(vgic.deliver_hardware(0, core, 27).is_empty() && vgic.flush(0, core).is_empty());
+        assert_eq!(core.accesses, 1);
+        assert_eq!(core.acknowledge(), Some(27));
+        core.end(27);
+        assert!(!core.calls() && core.deactivated.is_empty());
+    }
+}
+
+#[test]
 fn no_access_anywhere_panics() {
     let (vgic, mut cores) = running(8, 4);
     for offset in (0..0x1010).chain([u64::MAX, u64::MAX - 3, 1 << 32]) {
         for size in [0, 1, 2, 3, 4, 8, 16, usize::MAX] {
             for value in [0, u64::MAX, offset.wrapping_mul(0x9e37_79b9_7f4a_7c15)] {
                 for vcpu in [7, 8, usize::MAX] {
-                    let _ = vgic.write_distributor_v2(vcpu, offset, size, value);
+                    let _ = vgic.write_distributor_v2(vcpu, &mut cores[7], offset, size, value);
                 }
             }
             let _ = read(&vgic, &mut cores[7], offset, size);
@@ -199,7 +265,7 @@ fn random_sgis_agree_with_a_set() {
                     (0..3).filter(|target| list >> target & 1 != 0).for_each(|target| {
                         pending.insert((target, intid, vcpu as u8));
                     });
-                    told = write(&vgic, vcpu, 0xf00, 4, list << 16 | u64::from(intid));
+                    told = write_sgir(&vgic, &mut cores[vcpu], list << 16 | u64::from(intid));
                 }
                 3 => {
                     let mask = random.next() as u8 & 7;

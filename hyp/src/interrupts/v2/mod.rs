@@ -7,6 +7,7 @@
 use super::bank::{BitRegister, Change};
 use super::distributor::MASK;
 use super::list_register::ListRegisters;
+use super::listing::deliver_sgi;
 use super::registers::{Register, decode, is_aligned};
 use super::vcpu_set::VcpuSet;
 use super::vgic::{Private, Vcpu, Vgic};
@@ -57,12 +58,23 @@ impl Vgic {
         }
     }
 
-    /// `vcpu` writes `size` bytes at `offset` of the distributor of a GICv2. Returns other virtual CPUs that have to look.
+    /// `vcpu`, which this core runs, writes `size` bytes at `offset` of the distributor of a GICv2. Returns other virtual
+    /// CPUs that have to look.
     #[inline]
-    pub fn write_distributor_v2(&self, vcpu: usize, offset: u64, size: usize, value: u64) -> VcpuSet {
+    pub fn write_distributor_v2<R: ListRegisters>(
+        &self,
+        vcpu: usize,
+        registers: &mut R,
+        offset: u64,
+        size: usize,
+        value: u64,
+    ) -> VcpuSet {
         let Some(own) = self.vcpus.get(vcpu).filter(|_| is_aligned(offset, size) && size <= 4) else {
             return VcpuSet::EMPTY;
         };
+        if (offset, size) == (SGIR, 4) {
+            return self.generate_sgi(vcpu, registers, value);
+        }
         let told = match decode(offset, size) {
             Register::Other => self.write_other(own, vcpu, offset, size, value),
             register if register.is_private() => {
@@ -93,7 +105,6 @@ impl Vgic {
     fn write_other(&self, own: &Vcpu, vcpu: usize, offset: u64, size: usize, value: u64) -> VcpuSet {
         match (offset, size) {
             (CTLR, 4) => return self.set_control(value as u32),
-            (SGIR, 4) => return self.generate_sgi(vcpu, value),
             (_, 1 | 4) => {}
             _ => return VcpuSet::EMPTY,
         }
@@ -132,7 +143,8 @@ impl Vgic {
     }
 
     /// `GICD_SGIR`: to the list, to all others, or to the sender.
-    fn generate_sgi(&self, vcpu: usize, value: u64) -> VcpuSet {
+    #[inline]
+    fn generate_sgi<R: ListRegisters>(&self, vcpu: usize, registers: &mut R, value: u64) -> VcpuSet {
         let all = (1u64 << self.vcpus.len().min(MAXIMUM_TARGETS)) - 1;
         let targets = match value >> 24 & 3 {
             0 => value >> 16 & all,
@@ -140,11 +152,28 @@ impl Vgic {
             2 => 1 << vcpu,
             _ => 0,
         };
+        let (intid, own) = (value as u32 & 0xf, 1 << (vcpu & 7));
+        if targets & u64::from(own) != 0 {
+            self.post_own_sgi_v2(vcpu, registers, intid);
+        }
         let mut told = VcpuSet::EMPTY;
-        for target in VcpuSet::from_bits(targets) {
-            told = told.union(self.post_sgi_from(target, value as u32 & 0xf, 1 << (vcpu & 7)));
+        for target in VcpuSet::from_bits(targets).without(vcpu) {
+            told = told.union(self.post_sgi_from(target, intid, own));
         }
         told
+    }
+
+    /// An SGI of `vcpu` to itself, whose list registers are at hand.
+    #[inline]
+    fn post_own_sgi_v2<R: ListRegisters>(&self, vcpu: usize, registers: &mut R, intid: u32) {
+        let Some(own) = self.vcpus.get(vcpu) else { return };
+        let Private { bank, slots, senders, .. } = &mut *own.private.lock();
+        senders.add(intid, 1 << (vcpu & 7));
+        let change = bank.pulse(1 << intid);
+        let groups = self.enabled_groups(bank.group);
+        if !deliver_sgi(bank, slots, senders, registers, intid, groups) {
+            own.announce(bank, change);
+        }
     }
 
     /// Makes an SGI of the senders in `mask` pending at virtual CPU `target`.

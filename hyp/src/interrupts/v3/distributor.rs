@@ -36,8 +36,10 @@ impl Vgic {
             return (0, VcpuSet::EMPTY);
         }
         let value = match decode(offset, size) {
+            Register::Other if size == 4 && !IROUTER.contains(&offset) => {
+                u64::from(self.read_distributor_identity(offset))
+            }
             Register::Other if IROUTER.contains(&offset) => self.read_route(offset, size),
-            Register::Other if size == 4 => u64::from(self.read_distributor_identity(offset)),
             Register::Other => 0,
             register => return self.read_shared(vcpu, registers, register, size),
         };

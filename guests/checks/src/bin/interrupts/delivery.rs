@@ -3,7 +3,7 @@
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use guest_runtime::checks::Outcome;
-use guest_runtime::gic::v3;
+use guest_runtime::gic::current;
 use guest_runtime::register::{mask_interrupts, unmask_interrupts, wait_for_interrupt};
 use guest_runtime::timer::Timer;
 use guest_runtime::vectors::{self, Frame};
@@ -19,7 +19,7 @@ static DEEPEST: AtomicU32 = AtomicU32::new(0);
 
 /// Notes each interrupt. The first shared one raises two more, lets others in, and so shows preemption.
 fn handle(_: &mut Frame) {
-    let interrupt = v3::acknowledge();
+    let interrupt = current::acknowledge();
     if interrupt >= 1020 {
         return;
     }
@@ -30,14 +30,14 @@ fn handle(_: &mut Frame) {
         raise_others_from_handler();
     }
     DEPTH.fetch_sub(1, Ordering::SeqCst);
-    v3::end(interrupt);
+    current::end(interrupt);
 }
 
 /// One less and one more urgent interrupt; only the latter may come before this handler ends.
 fn raise_others_from_handler() {
     let (link, state) = (read_register!("elr_el1"), read_register!("spsr_el1"));
-    v3::set_pending(FREE_SHARED + 1);
-    v3::set_pending(FREE_SHARED + 2);
+    current::set_pending(FREE_SHARED + 1);
+    current::set_pending(FREE_SHARED + 2);
     unmask_interrupts();
     delay::microseconds(2_000);
     mask_interrupts();
@@ -64,7 +64,7 @@ fn wait_for(taken: u64) -> Outcome {
 pub fn exception_is_taken(machine: &Machine) -> Outcome {
     begin(machine);
     ready(FREE_SHARED + 9);
-    v3::set_pending(FREE_SHARED + 9);
+    current::set_pending(FREE_SHARED + 9);
     let waits = || read_register!("isr_el1") & 1 << 7 != 0;
     ensure!(delay::until(ARRIVAL_LIMIT, waits), "ISR_EL1 does not show a masked interrupt");
     ensure_equal!(TAKEN.load(Ordering::SeqCst), 0, "taken while masked");
@@ -78,9 +78,9 @@ pub fn preemption(machine: &Machine) -> Outcome {
     begin(machine);
     for (index, priority) in [0x80, 0xa0, 0x40].into_iter().enumerate() {
         ready(FREE_SHARED + index as u32);
-        v3::set_priority(FREE_SHARED + index as u32, priority);
+        current::set_priority(FREE_SHARED + index as u32, priority);
     }
-    v3::set_pending(FREE_SHARED);
+    current::set_pending(FREE_SHARED);
     let [first, less, more] = [0, 1, 2].map(|index| u64::from(FREE_SHARED) + index);
     wait_for(first << 16 | more << 8 | less)?;
     ensure_equal!(DEEPEST.load(Ordering::SeqCst), 2, "deepest nesting");
@@ -91,7 +91,7 @@ pub fn preemption(machine: &Machine) -> Outcome {
 pub fn wait_wakes_for_timer(machine: &Machine) -> Outcome {
     reset(machine);
     for timer in [Timer::Virtual, Timer::Physical] {
-        v3::enable(timer.interrupt());
+        current::enable(timer.interrupt());
         for _ in 0..20 {
             let deadline = timer.start(1_000);
             while timer.counter() < deadline {
@@ -99,7 +99,7 @@ pub fn wait_wakes_for_timer(machine: &Machine) -> Outcome {
             }
             ensure_equal!(crate::take(), Some(timer.interrupt()), "{timer:?} timer");
             timer.stop();
-            v3::end(timer.interrupt());
+            current::end(timer.interrupt());
         }
     }
     Ok(())
@@ -109,7 +109,7 @@ pub fn wait_wakes_for_timer(machine: &Machine) -> Outcome {
 fn wake_core_0(_: usize) {
     for _ in 0..20 {
         delay::microseconds(1_000);
-        v3::send_sgi(9, 0);
+        current::send_sgi(9, 0);
     }
 }
 
@@ -119,7 +119,7 @@ pub fn wait_wakes_for_other_core(machine: &Machine) -> Outcome {
         skip!("only one core");
     }
     reset(machine);
-    v3::enable(9);
+    current::enable(9);
     ensure_equal!(smp::start(1, wake_core_0), psci::SUCCESS, "CPU_ON");
     wait_for_interrupt();
     expect(9)?;

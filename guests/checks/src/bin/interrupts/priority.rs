@@ -1,8 +1,8 @@
 //! Priorities: the order of delivery, the mask, preemption, and more interrupts than there are list registers.
 
 use guest_runtime::checks::Outcome;
-use guest_runtime::gic::v3;
-use guest_runtime::{Machine, delay, ensure, ensure_equal, read_register, write_register};
+use guest_runtime::gic::current;
+use guest_runtime::{Machine, delay, ensure, ensure_equal};
 
 use crate::{ARRIVAL_LIMIT, FREE_SHARED, expect, expect_none, ready, reset, take};
 
@@ -12,8 +12,8 @@ const MANY: u32 = 20;
 /// Readies and raises a shared interrupt at a priority.
 fn raise(interrupt: u32, priority: u8) {
     ready(interrupt);
-    v3::set_priority(interrupt, priority);
-    v3::set_pending(interrupt);
+    current::set_priority(interrupt, priority);
+    current::set_pending(interrupt);
 }
 
 /// Of two pending interrupts, the one with the lower number as priority comes first.
@@ -22,8 +22,8 @@ pub fn most_urgent_first(machine: &Machine) -> Outcome {
         reset(machine);
         raise(second, 0x80);
         raise(first, 0x40);
-        let shown = || read_register!("icc_hppir1_el1") == u64::from(first);
-        ensure!(delay::until(ARRIVAL_LIMIT, shown), "ICC_HPPIR1_EL1 is {}", read_register!("icc_hppir1_el1"));
+        let shown = || current::highest_pending() == first;
+        ensure!(delay::until(ARRIVAL_LIMIT, shown), "the highest pending one is {}", current::highest_pending());
         expect(first)?;
         expect(second)?;
         expect_none()?;
@@ -31,27 +31,27 @@ pub fn most_urgent_first(machine: &Machine) -> Outcome {
     Ok(())
 }
 
-/// ICC_PMR_EL1 lets only more urgent interrupts through.
+/// The priority mask lets only more urgent interrupts through.
 pub fn mask(machine: &Machine) -> Outcome {
     reset(machine);
-    write_register!("icc_pmr_el1", 0x80);
+    current::set_priority_mask(0x80);
     raise(FREE_SHARED, 0x80);
     expect_none()?;
     raise(FREE_SHARED + 1, 0x78);
     expect(FREE_SHARED + 1)?;
     expect_none()?;
-    write_register!("icc_pmr_el1", 0x88);
+    current::set_priority_mask(0x88);
     expect(FREE_SHARED)?;
-    write_register!("icc_pmr_el1", 0);
+    current::set_priority_mask(0);
     raise(FREE_SHARED, 0);
     expect_none()?;
-    write_register!("icc_pmr_el1", 0xff);
+    current::set_priority_mask(0xff);
     expect(FREE_SHARED)
 }
 
 /// While one is active, only a more urgent one is delivered, and the running priority goes up and down with them.
 pub fn running_priority_holds_back(machine: &Machine) -> Outcome {
-    let running = || read_register!("icc_rpr_el1") & 0xff;
+    let running = || current::running_priority();
     reset(machine);
     raise(FREE_SHARED, 0x60);
     ensure_equal!(take(), Some(FREE_SHARED), "the first");
@@ -62,10 +62,10 @@ pub fn running_priority_holds_back(machine: &Machine) -> Outcome {
     raise(FREE_SHARED + 3, 0x20);
     ensure_equal!(take(), Some(FREE_SHARED + 3), "the more urgent one");
     ensure_equal!(running(), 0x20, "running priority of the more urgent one");
-    v3::end(FREE_SHARED + 3);
+    current::end(FREE_SHARED + 3);
     ensure_equal!(running(), 0x60, "running priority after its end");
     expect_none()?;
-    v3::end(FREE_SHARED);
+    current::end(FREE_SHARED);
     expect(FREE_SHARED + 1)?;
     expect(FREE_SHARED + 2)?;
     ensure_equal!(running(), 0xff, "running priority at the end");
@@ -81,11 +81,11 @@ fn scrambled(index: u32) -> u8 {
 pub fn more_than_list_registers(machine: &Machine) -> Outcome {
     reset(machine);
     // Raised while nothing is let through, so that all of them are pending when the first is delivered.
-    write_register!("icc_pmr_el1", 0);
+    current::set_priority_mask(0);
     for index in 0..MANY {
         raise(FREE_SHARED + index, scrambled(index));
     }
-    write_register!("icc_pmr_el1", 0xff);
+    current::set_priority_mask(0xff);
     for rank in 0..MANY {
         let index = (0..MANY).find(|&index| u32::from(scrambled(index)) == rank * 8 + 8).unwrap_or(0);
         expect(FREE_SHARED + index)?;
@@ -96,7 +96,7 @@ pub fn more_than_list_registers(machine: &Machine) -> Outcome {
 /// Many interrupts of one priority all arrive, each once, also when they are deactivated late (EOImode 1).
 pub fn equal_ones_all_arrive(machine: &Machine) -> Outcome {
     reset(machine);
-    write_register!("icc_ctlr_el1", 1 << 1);
+    current::set_two_steps(true);
     for index in 0..MANY {
         raise(FREE_SHARED + index, 0x80);
     }
@@ -108,9 +108,9 @@ pub fn equal_ones_all_arrive(machine: &Machine) -> Outcome {
 /// With all of them active and none deactivated, none comes again before its deactivation, and then each does.
 pub fn many_active_ones(machine: &Machine) -> Outcome {
     equal_ones_all_arrive(machine)?;
-    (0..MANY).for_each(|index| v3::set_pending(FREE_SHARED + index));
+    (0..MANY).for_each(|index| current::set_pending(FREE_SHARED + index));
     expect_none()?;
-    (0..MANY).for_each(|index| v3::deactivate(FREE_SHARED + index));
+    (0..MANY).for_each(|index| current::deactivate(FREE_SHARED + index));
     take_many("after the deactivation", true)?;
     expect_none()?;
     reset(machine);
@@ -121,12 +121,12 @@ pub fn many_active_ones(machine: &Machine) -> Outcome {
 fn take_many(when: &str, deactivate: bool) -> Outcome {
     let mut seen = 0u32;
     for _ in 0..MANY {
-        let taken = take().unwrap_or(v3::SPURIOUS);
+        let taken = take().unwrap_or(current::SPURIOUS);
         let known = (FREE_SHARED..FREE_SHARED + MANY).contains(&taken);
         ensure!(known, "took {taken} {when}, with {seen:#x} taken before");
-        v3::end(taken);
+        current::end(taken);
         if deactivate {
-            v3::deactivate(taken);
+            current::deactivate(taken);
         }
         let bit = 1 << (taken - FREE_SHARED);
         ensure!(seen & bit == 0, "{taken} came twice {when}");

@@ -3,17 +3,17 @@
 use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
 use guest_runtime::checks::Outcome;
-use guest_runtime::gic::v3;
+use guest_runtime::gic::{current, v2};
 use guest_runtime::{MAX_CORES, Machine, delay, ensure, ensure_equal, machine, psci, skip, smp};
 
-use crate::{ARRIVAL_LIMIT, expect, expect_none, reset};
+use crate::{ARRIVAL_LIMIT, expect, expect_none, reset, take};
 
 /// SGIs 0 to 15.
 const SGIS: u32 = 16;
 
 /// Lets all SGIs through to this core.
 fn enable_all() {
-    (0..SGIS).for_each(v3::enable);
+    (0..SGIS).for_each(current::enable);
 }
 
 /// Every SGI to oneself arrives, once.
@@ -21,7 +21,7 @@ pub fn to_self(machine: &Machine) -> Outcome {
     reset(machine);
     enable_all();
     for number in 0..SGIS {
-        v3::send_sgi(number, 0);
+        current::send_sgi(number, 0);
         expect(number)?;
     }
     expect_none()
@@ -38,16 +38,16 @@ static SURPLUS: AtomicU32 = AtomicU32::new(0);
 
 /// Takes as many interrupts as expected and notes them.
 fn listen(core: usize) {
-    v3::init_core();
+    current::init_core();
     enable_all();
     LISTENING.fetch_add(1, Ordering::SeqCst);
     let expected = EXPECTED.load(Ordering::SeqCst);
     let mut count = 0;
     delay::until(ARRIVAL_LIMIT, || {
-        let taken = v3::acknowledge();
+        let taken = current::acknowledge();
         if taken < 1020 {
             note(core, taken);
-            v3::end(taken);
+            current::end(taken);
             count += 1;
         }
         count == expected
@@ -93,13 +93,13 @@ pub fn to_each_other_core(machine: &Machine) -> Outcome {
     enable_all();
     for core in 1..machine.cores {
         start_listening(core..core + 1, SGIS)?;
-        (0..SGIS).for_each(|number| v3::send_sgi(number, core));
+        (0..SGIS).for_each(|number| current::send_sgi(number, core));
         check_received(core, 0xffff)?;
     }
     expect_none()
 }
 
-/// ICC_SGI1R_EL1.IRM: all but oneself.
+/// Without a list of targets: all but oneself.
 pub fn to_all_others(machine: &Machine) -> Outcome {
     if machine.cores < 2 {
         skip!("only one core");
@@ -107,20 +107,42 @@ pub fn to_all_others(machine: &Machine) -> Outcome {
     reset(machine);
     enable_all();
     start_listening(1..machine::get().cores, 2)?;
-    v3::send_sgi_to_others(3);
-    v3::send_sgi_to_others(12);
+    current::send_sgi_to_others(3);
+    current::send_sgi_to_others(12);
     for core in 1..machine.cores {
         check_received(core, 1 << 3 | 1 << 12)?;
     }
     expect_none()
 }
 
+fn send_from_another(_: usize) {
+    current::send_sgi(6, 0);
+}
+
+/// A GICv2 keeps the SGIs of two senders apart, and says whose each is (IHI 0048B 2.2.1).
+pub fn of_two_senders_are_two(machine: &Machine) -> Outcome {
+    if machine.cores < 2 || !current::is_v2() {
+        skip!("one core, or SGIs without senders");
+    }
+    reset(machine);
+    ensure!(smp::run_on_others(2, send_from_another), "core 1 does not end");
+    current::send_sgi(6, 0);
+    let mut senders = 0;
+    for _ in 0..2 {
+        ensure_equal!(take(), Some(6), "an SGI of two");
+        senders |= 1 << v2::sender(6);
+        current::end(6);
+    }
+    ensure_equal!(senders, 0b11, "the senders");
+    expect_none()
+}
+
 /// An SGI sent twice before it is taken is one interrupt.
 pub fn while_pending_is_one(machine: &Machine) -> Outcome {
     reset(machine);
-    v3::send_sgi(5, 0);
-    v3::send_sgi(5, 0);
-    v3::enable(5);
+    current::send_sgi(5, 0);
+    current::send_sgi(5, 0);
+    current::enable(5);
     expect(5)?;
     expect_none()
 }

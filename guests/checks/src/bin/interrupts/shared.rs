@@ -3,7 +3,7 @@
 use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
 use guest_runtime::checks::Outcome;
-use guest_runtime::gic::v3;
+use guest_runtime::gic::current;
 use guest_runtime::{Machine, delay, ensure, ensure_equal, psci, skip, smp};
 
 use crate::{ARRIVAL_LIMIT, FREE_SHARED, expect, expect_none, ready, reset, take};
@@ -14,10 +14,10 @@ static TAKEN: AtomicU32 = AtomicU32::new(0);
 static LISTENING: AtomicUsize = AtomicUsize::new(0);
 
 fn listen(core: usize) {
-    v3::init_core();
+    current::init_core();
     LISTENING.store(core, Ordering::SeqCst);
-    let taken = take().unwrap_or(v3::SPURIOUS);
-    v3::end(taken);
+    let taken = take().unwrap_or(current::SPURIOUS);
+    current::end(taken);
     TAKEN.store(taken, Ordering::SeqCst);
 }
 
@@ -36,18 +36,18 @@ fn check_taken(core: usize, interrupt: u32) -> Outcome {
     expect_none()
 }
 
-/// GICD_IROUTER sends an interrupt to the core it names and to no other.
+/// GICD_IROUTER, or GICD_ITARGETSR, sends an interrupt to the core it names and to no other.
 pub fn routed_to_each_core(machine: &Machine) -> Outcome {
     reset(machine);
     ready(FREE_SHARED);
-    v3::set_pending(FREE_SHARED);
+    current::set_pending(FREE_SHARED);
     expect(FREE_SHARED)?;
     for core in 1..machine.cores {
         let interrupt = FREE_SHARED + core as u32;
         start_listening(core)?;
         ready(interrupt);
-        v3::route(interrupt, core as u64);
-        v3::set_pending(interrupt);
+        current::route(interrupt, core);
+        current::set_pending(interrupt);
         check_taken(core, interrupt)?;
     }
     Ok(())
@@ -61,10 +61,10 @@ pub fn rerouted_while_pending(machine: &Machine) -> Outcome {
     reset(machine);
     start_listening(1)?;
     ready(FREE_SHARED);
-    v3::disable(FREE_SHARED);
-    v3::set_pending(FREE_SHARED);
-    v3::route(FREE_SHARED, 1);
-    v3::enable(FREE_SHARED);
+    current::disable(FREE_SHARED);
+    current::set_pending(FREE_SHARED);
+    current::route(FREE_SHARED, 1);
+    current::enable(FREE_SHARED);
     check_taken(1, FREE_SHARED)
 }
 
@@ -72,12 +72,12 @@ pub fn rerouted_while_pending(machine: &Machine) -> Outcome {
 pub fn pending_again_while_active(machine: &Machine) -> Outcome {
     reset(machine);
     ready(FREE_SHARED);
-    v3::set_pending(FREE_SHARED);
+    current::set_pending(FREE_SHARED);
     ensure_equal!(take(), Some(FREE_SHARED), "the first time");
-    v3::set_pending(FREE_SHARED);
-    v3::set_pending(FREE_SHARED);
+    current::set_pending(FREE_SHARED);
+    current::set_pending(FREE_SHARED);
     expect_none()?;
-    v3::end(FREE_SHARED);
+    current::end(FREE_SHARED);
     expect(FREE_SHARED)?;
     expect_none()
 }

@@ -3,9 +3,9 @@
 use core::sync::atomic::{AtomicUsize, Ordering};
 
 use guest_runtime::checks::Outcome;
-use guest_runtime::gic::v3::{self, distributor};
+use guest_runtime::gic::current::{self, distributor};
 use guest_runtime::timer::{self, Timer};
-use guest_runtime::{Machine, delay, ensure, ensure_equal, println, smp, write_register};
+use guest_runtime::{Machine, delay, ensure, ensure_equal, println, smp};
 
 use crate::{ABSENCE, expect, expect_none, reset, take};
 
@@ -22,7 +22,7 @@ fn begin(machine: &Machine) {
 pub fn fire_on_time(machine: &Machine) -> Outcome {
     for timer in BOTH {
         begin(machine);
-        v3::enable(timer.interrupt());
+        current::enable(timer.interrupt());
         for wait in [0, 100, 1_000, 20_000] {
             let deadline = timer.start(wait);
             ensure_equal!(take(), Some(timer.interrupt()), "{timer:?} timer after {wait} us");
@@ -31,7 +31,7 @@ pub fn fire_on_time(machine: &Machine) -> Outcome {
             let late = timer::microseconds(now - deadline);
             ensure!(late < LATENESS, "{timer:?} timer is {late} us late");
             timer.stop();
-            v3::end(timer.interrupt());
+            current::end(timer.interrupt());
             expect_none()?;
         }
         println!("{timer:?} timer: on time");
@@ -43,16 +43,16 @@ pub fn fire_on_time(machine: &Machine) -> Outcome {
 pub fn are_level_sensitive(machine: &Machine) -> Outcome {
     for timer in BOTH {
         begin(machine);
-        v3::enable(timer.interrupt());
+        current::enable(timer.interrupt());
         timer.start(0);
         for _ in 0..5 {
             expect(timer.interrupt())?;
         }
         ensure_equal!(take(), Some(timer.interrupt()), "{timer:?} timer, still on");
         timer.stop();
-        v3::end(timer.interrupt());
+        current::end(timer.interrupt());
         expect_none()?;
-        ensure!(!v3::bit(distributor::ISPENDR, timer.interrupt()), "{timer:?} timer is pending after it stopped");
+        ensure!(!current::bit(distributor::ISPENDR, timer.interrupt()), "{timer:?} timer is pending after it stopped");
     }
     Ok(())
 }
@@ -62,7 +62,7 @@ pub fn are_level_sensitive(machine: &Machine) -> Outcome {
 pub fn masked_or_moved_are_not_delivered(machine: &Machine) -> Outcome {
     for timer in BOTH {
         begin(machine);
-        v3::enable(timer.interrupt());
+        current::enable(timer.interrupt());
         fire_behind_mask(timer)?;
         timer.set_control(timer::ENABLE | timer::MASK);
         expect_withdrawn(timer)?;
@@ -77,17 +77,17 @@ pub fn masked_or_moved_are_not_delivered(machine: &Machine) -> Outcome {
 
 /// Lets the timer fire while the priority mask lets nothing through.
 fn fire_behind_mask(timer: Timer) -> Outcome {
-    write_register!("icc_pmr_el1", 0);
+    current::set_priority_mask(0);
     timer.start(0);
-    let pending = || v3::bit(distributor::ISPENDR, timer.interrupt());
+    let pending = || current::bit(distributor::ISPENDR, timer.interrupt());
     ensure!(delay::until(LATENESS, pending), "{timer:?} timer does not get pending");
     Ok(())
 }
 
 fn expect_withdrawn(timer: Timer) -> Outcome {
-    let withdrawn = || !v3::bit(distributor::ISPENDR, timer.interrupt());
+    let withdrawn = || !current::bit(distributor::ISPENDR, timer.interrupt());
     ensure!(delay::until(LATENESS, withdrawn), "{timer:?} timer stays pending");
-    write_register!("icc_pmr_el1", 0xff);
+    current::set_priority_mask(0xff);
     expect_none()
 }
 
@@ -96,13 +96,13 @@ pub fn disabled_stay_pending(machine: &Machine) -> Outcome {
     for timer in BOTH {
         begin(machine);
         timer.start(0);
-        let pending = || v3::bit(distributor::ISPENDR, timer.interrupt());
+        let pending = || current::bit(distributor::ISPENDR, timer.interrupt());
         ensure!(delay::until(LATENESS, pending), "{timer:?} timer does not get pending");
         expect_none()?;
-        v3::enable(timer.interrupt());
+        current::enable(timer.interrupt());
         ensure_equal!(take(), Some(timer.interrupt()), "{timer:?} timer, enabled");
         timer.stop();
-        v3::end(timer.interrupt());
+        current::end(timer.interrupt());
     }
     Ok(())
 }
@@ -111,14 +111,14 @@ pub fn disabled_stay_pending(machine: &Machine) -> Outcome {
 pub fn rewriting_the_compare_value_is_enough(machine: &Machine) -> Outcome {
     for timer in BOTH {
         begin(machine);
-        v3::enable(timer.interrupt());
+        current::enable(timer.interrupt());
         let mut deadline = timer.start(500);
         for tick in 0..100 {
             ensure_equal!(take(), Some(timer.interrupt()), "{timer:?} timer's tick {tick}");
             ensure!(timer.counter() >= deadline, "{timer:?} timer's tick {tick} is early");
             deadline += timer::ticks(500);
             timer.set_compare(deadline);
-            v3::end(timer.interrupt());
+            current::end(timer.interrupt());
         }
         timer.stop();
     }
@@ -128,10 +128,10 @@ pub fn rewriting_the_compare_value_is_enough(machine: &Machine) -> Outcome {
 static FAILED: AtomicUsize = AtomicUsize::new(0);
 
 fn tick_here(core: usize) {
-    v3::init_core();
+    current::init_core();
     for timer in BOTH {
         timer.stop();
-        v3::enable(timer.interrupt());
+        current::enable(timer.interrupt());
         for _ in 0..20 {
             let deadline = timer.start(300);
             let taken = take();
@@ -140,7 +140,7 @@ fn tick_here(core: usize) {
                 FAILED.fetch_add(1, Ordering::SeqCst);
             }
             timer.stop();
-            v3::end(timer.interrupt());
+            current::end(timer.interrupt());
         }
     }
     delay::microseconds(ABSENCE);

@@ -1,9 +1,12 @@
 //! Registers: what the ID registers promise is there and nothing else, and nothing is lost over exits to EL2, WFI and
-//! the other cores' doings.
+//! the other cores' doings. Two of them on one core, `odd=0` and `odd=1` on their command lines, hold opposite values in
+//! each register, so that what a switch between them does not carry is seen.
 #![no_std]
 #![no_main]
 
+mod general;
 mod identification;
+mod interface;
 mod patterns;
 mod time;
 mod vectors;
@@ -13,8 +16,8 @@ use core::sync::atomic::{AtomicUsize, Ordering};
 use guest_runtime::catch::Fault;
 use guest_runtime::checks::{self, Failure, Outcome};
 use guest_runtime::register::read_encoded;
-use guest_runtime::timer::Timer;
-use guest_runtime::{Machine, delay, ensure, ensure_equal, entry, gic, list, println, psci, smp};
+use guest_runtime::timer::{self, Timer};
+use guest_runtime::{Machine, delay, ensure, ensure_equal, entry, gic, list, machine, println, psci, smp};
 
 entry!(main);
 
@@ -22,6 +25,32 @@ entry!(main);
 const HARMLESS_DEVICE: usize = 0x0800_0004;
 /// How often each kind of exit is made while registers hold patterns.
 const EXITS: usize = 200;
+/// How long they then hold them, busily, in microseconds: a guest that shares its core loses it meanwhile, and gets it
+/// back.
+const HOLD: u64 = 25_000;
+
+/// How long one of two guests stays when it is done, in microseconds.
+const STAY: u64 = 2_000_000;
+
+/// Whether this guest is the one of two that holds the complement of what the other holds.
+fn is_odd() -> bool {
+    machine::get().argument("odd") == Some(1)
+}
+
+/// `value`, or its complement in the odd one of two guests.
+fn own(value: u64) -> u64 {
+    if is_odd() { !value } else { value }
+}
+
+/// When a hold that begins now ends, in ticks.
+fn end_of_hold() -> u64 {
+    timer::counter() + timer::ticks(HOLD)
+}
+
+/// Lets other guests have the core, without an exit of our own.
+fn hold() {
+    delay::microseconds(HOLD);
+}
 
 fn main(machine: &Machine) {
     gic::start(machine);
@@ -44,8 +73,18 @@ fn main(machine: &Machine) {
             time::counter_never_goes_back,
             time::counter_is_the_same_on_all_cores,
             time::timer_registers_read_back,
+            time::counter_starts_with_the_machine,
+            time::counter_keeps_its_offset,
+            general::general_registers_survive,
+            general::general_registers_survive_on_all_cores,
+            interface::interface_survives,
+            interface::active_interrupt_survives,
         ],
     );
+    if machine.argument("odd").is_some() {
+        // The other one may be behind: without us nothing would take its core from it.
+        delay::microseconds(STAY);
+    }
 }
 
 fn failed_read(encoding: u32, fault: Fault) -> Failure {

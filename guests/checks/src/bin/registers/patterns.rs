@@ -10,7 +10,7 @@ use guest_runtime::register::{self, encode, read_encoded};
 use guest_runtime::timer::Timer;
 use guest_runtime::{Machine, ensure, ensure_equal, gic, machine, mmio, psci, read_register, vectors};
 
-use crate::{EXITS, HARMLESS_DEVICE, meet, on_all_cores, report};
+use crate::{EXITS, HARMLESS_DEVICE, hold, meet, on_all_cores, own, report};
 
 /// A register that may hold a pattern while its core runs, and the bits that may be changed safely.
 struct Patterned {
@@ -27,7 +27,7 @@ const ALL: u64 = u64::MAX;
 
 /// Every EL1 and EL0 register that a switch between guests must carry and that can be changed under our feet, with
 /// interrupts masked. Those that translation or control depend on keep their value but for harmless bits.
-const PATTERNED: [Patterned; 31] = [
+const PATTERNED: [Patterned; 32] = [
     patterned("SP_EL0", encode(3, 0, 4, 1, 0), ALL),
     patterned("ELR_EL1", encode(3, 0, 4, 0, 1), ALL),
     patterned("SPSR_EL1", encode(3, 0, 4, 0, 0), 0xf000_03df),
@@ -53,6 +53,8 @@ const PATTERNED: [Patterned; 31] = [
     patterned("CNTKCTL_EL1", encode(3, 0, 14, 1, 0), 0x3ff),
     patterned("CSSELR_EL1", encode(3, 2, 0, 0, 0), 0b11),
     patterned("CNTV_CVAL_EL0", encode(3, 3, 14, 3, 2), ALL),
+    // CNTV_CTL_EL0: IMASK.
+    patterned("CNTV_CTL_EL0", encode(3, 3, 14, 3, 1), 1 << 1),
     patterned("CNTP_CVAL_EL0", encode(3, 3, 14, 2, 2), ALL),
     patterned("MDSCR_EL1", encode(2, 0, 0, 2, 2), 1 << 12),
     patterned("DBGBVR0_EL1", encode(2, 0, 0, 0, 4), 0xffff_ffff_fffc),
@@ -63,10 +65,10 @@ const PATTERNED: [Patterned; 31] = [
     patterned("ICC_PMR_EL1", encode(3, 0, 4, 6, 0), 0x18),
 ];
 
-/// A value that depends on register and seed in all its bits.
+/// A value that depends on register and seed in all its bits; no bit is the same in the other of two guests.
 fn pattern_for(index: usize, seed: u64) -> u64 {
     let mixed = (seed ^ index as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    mixed ^ mixed >> 29
+    own(mixed ^ mixed >> 29)
 }
 
 /// A core that leaves its code for EL2 in every harmless way.
@@ -114,6 +116,7 @@ fn run_trials(trials: &mut [Trial]) {
         trial.held = raw_read(trial.register.encoding);
     }
     make_exits();
+    hold();
     for trial in trials.iter_mut() {
         trial.after = raw_read(trial.register.encoding);
     }

@@ -7,7 +7,7 @@ use guest_runtime::register::{encode, write_encoded};
 use guest_runtime::timer::{self, Timer};
 use guest_runtime::{Machine, delay, ensure, ensure_equal, psci, skip, smp, write_register};
 
-use crate::{failed_read, read};
+use crate::{end_of_hold, failed_read, read};
 
 pub fn counter_never_goes_back(_: &Machine) -> Outcome {
     for timer in [Timer::Virtual, Timer::Physical] {
@@ -49,6 +49,36 @@ pub fn counter_is_the_same_on_all_cores(machine: &Machine) -> Outcome {
     play(0);
     ensure!(smp::wait_until_off(1), "core 1 does not end");
     ensure!(!BACKWARDS.load(Ordering::SeqCst), "a core's counter is behind the other's");
+    Ok(())
+}
+
+/// A guest's virtual counter starts near zero when the guest does.
+pub fn counter_starts_with_the_machine(machine: &Machine) -> Outcome {
+    if machine.is_plain_qemu {
+        skip!("without a hypervisor both counters are one");
+    }
+    let (offset, _) = virtual_offset();
+    ensure!(offset > 0, "CNTVCT_EL0 is CNTPCT_EL0: {}", timer::counter());
+    Ok(())
+}
+
+/// Between which values CNTPCT_EL0 - CNTVCT_EL0 is: the core may be taken away between the reads.
+fn virtual_offset() -> (u64, u64) {
+    let before = Timer::Physical.counter();
+    let now = timer::counter();
+    let after = Timer::Physical.counter();
+    (before.wrapping_sub(now), after.wrapping_sub(now))
+}
+
+/// The distance of the two counters never changes, though the core is taken away meanwhile.
+pub fn counter_keeps_its_offset(_: &Machine) -> Outcome {
+    let (mut least, mut most) = virtual_offset();
+    let end = end_of_hold();
+    while timer::counter() < end {
+        let (low, high) = virtual_offset();
+        ensure!(low <= most && high >= least, "CNTPCT - CNTVCT: {least} to {most}, then {low} to {high}");
+        (least, most) = (least.max(low), most.min(high));
+    }
     Ok(())
 }
 

@@ -1,0 +1,187 @@
+//! A VM's emulated devices: which there are, and a guest's loads and stores to them.
+
+use alloc::vec::Vec;
+
+use super::{GicParts, Vm};
+use crate::arch::aarch64::registers::read_register;
+use crate::devices::{Bus, BusError, DeviceSlot, Span};
+use crate::guest_tree::vcpu_affinity;
+use crate::interrupts::{Affinity, Config, ConfigError, V2_DISTRIBUTOR_SIZE, VcpuSet, Vgic};
+use crate::manifest::{DeviceKind, VmConfig};
+use crate::scheduler::Core;
+use crate::system::{System, interrupt};
+use tessera_abi::manifest as abi;
+use tessera_memory::PAGE_SIZE;
+
+/// How many SPIs a guest's GIC has: as QEMU's `virt`.
+const GUEST_SPIS: usize = 256;
+/// INTID of SPI 0.
+const FIRST_SPI: u32 = 32;
+/// GICR_ISPENDR0 and GICR_ICPENDR0 in a redistributor's two frames.
+const PENDING_REGISTERS: core::ops::Range<u64> = 0x1_0200..0x1_0300;
+/// GICD_ISPENDR and GICD_ICPENDR of a GICv2, whose first words are about private interrupts.
+const PENDING_REGISTERS_V2: core::ops::Range<u64> = 0x200..0x300;
+
+impl Vm {
+    /// Ties virtual interrupts to the physical ones behind them.
+    pub fn map_hardware(&self) {
+        let Some(system) = System::get() else { return };
+        let timer = system.interrupts.virtual_timer.number();
+        let passed = self.config.devices.iter().filter(|device| matches!(device.kind, DeviceKind::Passthrough { .. }));
+        let spis = passed.flat_map(|device| &device.interrupts).map(|interrupt| FIRST_SPI + interrupt.spi);
+        for (virtual_id, physical) in spis.map(|id| (id, id)).chain([(interrupt::GUEST_VIRTUAL_TIMER, timer)]) {
+            // The manifest was checked: the numbers exist.
+            let _ = self.vgic.map_hardware(virtual_id, physical);
+        }
+    }
+    /// A guest's load from an emulated device.
+    #[inline(always)]
+    pub fn device_read(&self, core: &Core, vcpu: usize, device: DeviceSlot, offset: u64, bytes: u64) -> u64 {
+        let size = bytes as usize;
+        match device {
+            DeviceSlot::Distributor => {
+                let registers = &mut core.system.list_registers();
+                self.with_kick(self.vgic.read_distributor(vcpu, registers, offset, size), vcpu)
+            }
+            DeviceSlot::DistributorV2 => self.distributor_v2_read(core, vcpu, offset, size),
+            // GICC_DIR is write-only.
+            DeviceSlot::Deactivation => 0,
+            DeviceSlot::Redistributors => {
+                if PENDING_REGISTERS.contains(&(offset % abi::GIC_REDISTRIBUTOR_BYTES)) {
+                    self.sample_virtual_timer(core, vcpu);
+                }
+                let registers = &mut core.system.list_registers();
+                self.with_kick(self.vgic.read_redistributor(vcpu, registers, offset, size), vcpu)
+            }
+            DeviceSlot::Uart(index) => {
+                self.uarts.get(usize::from(index)).map_or(0, |uart| uart.read(self, offset, size))
+            }
+            DeviceSlot::Clock => {
+                self.clock.lock().read(offset, size as u8, core.system.clock.now() / core.system.clock.frequency())
+            }
+        }
+    }
+
+    fn distributor_v2_read(&self, core: &Core, vcpu: usize, offset: u64, size: usize) -> u64 {
+        if PENDING_REGISTERS_V2.contains(&offset) {
+            self.sample_virtual_timer(core, vcpu);
+        }
+        let registers = &mut core.system.list_registers();
+        self.with_kick(self.vgic.read_distributor_v2(vcpu, registers, offset, size), vcpu)
+    }
+
+    /// The timer's line is a level: if the guest has masked or moved the timer since it fired, it is pending no more.
+    #[inline(never)]
+    fn sample_virtual_timer(&self, core: &Core, vcpu: usize) {
+        /// CNTV_CTL_EL0: enabled, not masked, condition met.
+        const ASSERTED: u64 = 0b101;
+        if read_register!("cntv_ctl_el0") & 0b111 != ASSERTED {
+            self.vgic.withdraw(vcpu, &mut core.system.list_registers(), interrupt::GUEST_VIRTUAL_TIMER);
+        }
+    }
+
+    /// A guest's store to an emulated device.
+    #[inline(always)]
+    pub fn device_write(&self, core: &mut Core, vcpu: usize, device: DeviceSlot, offset: u64, bytes: u64, value: u64) {
+        let size = bytes as usize;
+        match device {
+            DeviceSlot::Distributor => {
+                let told = self.vgic.write_distributor(vcpu, offset, size, value);
+                self.kick(told, vcpu);
+            }
+            DeviceSlot::DistributorV2 => {
+                let registers = &mut core.system.list_registers();
+                let told = self.vgic.write_distributor_v2(vcpu, registers, offset, size, value);
+                self.kick(told, vcpu);
+            }
+            DeviceSlot::Deactivation => {
+                if (offset, size) == (0, 4) {
+                    let told = self.vgic.deactivate(vcpu, value as u32 & 0x3ff);
+                    self.kick(told, vcpu);
+                }
+            }
+            DeviceSlot::Redistributors => {
+                let told = self.vgic.write_redistributor(vcpu, offset, size, value);
+                self.kick(told, vcpu);
+            }
+            DeviceSlot::Uart(index) => {
+                if let Some(uart) = self.uarts.get(usize::from(index)) {
+                    uart.write(self, offset, size, value);
+                    core.watch_console();
+                }
+            }
+            DeviceSlot::Clock => {
+                let now = core.system.clock.now() / core.system.clock.frequency();
+                self.clock.lock().write(offset, size as u8, value, now);
+            }
+        }
+    }
+
+    /// A byte for its console.
+    pub fn receive(&self, byte: u8) {
+        if let Some(uart) = self.uarts.iter().find(|uart| uart.is_console()) {
+            uart.receive(self, byte);
+        }
+    }
+
+    /// The console may have room again for what its UART holds back.
+    pub fn resume_output(&self) {
+        self.uarts.iter().for_each(|uart| uart.resume(self));
+    }
+
+    /// Sets the line of one of its SPIs.
+    pub fn set_spi(&self, spi: u32, high: bool) {
+        let told = self.vgic.set_line(0, FIRST_SPI + spi, high);
+        self.kick(told, usize::MAX);
+    }
+
+    #[inline(always)]
+    fn with_kick(&self, (value, told): (u64, VcpuSet), own: usize) -> u64 {
+        if !told.is_empty() {
+            self.kick(told, own);
+        }
+        value
+    }
+}
+
+/// The interrupt controller of a VM.
+pub fn virtual_gic(config: &VmConfig, version: u8, gic: GicParts) -> Result<Vgic, ConfigError> {
+    let affinities: Vec<Affinity> =
+        (0..config.vcpus()).map(|index| Affinity::from_register(vcpu_affinity(index))).collect();
+    let highest =
+        config.devices.iter().flat_map(|device| &device.interrupts).map(|interrupt| interrupt.spi as usize + 1).max();
+    let config = Config {
+        affinities: &affinities,
+        spis: GUEST_SPIS.max(highest.unwrap_or(0)),
+        list_registers: gic.list_registers,
+        hardware_deactivation: gic.hardware_deactivation,
+    };
+    if version == 2 { Vgic::new_v2(&config) } else { Vgic::new(&config) }
+}
+
+/// Where its emulated devices are.
+pub fn bus(config: &VmConfig, gic_version: u8) -> Result<Bus<DeviceSlot>, BusError> {
+    let mut bus = Bus::new();
+    let span = |start, size| Span { start, size };
+    if gic_version == 2 {
+        bus.insert(span(config.gic.distributor, V2_DISTRIBUTOR_SIZE), DeviceSlot::DistributorV2)?;
+        bus.insert(span(config.gic.cpu_interface + PAGE_SIZE, PAGE_SIZE), DeviceSlot::Deactivation)?;
+    } else {
+        bus.insert(span(config.gic.distributor, abi::GIC_DISTRIBUTOR_BYTES), DeviceSlot::Distributor)?;
+        let redistributors = abi::GIC_REDISTRIBUTOR_BYTES * config.vcpus() as u64;
+        bus.insert(span(config.gic.redistributors, redistributors), DeviceSlot::Redistributors)?;
+    }
+    let mut uarts = 0;
+    for device in &config.devices {
+        let slot = match device.kind {
+            DeviceKind::Uart { .. } => {
+                uarts += 1;
+                DeviceSlot::Uart(uarts - 1)
+            }
+            DeviceKind::RealTimeClock => DeviceSlot::Clock,
+            DeviceKind::Passthrough { .. } => continue,
+        };
+        bus.insert(span(device.ipa, device.bytes), slot)?;
+    }
+    Ok(bus)
+}
