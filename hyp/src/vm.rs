@@ -48,6 +48,8 @@ pub struct Vm {
     pub vcpus: Vec<VcpuControl>,
     /// What it did.
     pub counters: Counters,
+    /// Held for an atomic instruction on its devices; taken before `memory` and devices.
+    pub atomics: Mutex<()>,
     /// VTTBR_EL2 for its vCPUs.
     vttbr: u64,
     memory: Mutex<GuestMemory>,
@@ -133,6 +135,7 @@ impl Vm {
             vgic,
             bus,
             counters,
+            atomics: Mutex::new(()),
             memory: Mutex::new(memory),
             clock: Mutex::new(Pl031::new()),
             counter_offset: AtomicU64::new(0),

@@ -8,8 +8,9 @@
 //! Exclusive accesses: a return from EL2 clears the exclusive monitor, so a store exclusive after an emulated load
 //! exclusive could never succeed, and a loop around the two would never end. No device behind a bus offers a monitor
 //! either. So a load exclusive takes the fault that the architecture has for this, "unsupported exclusive" (Arm ARM
-//! B2.12, DFSC 0b110101), and a store exclusive fails: nothing marked its address. Atomic instructions are carried out:
-//! a read and a write of the device, between which another vCPU may come.
+//! "Synchronization and semaphores"; DFSC 0b110101), and a store exclusive fails: nothing marked its address. Atomic instructions are carried out:
+//! a read and a write of the device, one such instruction of a VM after the other; only another vCPU's plain store can
+//! come between the two.
 //!
 //! What an instruction means is decided in `instruction`, what a device does in `devices`.
 
@@ -62,6 +63,8 @@ pub fn access(core: &mut Core, vcpu: &mut Vcpu, address: u64, ipa: Ipa) -> Resul
     let pages = Pages::of(vcpu, &instruction, &footprint, address, ipa)?;
     let mut bus = PageBus { core, vm: vcpu.vm, vcpu: vcpu.index, start: footprint.start, pages };
     bus.check(&footprint, instruction.writes())?;
+    let vm = vcpu.vm;
+    let _alone = (instruction.reads() && instruction.writes()).then(|| vm.atomics.lock());
     instruction.execute(&footprint, &mut Guest(vcpu), &mut bus)?;
     finish_instruction(vcpu);
     Ok(())

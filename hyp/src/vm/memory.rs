@@ -10,7 +10,7 @@ use tessera_memory::{
 
 use super::Parts;
 use crate::arch::aarch64::machine::{
-    Hardware, Reach, clean_to_coherency, copy_to_guest, invalidate_instruction_caches, load_from_guest,
+    Hardware, Reach, clean_to_coherency, copy_to_guest, invalidate_instruction_caches, load_from_guest, store_to_guest,
 };
 use crate::guest_tree::{self, TreeFacts, TreeTooLarge};
 use crate::manifest::{DeviceKind, MemoryRegion, Placement, Segment, VmConfig};
@@ -135,10 +135,8 @@ impl GuestMemory {
     /// Writes for the guest what [`Self::load`] reads. `None` if it may not write all of it.
     pub fn store(&self, ipa: Ipa, bytes: u64, value: u64) -> Option<()> {
         let pa = self.machine_address(ipa, bytes, true)?;
-        let value = value.to_le_bytes();
-        let data = value.get(..bytes as usize)?;
-        // SAFETY: the target is the guest's own memory, just looked up; the source is on the stack.
-        unsafe { copy_to_guest(data.as_ptr() as u64, pa.get(), bytes) };
+        // SAFETY: the guest's own memory, just looked up.
+        unsafe { store_to_guest(pa.get(), bytes, value) };
         Some(())
     }
 

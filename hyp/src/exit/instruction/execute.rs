@@ -127,7 +127,7 @@ impl Instruction {
             Operation::Store(elements) => store(elements, registers, bus)?,
             Operation::StoreExclusive { status, .. } => registers.set_general(*status, 1),
             Operation::Modify { modification, bytes, operand, target } => {
-                let old = bus.load(0, u64::from(*bytes))?;
+                let old = load_part(bus, 0, u64::from(*bytes))?;
                 let new = modification.apply(*bytes, old, registers.general(*operand));
                 bus.store(0, u64::from(*bytes), new)?;
                 registers.set_general(*target, old);
@@ -166,6 +166,11 @@ impl Operation {
             Self::ZeroBlock => 0,
         }
     }
+}
+
+/// What a bus gives may have more bits than were asked for.
+fn load_part<B: Bus>(bus: &mut B, offset: u64, bytes: u64) -> Result<u64, B::Error> {
+    Ok(bus.load(offset, bytes)? & mask(bytes))
 }
 
 fn load<B: Bus>(elements: &[Element], registers: &mut impl Registers, bus: &mut B) -> Result<(), B::Error> {
@@ -211,7 +216,7 @@ impl Element {
     fn load<B: Bus>(&self, bus: &mut B) -> Result<u128, B::Error> {
         let mut value = 0;
         for part in self.parts() {
-            value |= u128::from(bus.load(part.offset, part.bytes)? & mask(part.bytes)) << part.shift;
+            value |= u128::from(load_part(bus, part.offset, part.bytes)?) << part.shift;
         }
         Ok(value)
     }
@@ -309,7 +314,7 @@ fn compare_and_swap<B: Bus>(
     let mut old = [0; 2];
     let mut is_equal = true;
     for (number, value) in (0..count).zip(&mut old) {
-        *value = bus.load(u64::from(number) * bytes, bytes)?;
+        *value = load_part(bus, u64::from(number) * bytes, bytes)?;
         is_equal &= *value == registers.general(compare + number) & mask(bytes);
     }
     if is_equal {

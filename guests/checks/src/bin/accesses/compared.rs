@@ -3,9 +3,9 @@
 
 use core::arch::{asm, global_asm};
 
-use guest_runtime::checks::Outcome;
+use guest_runtime::checks::{Failure, Outcome};
 use guest_runtime::gic::v3::{DISTRIBUTOR, distributor};
-use guest_runtime::{Machine, ensure_equal, mmio, read_register, skip};
+use guest_runtime::{Machine, ensure_equal, mmio, read_register, register, skip};
 
 use crate::run::{Context, State};
 
@@ -59,6 +59,12 @@ impl Numbers {
         self.0 ^= self.0 << 17;
         self.0
     }
+}
+
+/// An instruction, and where it is for running.
+struct Code {
+    instruction: u32,
+    address: u64,
 }
 
 /// A stretch of device registers.
@@ -137,6 +143,7 @@ fn compare_with(on_memory: Context, table: &Table, context: Context) -> Outcome 
     let mut numbers = Numbers(0x2545_f491_4f6c_dd1d);
     for (element_bytes, instruction) in table.entries() {
         let window = Window::of(element_bytes);
+        let code = Code { instruction, address: register::assemble(instruction) as usize as u64 };
         for round in 0..ROUNDS {
             let contents = Contents(core::array::from_fn(|_| numbers.next() & window.mask));
             let mut start = State::random(|| numbers.next());
@@ -144,7 +151,7 @@ fn compare_with(on_memory: Context, table: &Table, context: Context) -> Outcome 
             if round % 2 == 0 {
                 start.expect(&contents, element_bytes);
             }
-            compare_one(&window, &contents, &start, instruction, (on_memory, context))?;
+            compare_one(&window, &contents, &start, &code, (on_memory, context))?;
         }
     }
     Ok(())
@@ -162,16 +169,17 @@ fn compare_one(
     window: &Window,
     contents: &Contents,
     start: &State,
-    instruction: u32,
+    code: &Code,
     (on_memory, context): (Context, Context),
 ) -> Outcome {
     let mut memory = contents.clone();
     let memory_base = &raw mut memory as u64;
     flush(&memory);
-    let by_processor = start.run_from(memory_base, instruction, on_memory);
+    let instruction = code.instruction;
+    let by_processor = start.run_from(memory_base, code, on_memory);
     flush(&memory);
     window.fill(contents);
-    let by_hypervisor = start.run_from(window.base, instruction, context);
+    let by_hypervisor = start.run_from(window.base, code, context);
     let (by_processor, by_hypervisor) = (by_processor?, by_hypervisor?);
     for index in 0..30 {
         ensure_equal!(
@@ -203,10 +211,11 @@ impl State {
         (self.x[10], self.x[11]) = (low, (whole >> (8 * element_bytes.min(8))) as u64);
     }
 
-    /// Runs `instruction` with x1 in the middle of the window at `base`, and the stack pointer too if it is the base. What
+    /// Runs `code` with x1 in the middle of the window at `base`, and the stack pointer too if it is the base. What
     /// is an address afterwards counts from `base`.
-    fn run_from(&self, base: u64, instruction: u32, context: Context) -> Result<Self, guest_runtime::checks::Failure> {
+    fn run_from(&self, base: u64, code: &Code, context: Context) -> Result<Self, Failure> {
         let mut state = self.clone();
+        let instruction = code.instruction;
         let is_on_stack = instruction >> 5 & 31 == 31;
         state.x[1] = base + MIDDLE;
         // Offsets: 16; -16 and 16 in the lower half; -32.
@@ -219,9 +228,9 @@ impl State {
             // `run_at_user` gives EL0 a stack.
             state.sp = crate::run::user_stack();
         }
-        state.run(instruction, context).map_err(|fault| {
-            guest_runtime::checks::Failure::failed(format_args!("{instruction:#010x} in {context:?}: {fault}"))
-        })?;
+        state
+            .run_at(code.address, context)
+            .map_err(|fault| Failure::failed(format_args!("{instruction:#010x} in {context:?}: {fault}")))?;
         let distance = state.x[1].wrapping_sub(base);
         if distance.wrapping_add(MIDDLE) < 2 * BYTES as u64 {
             state.x[1] = distance;

@@ -80,9 +80,11 @@ impl State {
                 Context::User => run_at_user(state, code, top(&USER_STACK)),
             }
         });
-        write_register!("sctlr_el1", control);
-        // SAFETY: drops translations only.
-        unsafe { asm!("tlbi vmalle1", "dsb nsh", "isb", options(nostack)) };
+        if context != Context::Translated {
+            write_register!("sctlr_el1", control);
+            // SAFETY: drops translations only.
+            unsafe { asm!("tlbi vmalle1", "dsb nsh", "isb", options(nostack)) };
+        }
         match result {
             Err(fault) if context == Context::User && fault.class() == CLASS_SUPERVISOR_CALL => Ok(()),
             other => other,

@@ -180,6 +180,14 @@ fn the_base_may_be_the_stack_pointer_or_the_program_counter() {
     assert_eq!(Machine::after(0x5800_0800).x[0], 0x8786_8584_8382_8180); // ldr x0, . + 0x100
     assert_eq!(Machine::after(0xb863_6820).x[0], 0x8b8a_8988); // ldr w0, [x1, x3]
     assert_eq!(Machine::after(0xb863_7820).x[0], 0xa3a2_a1a0); // ldr w0, [x1, x3, lsl #2]
+    for (word, offset) in [(0xb863_c820, 0x1234_5678_ffff_fff8), (0xb863_4820, 0x1234_5678_0000_0008)] {
+        // ldr w0, [x1, w3, sxtw]; ldr w0, [x1, w3, uxtw]
+        let mut machine = Machine::new();
+        (machine.x[1], machine.x[3]) = (MEMORY + 16, offset);
+        machine.run(word).unwrap();
+        let start = 16_u64.wrapping_add_signed(i64::from(offset as i32)) as usize;
+        assert_eq!(machine.x[0] as u32, u32::from_le_bytes(machine.memory[start..start + 4].try_into().unwrap()));
+    }
 }
 
 #[test]
