@@ -137,14 +137,14 @@ impl<'a, R: ListRegisters> Loaded<'a, R> {
         }
         if intid < 32 {
             let groups = vgic.enabled_groups(bank.group);
-            return relist(bank, slots, self.registers, slot, intid, groups);
+            return relist(bank, slots, self.registers, slot, intid, groups, 0);
         }
         let distributor = self.shared.get_or_insert_with(|| vgic.distributor.lock());
         let online = distributor.online;
         let Some((shared, index)) = distributor.bank(intid) else { return false };
         let groups = vgic.enabled_groups(shared.bank.group);
         let ours = shared.destination(index, online) == Some(me);
-        ours && relist(&mut shared.bank, slots, self.registers, slot, intid, groups)
+        ours && relist(&mut shared.bank, slots, self.registers, slot, intid, groups, 0)
     }
 
     /// Takes the interrupts in all list registers back.

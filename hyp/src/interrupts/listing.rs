@@ -76,8 +76,31 @@ pub(super) fn renew<R: ListRegisters>(
     renewed
 }
 
+/// Lists hardware interrupt `intid`, which has just fired, where EL2 ends it: it is in no list register, as that was emptied
+/// when EL2 did so the last time. False if there is more to do than that.
+#[inline]
+pub(super) fn list_fired<R: ListRegisters>(
+    bank: &mut Bank,
+    slots: &mut Slots,
+    registers: &mut R,
+    intid: u32,
+    groups: u32,
+) -> bool {
+    let bit = 1 << (intid & 31);
+    let idle = (bank.listed | bank.active | bank.latch) & bit == 0;
+    let ready = bank.hardware & bank.enabled & groups & bit != 0 && slots.maintenance == Maintenance::NONE;
+    let Some(slot) = slots.vacant().filter(|_| idle && ready) else { return false };
+    bank.owed |= bit;
+    bank.latch |= bit;
+    bank.enlist(intid, slot, true);
+    let entry = bank.describe_pending(intid, Origin::Software { notify_end: true, source: 0 });
+    slots.occupy(slot, entry);
+    registers.write(slot, entry);
+    true
+}
+
 /// Writes list register `slot`, which was seen empty, anew for the edge-triggered interrupt that it held, which has come
-/// again. False if there is more to do than that.
+/// again, from `source` if it is an SGI of a GICv2. False if there is more to do than that.
 #[inline]
 pub(super) fn relist<R: ListRegisters>(
     bank: &mut Bank,
@@ -86,12 +109,13 @@ pub(super) fn relist<R: ListRegisters>(
     slot: usize,
     intid: u32,
     groups: u32,
+    source: u8,
 ) -> bool {
     let relisted = (slots.hardware | slots.notified) >> (slot & 15) & 1 == 0
         && slots.maintenance == Maintenance::NONE
         && bank.relist(1 << (intid & 31), groups);
     if relisted {
-        let origin = Origin::Software { notify_end: false, source: 0 };
+        let origin = Origin::Software { notify_end: false, source };
         registers.write(slot, bank.describe_pending(intid, origin));
     }
     relisted
@@ -114,7 +138,7 @@ pub(super) fn deliver_edge<R: ListRegisters>(
     }
     let slot = usize::from(bank.slot[intid as usize & 31]);
     let seen = registers.read(slot);
-    !seen.pending && !seen.active && relist(bank, slots, registers, slot, intid, groups)
+    !seen.pending && !seen.active && relist(bank, slots, registers, slot, intid, groups, 0)
 }
 
 /// The same for an SGI that knows its senders.
@@ -128,17 +152,19 @@ pub(super) fn deliver_sgi<R: ListRegisters>(
     groups: u32,
 ) -> bool {
     let bit = 1 << (intid & 15);
+    let slot = usize::from(bank.slot[intid as usize & 31]);
     if bank.listed & bit != 0 {
-        let slot = usize::from(bank.slot[intid as usize & 31]);
         let seen = registers.read(slot);
-        let disturbed =
-            (bank.owed | bank.activate | bank.deactivate) & bit != 0 || slots.notified >> (slot & 15) & 1 != 0;
-        if seen.pending || seen.active || disturbed {
-            return false;
+        // With one sender that waits, nothing of the list register changes but that.
+        let source = senders.waiting(intid).trailing_zeros() as u8;
+        let relisted = !seen.pending
+            && !seen.active
+            && senders.waiting(intid).is_power_of_two()
+            && relist(bank, slots, registers, slot, intid, groups, source);
+        if relisted {
+            senders.take(intid);
         }
-        // Its end was not noticed until now.
-        slots.vacate(slot);
-        bank.take_back(bit, false, false);
+        return relisted;
     }
     let ready = bank.deliverable(groups) & bit != 0 && slots.maintenance == Maintenance::NONE;
     ready && list_sgi(bank, slots, senders, registers, intid)

@@ -4,7 +4,7 @@
 use super::bank::{Bank, BitRegister};
 use super::delivery::Loaded;
 use super::list_register::{ListRegisters, Maintenance};
-use super::listing::{release, renew};
+use super::listing::{list_fired, release, renew};
 use super::vcpu_set::{Bits, VcpuSet};
 use super::vgic::{ENDED, PRIVATE, Private, SHARED, Vgic};
 
@@ -49,6 +49,15 @@ impl Vgic {
         renew(bank, slots, registers, intid, groups)
     }
 
+    /// The common case where EL2 deactivates the physical interrupt: it is in no list register since.
+    #[inline]
+    fn list_private<R: ListRegisters>(&self, vcpu: usize, registers: &mut R, intid: u32) -> bool {
+        let Some(target) = self.vcpus.get(vcpu) else { return false };
+        let Private { bank, slots, .. } = &mut *target.private.lock();
+        let groups = self.enabled_groups(bank.group);
+        list_fired(bank, slots, registers, intid, groups)
+    }
+
     #[inline]
     fn renew_shared<R: ListRegisters>(&self, vcpu: usize, registers: &mut R, intid: u32) -> bool {
         let Some(target) = self.vcpus.get(vcpu) else { return false };
@@ -62,6 +71,9 @@ impl Vgic {
 
     #[inline(never)]
     fn deliver_first<R: ListRegisters>(&self, vcpu: usize, registers: &mut R, intid: u32) -> VcpuSet {
+        if intid < 32 && !self.hardware_deactivation && self.list_private(vcpu, registers, intid) {
+            return VcpuSet::EMPTY;
+        }
         let Some(mut loaded) = Loaded::new(self, vcpu, registers) else { return VcpuSet::EMPTY };
         loaded.deliver(intid);
         loaded.told.without(vcpu)
