@@ -10,7 +10,7 @@ use anyhow::{Context, Result, ensure};
 use crate::build::{self, Hypervisor};
 use crate::console::Script;
 use crate::paths;
-use crate::qemu;
+use crate::qemu::{self, Board};
 use crate::run::engine::{Plan, Session, Verdict};
 use crate::run::failure;
 use crate::run::prepare::{self, Request};
