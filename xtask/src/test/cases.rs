@@ -1,5 +1,8 @@
 //! The guests' cases: which system, what is said to it, how it must end. Only data; running them is `guests`.
 
+use crate::bench::budget;
+use crate::bench::machine::COUNTING;
+use crate::bench::operation::Kind;
 use crate::qemu::Board;
 use crate::system::broken::{self, Broken};
 
@@ -105,7 +108,7 @@ impl Case {
 /// The cases, the longest first: they decide when the last one ends. With a version of the GIC, all of them on that; else
 /// all on a GICv3, what has to do with interrupts on a GICv2 too, and other boards.
 pub fn all(gic: Option<u32>) -> Vec<Case> {
-    let with_interrupts = [real_guests(), small_guests(), passthrough(), containment()].concat();
+    let with_interrupts = [real_guests(), small_guests(), passthrough(), containment(), budget()].concat();
     let others = [sharing(), faults(), refusals()].concat();
     match gic {
         Some(2) => with_interrupts.iter().chain(&others).map(Case::on_gicv2).collect(),
@@ -283,6 +286,27 @@ fn counter(console: &str, vm: &str, name: &str) -> Result<u64, String> {
     let value = line.split(", ").find_map(|part| part.strip_prefix(name)?.strip_prefix(": "));
     let number = value.and_then(|value| value.trim().parse().ok());
     number.ok_or(format!("no `{name}` in `{line}`"))
+}
+
+/// What operations may cost: counted, so that nothing else on the host changes the figures.
+fn budget() -> Vec<Case> {
+    let counting = |name: &str, system, verify| {
+        let case = Case::new(name, system).steps(&["expect bench:^bench: done"]).ends(0);
+        Case { memory_mib: Some(2048), qemu: &COUNTING, verify, ..case }
+    };
+    let two = "[[vm]]\nname = \"bench\"\ncpus = 2\nmemory = \"16M\"\nimage = \"tessera:guest/bench\"\n\
+               command-line = \"ops=sgi_other_vcpu\"\n";
+    vec![
+        counting("operations keep to the budget", System::Named("bench"), |console| {
+            budget::check_console(console, Kind::Guest)
+        }),
+        counting("an SGI to another vCPU keeps to the budget", System::Inline(two.to_owned()), |console| {
+            budget::check_console(console, Kind::Pair)
+        }),
+        counting("copy on write keeps to the budget", System::Named("bench-shared"), |console| {
+            budget::check_console(console, Kind::Sharing)
+        }),
+    ]
 }
 
 /// A system file's text with VMs: (name, guest, cores).
