@@ -22,9 +22,12 @@ struct Terminal {
     console: Option<Console>,
     clock: Option<Clock>,
     colour: bool,
+    /// The last line is one of boot's and goes on.
+    is_marking: bool,
 }
 
-static TERMINAL: Mutex<Terminal> = Mutex::new(Terminal { uart: None, console: None, clock: None, colour: false });
+static TERMINAL: Mutex<Terminal> =
+    Mutex::new(Terminal { uart: None, console: None, clock: None, colour: false, is_marking: false });
 /// How the machine is left.
 static LEAVE: Once<Leave> = Once::new();
 
@@ -38,6 +41,30 @@ struct Leave {
 impl Terminal {
     fn now(&self) -> u64 {
         self.clock.map_or(0, Clock::now)
+    }
+
+    /// Says what boot does next, past the console, and waits until the UART has taken it.
+    fn mark(&mut self, next: &str) {
+        let Some(uart) = &mut self.uart else { return };
+        while let Some(byte) = self.console.as_mut().and_then(Console::next_output) {
+            uart.put_waiting(byte);
+        }
+        let (open, name, close) = match core::mem::replace(&mut self.is_marking, true) {
+            true => (", ", "", ""),
+            false => ("[", EL2_NAME, "] boot: "),
+        };
+        for byte in [open, name, close, next].into_iter().flat_map(str::bytes) {
+            uart.put_waiting(byte);
+        }
+    }
+
+    /// Ends the line of boot's marks: somebody else is going to speak.
+    fn end_marks(&mut self) {
+        if let (Some(uart), true) = (&mut self.uart, core::mem::take(&mut self.is_marking)) {
+            for byte in b"\r\n" {
+                uart.put_waiting(*byte);
+            }
+        }
     }
 
     /// Gives the UART what it has room for; the rest follows by interrupt.
@@ -63,6 +90,11 @@ pub unsafe fn open(uart: &ConsoleUart) {
     driver.initialize(uart.clock, uart.baud);
     let mut terminal = TERMINAL.lock();
     terminal.uart = Some(driver);
+}
+
+/// Says which stage of boot begins. If the board stops there, this is its last word; so it has left when this returns.
+pub fn mark(stage: &str) {
+    TERMINAL.lock().mark(stage);
 }
 
 /// Whether the boot arguments hold this word.
@@ -154,6 +186,7 @@ impl log::Log for Log {
 
     fn log(&self, record: &log::Record) {
         let mut terminal = TERMINAL.lock();
+        terminal.end_marks();
         let now = terminal.now();
         if let Some(console) = &mut terminal.console {
             match record.level() {
@@ -186,6 +219,7 @@ impl Emergency {
             unsafe { TERMINAL.force_unlock() };
         }
         let mut terminal = TERMINAL.lock();
+        terminal.end_marks();
         let Terminal { uart: Some(uart), console: Some(console), .. } = &mut *terminal else {
             return Self { at_line_start: true };
         };

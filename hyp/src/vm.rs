@@ -214,4 +214,9 @@ impl Vm {
     pub fn is_mapped(&self, ipa: Ipa) -> bool {
         self.memory.lock().is_mapped(ipa)
     }
+
+    /// Its memory; the lock is the second of the order above.
+    pub fn memory(&self) -> &Mutex<GuestMemory> {
+        &self.memory
+    }
 }

@@ -12,6 +12,7 @@ mod paths;
 mod process;
 mod progress;
 mod qemu;
+mod raspberry_pi;
 mod run;
 mod setup;
 mod system;

@@ -9,6 +9,7 @@ use clap::{ArgMatches, Args, Parser, Subcommand};
 use crate::bench::BenchOptions;
 use crate::build::Profile;
 use crate::console::Step;
+use crate::qemu::Board;
 use crate::run::RunOptions;
 use crate::run::prepare::parse_memory;
 
@@ -131,12 +132,12 @@ pub struct RunArguments {
     /// Keep the console's output in this file too.
     #[arg(long, value_name = "FILE")]
     log_file: Option<PathBuf>,
-    /// The version of the machine's interrupt controller.
-    #[arg(long, default_value = "3", value_parser = clap::value_parser!(u32).range(2..=3))]
-    gic: u32,
+    /// The version of the machine's interrupt controller [default: 3, on a Raspberry Pi 2].
+    #[arg(long, value_parser = clap::value_parser!(u32).range(2..=3))]
+    gic: Option<u32>,
     /// The machine.
-    #[arg(long, default_value = "virt", value_parser = ["virt"])]
-    machine: String,
+    #[arg(long, value_enum, default_value = "virt")]
+    machine: Board,
     /// With overflow checks and debug assertions in the hypervisor.
     #[arg(long)]
     debug: bool,
@@ -150,6 +151,7 @@ impl RunArguments {
             system: self.system,
             cpus: self.cpus.map(usize::from),
             memory: self.memory,
+            board: self.machine,
             gic: self.gic,
             timeout: self.timeout,
             steps,

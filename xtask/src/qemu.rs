@@ -5,10 +5,25 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use crate::process;
+use crate::raspberry_pi;
+
+/// The boards that QEMU emulates for us.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Board {
+    /// QEMU's own: any number of cores, any GIC, PSCI firmware.
+    #[default]
+    Virt,
+    /// Raspberry Pi 4: 4 cores, 2 GiB, GICv2, spin table.
+    Raspi4b,
+    /// The same behind Debian's TF-A: PSCI firmware.
+    Raspi4bTfa,
+}
 
 /// The emulated machine, and what is loaded into it.
 #[derive(Clone, Debug)]
 pub struct Machine {
+    /// Which board it is.
+    pub board: Board,
     /// Cores.
     pub cpus: usize,
     /// RAM in bytes.
@@ -17,6 +32,10 @@ pub struct Machine {
     pub gic: u32,
     /// The hypervisor's flat image.
     pub kernel: PathBuf,
+    /// The Raspberry Pi's device tree; `virt` makes its own.
+    pub tree: Option<PathBuf>,
+    /// The program at EL3, if there is one.
+    pub firmware: Option<PathBuf>,
     /// The system's archive.
     pub initrd: Option<PathBuf>,
     /// Whether the console's tags are coloured.
@@ -32,17 +51,14 @@ impl Machine {
     /// verdict (semihosting SYS_EXIT). It ends with the thread that starts it.
     pub fn command(&self) -> Command {
         let mut command = tied("qemu-system-aarch64");
-        let machine = format!("virt,virtualization=on,gic-version={}", self.gic);
-        command.args(["-M", &machine, "-cpu", "cortex-a72", "-smp", &self.cpus.to_string()]);
-        command.args(["-m", &format!("{}M", self.memory.div_ceil(1 << 20))]);
         command.args(["-nodefaults", "-no-reboot", "-display", "none", "-monitor", "none"]);
-        command.args(["-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console"]);
+        command.args(["-chardev", "stdio,id=console,signal=off"]);
         command.args(["-semihosting-config", "enable=on,target=native"]);
-        command.arg("-kernel").arg(&self.kernel);
-        if let Some(initrd) = &self.initrd {
-            command.arg("-initrd").arg(initrd);
+        match self.board {
+            Board::Virt => self.add_virt(&mut command),
+            Board::Raspi4b => self.add_raspberry_pi(&mut command),
+            Board::Raspi4bTfa => self.add_raspberry_pi_with_firmware(&mut command),
         }
-        command.args(["-append", &self.boot_arguments()]);
         if self.gdb {
             command.args(["-s", "-S"]);
         }
@@ -50,7 +66,51 @@ impl Machine {
         command
     }
 
-    fn boot_arguments(&self) -> String {
+    fn add_virt(&self, command: &mut Command) {
+        let machine = format!("virt,virtualization=on,gic-version={}", self.gic);
+        command.args(["-M", &machine, "-cpu", "cortex-a72", "-smp", &self.cpus.to_string()]);
+        command.args(["-m", &format!("{}M", self.memory.div_ceil(1 << 20)), "-serial", "chardev:console"]);
+        self.add_as_linux(command);
+    }
+
+    /// QEMU's second serial line is the mini UART, which the board's tree names as the console.
+    fn add_raspberry_pi(&self, command: &mut Command) {
+        command.args(["-M", "raspi4b", "-serial", "null", "-serial", "chardev:console"]);
+        if let Some(tree) = &self.tree {
+            command.arg("-dtb").arg(tree);
+        }
+        self.add_as_linux(command);
+    }
+
+    /// All is loaded where the board's firmware would load it, and all cores start at EL3 at address 0. TF-A makes the
+    /// PL011, QEMU's first serial line, the console.
+    fn add_raspberry_pi_with_firmware(&self, command: &mut Command) {
+        command.args(["-M", "raspi4b", "-serial", "chardev:console"]);
+        let files = [
+            (self.firmware.as_ref(), 0),
+            (Some(&self.kernel), raspberry_pi::KERNEL),
+            (self.tree.as_ref(), raspberry_pi::TREE),
+            (self.initrd.as_ref(), raspberry_pi::INITRD),
+        ];
+        for (file, address) in files {
+            // A comma in a value is written twice.
+            let name = file.map(|file| file.display().to_string().replace(',', ",,"));
+            let options = name.map(|name| format!("loader,file={name},addr={address:#x},force-raw=on"));
+            command.args(options.into_iter().flat_map(|options| ["-device".to_owned(), options]));
+        }
+    }
+
+    /// Loads Tessera as it would load Linux.
+    fn add_as_linux(&self, command: &mut Command) {
+        command.arg("-kernel").arg(&self.kernel);
+        if let Some(initrd) = &self.initrd {
+            command.arg("-initrd").arg(initrd);
+        }
+        command.args(["-append", &self.boot_arguments()]);
+    }
+
+    /// What the hypervisor finds as its command line.
+    pub fn boot_arguments(&self) -> String {
         let colour = if self.colour { " tessera.colour=on" } else { "" };
         format!("tessera.exit=semihosting{colour}")
     }
@@ -79,6 +139,9 @@ mod tests {
     #[test]
     fn the_machine_is_as_asked() {
         let mut machine = Machine {
+            board: Board::Virt,
+            tree: None,
+            firmware: None,
             cpus: 3,
             memory: (512 << 20) + 1,
             gic: 2,
@@ -91,6 +154,16 @@ mod tests {
         let line = words(&machine).join(" ");
         assert!(line.contains("-M virt,virtualization=on,gic-version=2 -cpu cortex-a72 -smp 3 -m 513M"));
         assert!(line.contains("-kernel /k -initrd /i -append tessera.exit=semihosting -d int"));
+        machine.board = Board::Raspi4b;
+        machine.tree = Some("/t".into());
+        let line = words(&machine).join(" ");
+        assert!(line.contains("-M raspi4b -serial null -serial chardev:console -dtb /t -kernel /k -initrd /i -append"));
+        machine.board = Board::Raspi4bTfa;
+        machine.firmware = Some("/a,b".into());
+        let line = words(&machine).join(" ");
+        assert!(line.contains("-device loader,file=/a,,b,addr=0x0,force-raw=on -device loader,file=/k,addr=0x200000"));
+        assert!(!line.contains("-kernel"));
+        machine.board = Board::Virt;
         machine.gdb = true;
         machine.colour = true;
         let words = words(&machine);

@@ -207,6 +207,8 @@ pub(crate) fn divert(frame: &mut Frame, fault: Fault) -> bool {
     frame.x[0] = recovery as u64;
     // PSTATE.IL (bit 20) must not outlive the illegal return that set it.
     frame.state &= !(1 << 20);
+    // The code may have gone to EL0: back to EL1, on its own stack.
+    frame.state = frame.state & !0xf | 5;
     frame.return_address = catch_leave as *const () as u64;
     true
 }

@@ -86,6 +86,31 @@ pub unsafe fn map(index: usize, physical: u64, kind: Kind) {
     unsafe { asm!("dsb ishst", "isb", options(nostack)) };
 }
 
+/// The level-3 descriptor of the page at `physical`, a multiple of 4 KiB; `read_only` for EL1 too.
+#[must_use]
+pub fn page(physical: u64, kind: Kind, read_only: bool) -> u64 {
+    physical | BLOCK | TABLE | kind.attributes() | u64::from(read_only) << 7
+}
+
+/// The level-2 descriptor of the level-3 table at `physical`, a multiple of 4 KiB.
+#[must_use]
+pub fn table(physical: u64) -> u64 {
+    physical | TABLE
+}
+
+/// Translates the gigabyte at virtual address `index` GiB (below 512) by the level-2 table at `table`.
+///
+/// # Safety
+/// As for [`map`]; the table stays.
+pub unsafe fn map_by_table(index: usize, table: u64) {
+    set(&LEVEL_1, index % ENTRIES, 0);
+    // SAFETY: break before make; nothing in use lies there by this function's contract.
+    unsafe { asm!("dsb ishst", "tlbi vmalle1is", "dsb ish", "isb", options(nostack)) };
+    set(&LEVEL_1, index % ENTRIES, table | TABLE);
+    // SAFETY: as above.
+    unsafe { asm!("dsb ishst", "isb", options(nostack)) };
+}
+
 unsafe extern "C" {
     /// Sets up this core's translation with the tables above and turns it and the caches on.
     ///

@@ -8,13 +8,13 @@ use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use core::time::Duration;
 
 use tessera_platform::Span;
-use tessera_platform::board::{Board, EnableMethod};
+use tessera_platform::board::{Board, Core as BoardCore, EnableMethod};
 use tessera_platform::gic::Controller;
 use tessera_platform::interrupt_id::Trigger;
 use tessera_platform::psci::Firmware;
 
 use super::layout::Layout;
-use super::own_index;
+use super::{own_index, selftest};
 use crate::arch::aarch64::machine::clean_to_coherency;
 use crate::arch::aarch64::stage1::SecondaryStart;
 use crate::arch::aarch64::traps;
@@ -24,6 +24,7 @@ use crate::scheduler::Core;
 use crate::system::System;
 use crate::terminal;
 use crate::vcpu::Vcpu;
+use crate::vm::Vm;
 
 /// How long a core may take to arrive.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -43,19 +44,27 @@ unsafe extern "C" {
 #[unsafe(no_mangle)]
 static SPIN_TABLE_RECORD: AtomicU64 = AtomicU64::new(0);
 
-/// Starts the other cores that have vCPUs, and waits until they are there.
+/// Starts the other cores that are wanted, and waits until they are there.
 ///
 /// # Errors
 /// One does not start, and which.
 pub fn start_all(system: &'static System, board: &Board, layout: &Layout) -> Result<(), String> {
     let own = own_index(system).ok_or("the device tree does not have the core that boots")?;
-    let used = |index: &usize| system.vms.iter().any(|vm| vm.vcpus.iter().any(|vcpu| vcpu.core == *index));
-    let others: Vec<usize> = (0..system.cores.len()).filter(|index| *index != own).filter(used).collect();
+    let others: Vec<usize> =
+        (0..system.cores.len()).filter(|index| *index != own && is_wanted(system, *index)).collect();
     for (number, index) in others.iter().enumerate() {
         start(system, board, layout, number, *index)
             .map_err(|problem| format!("core {index} does not start: {problem}"))?;
     }
     wait_for(system, others.len())
+}
+
+/// A core is wanted if it has vCPUs. One that spins in memory that only the device tree protects is taken out of there in
+/// any case, and waits here at less cost.
+fn is_wanted(system: &System, index: usize) -> bool {
+    let is_used = system.vms.iter().any(|vm| vm.vcpus.iter().any(|vcpu| vcpu.core == index));
+    let spins = |core: &BoardCore| matches!(core.enable, EnableMethod::SpinTable { .. });
+    is_used || system.cores.get(index).is_some_and(spins)
 }
 
 /// Waits until `count` other cores are there.
@@ -116,19 +125,21 @@ extern "C" fn tessera_secondary() -> ! {
     let Some(system) = System::get() else { arch::halt() };
     let Some(index) = own_index(system) else { arch::halt() };
     set_up(system);
+    selftest::run(index);
     ARRIVED.fetch_add(1, Ordering::Release);
     run(system, index)
 }
 
 /// The rest of the boot core's life.
 pub fn boot_core(system: &'static System) -> ! {
+    let index = own_index(system).unwrap_or(0);
     set_up(system);
+    selftest::run(index);
+    // A device may interrupt as soon as it is enabled: what it leads to must be known.
+    system.vms.iter().for_each(Vm::map_hardware);
     enable_shared_interrupts(system);
-    for vm in &system.vms {
-        vm.map_hardware();
-        vm.start();
-    }
-    run(system, own_index(system).unwrap_or(0))
+    system.vms.iter().for_each(Vm::start);
+    run(system, index)
 }
 
 /// What each core has of its own: traps, interrupt controller, timers.

@@ -24,6 +24,11 @@ unsafe extern "C" {
     static __boot_stack_guard: u8;
 }
 
+/// Where the image's code ends.
+pub fn text_end() -> u64 {
+    &raw const __text_end as u64
+}
+
 /// The machine's memory, divided.
 pub struct Layout {
     image: span::Span,
@@ -168,7 +173,7 @@ fn address_space(board: &Board, image: span::Span, carved: span::Span, stacks: u
     for device in devices(board) {
         map.map(device.start(), device.end(), Use::Device).map_err(error)?;
     }
-    let text = &raw const __text_end as u64;
+    let text = text_end();
     let constants = &raw const __rodata_end as u64;
     map.map(image.start(), text, Use::Execute).map_err(error)?;
     map.map(text, constants, Use::Read).map_err(error)?;

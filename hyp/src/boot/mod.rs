@@ -4,6 +4,7 @@
 
 mod cores;
 mod layout;
+mod selftest;
 
 use core::fmt::Display;
 
@@ -48,13 +49,22 @@ extern "C" fn tessera_boot(tree: u64) -> ! {
     // SAFETY: at EL2, MMU off, once; this is the image that runs.
     unsafe { stage1::enable_early((start, end - start), (tree, blob.len() as u64)) };
     heap::initialize();
-    open_terminal(blob);
-    let board = require(Board::discover(blob));
+    let board = discover(blob);
     terminal::start_log(&board);
     log::info!("Tessera {} on {}", env!("CARGO_PKG_VERSION"), board.model);
+    require(selftest::select(board.chosen.bootargs.as_deref().unwrap_or("")));
+    terminal::mark("memory");
     let layout = require(Layout::new(&board, (start, end), (tree, blob.len() as u64)));
     layout.activate();
     start_system(board, layout)
+}
+
+/// Reads the board, once there is a terminal to say what is wrong with it.
+fn discover(blob: &[u8]) -> Board {
+    let tree = Tree::parse(blob);
+    open_terminal(tree.as_ref().ok());
+    terminal::mark("device tree");
+    require(Board::from_tree(&require(tree)))
 }
 
 /// The device tree at `address`, if there is one: its header says how long it is (Devicetree Specification 5.2).
@@ -74,8 +84,8 @@ fn device_tree(address: u64) -> Option<&'static [u8]> {
     Some(unsafe { core::slice::from_raw_parts(address as *const u8, bytes as usize) })
 }
 
-fn open_terminal(blob: &[u8]) {
-    if let Some(uart) = find_console(blob) {
+fn open_terminal(tree: Option<&Tree>) {
+    if let Some(uart) = tree.and_then(find_console) {
         // SAFETY: the tree's UART; the first tables map all that is not RAM as device, the final ones map it too.
         unsafe { terminal::open(&uart) };
     }
@@ -84,12 +94,12 @@ fn open_terminal(blob: &[u8]) {
 /// EL1: somebody forgot to enable virtualization; EL3: no firmware ran. The MMU stays off: this only speaks and stops.
 fn wrong_exception_level(blob: &[u8]) -> ! {
     heap::initialize();
-    open_terminal(blob);
-    // The whole board cannot be discovered: at EL1 QEMU's tree lacks what only EL2 needs.
     let tree = Tree::parse(blob).ok();
+    open_terminal(tree.as_ref());
+    // The whole board cannot be discovered: at EL1 QEMU's tree lacks what only EL2 needs.
     let chosen = tree.as_ref().and_then(|tree| tree.by_path("/chosen"));
     let arguments = chosen.and_then(|chosen| chosen.string("bootargs")).unwrap_or("");
-    terminal::set_exit(arguments, find_firmware(blob), None);
+    terminal::set_exit(arguments, tree.as_ref().and_then(find_firmware), None);
     terminal::refuse(format_args!(
         "entered at EL{}, but a hypervisor needs EL2: in QEMU say `-M virt,virtualization=on`, on a board use firmware \
          that starts the kernel at EL2",
@@ -99,6 +109,7 @@ fn wrong_exception_level(blob: &[u8]) -> ! {
 
 /// All of RAM can be used: finds out what to run, builds it, and runs it.
 fn start_system(board: Board, layout: Layout) -> ! {
+    terminal::mark("interrupt controller");
     // SAFETY: the final tables map the controller's registers, for good.
     let gic = require(unsafe { Gic::new(&board.interrupt_controller) });
     require(gic.initialize());
@@ -112,6 +123,7 @@ fn start_system(board: Board, layout: Layout) -> ! {
     for span in layout.free() {
         require(frames.add_memory(*span));
     }
+    terminal::mark("system archive");
     let archive_bytes = layout.archive();
     let archive = require(Archive::parse(archive_bytes));
     let manifest = require(Manifest::read(&archive));
@@ -120,14 +132,17 @@ fn start_system(board: Board, layout: Layout) -> ! {
     let placements = require(validate(&manifest, &board, &layout, &gic, &frames, cores.len()));
     let names: Vec<&str> = manifest.vms.iter().map(|vm| vm.name.as_str()).collect();
     terminal::set_guests(&names);
+    terminal::mark("guests");
     let compatible = cores.first().map_or("", |core| core.compatible.as_str());
     let vms = require(build_vms(manifest.vms, &placements, &mut frames, gic_parts, archive_bytes, compatible));
     let interrupts = require(interrupts(&board));
     let passthrough = passthrough(&vms);
     let system = System { gic, interrupts, clock, cores, vms, frames: Mutex::new(frames), passthrough, vtcr: vtcr() };
     let system = system.install();
-    report(system, &layout);
+    terminal::mark("cores");
     require(cores::start_all(system, &board, &layout));
+    // Ends the line of marks: guests speak from here on.
+    report(system, &layout);
     cores::boot_core(system)
 }
 

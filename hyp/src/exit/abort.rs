@@ -2,8 +2,9 @@
 
 use tessera_memory::Ipa;
 
-use crate::arch::aarch64::traps;
+use crate::arch::aarch64::traps::{self, Stage1Access};
 use crate::devices::DeviceSlot;
+use crate::exit::emulate::{self, Refusal};
 use crate::exit::syndrome::{Abort, Access, Reason};
 use crate::exit::{Next, inject, synchronous_exception};
 use crate::scheduler::Core;
@@ -19,7 +20,7 @@ pub fn data(core: &mut Core, vcpu: &mut Vcpu, abort: Abort) -> Next {
             return device_access(core, vcpu, device, offset, access, abort.is_write());
         }
     }
-    other_data(vcpu, abort)
+    other_data(core, vcpu, abort)
 }
 
 /// A load or store to an emulated device.
@@ -45,15 +46,45 @@ fn device_access(
 }
 
 #[inline(never)]
-fn other_data(vcpu: &mut Vcpu, abort: Abort) -> Next {
+fn other_data(core: &mut Core, vcpu: &mut Vcpu, abort: Abort) -> Next {
     let address = traps::fault_virtual_address();
     let Some(ipa) = fault_address(vcpu, &abort, address) else {
         // The guest changed its tables since: the retry faults anew, or not.
         return Next::Resume;
     };
+    if is_device(vcpu, &abort, ipa) {
+        return undescribed(core, vcpu, &abort, address, ipa);
+    }
     if is_resolved(vcpu, &abort, ipa) {
         return Next::Resume;
     }
+    external_abort(vcpu, &abort, address)
+}
+
+/// Whether a load, store or the like met an emulated device.
+fn is_device(vcpu: &Vcpu, abort: &Abort, ipa: Ipa) -> bool {
+    abort.reason() == Reason::Translation && !abort.on_table_walk() && vcpu.vm.bus.find(ipa.get()).is_some()
+}
+
+/// An access to an emulated device of which the syndrome tells no more than its address.
+fn undescribed(core: &mut Core, vcpu: &mut Vcpu, abort: &Abort, address: u64, ipa: Ipa) -> Next {
+    if abort.is_maintenance() {
+        // No cache holds anything of a device.
+        emulate::finish_instruction(vcpu);
+        return Next::Resume;
+    }
+    match emulate::access(core, vcpu, address, ipa) {
+        Ok(()) | Err(Refusal::Changed) => Next::Resume,
+        Err(Refusal::External) => external_abort(vcpu, abort, address),
+        Err(Refusal::Fault { address, status, is_write }) => {
+            let syndrome = inject::data_fault_syndrome(vcpu.pstate(), is_write, status);
+            synchronous_exception(vcpu, syndrome, Some(address))
+        }
+    }
+}
+
+/// What a real bus says where nothing is.
+fn external_abort(vcpu: &mut Vcpu, abort: &Abort, address: u64) -> Next {
     vcpu.vm.counters.unclaimed_access();
     let syndrome = match abort.on_table_walk() {
         false => inject::data_abort_syndrome(vcpu.pstate(), abort.is_write(), abort.is_maintenance()),
@@ -78,7 +109,8 @@ fn fault_address(vcpu: &Vcpu, abort: &Abort, address: u64) -> Option<Ipa> {
     if abort.reason() == Reason::Translation || abort.on_table_walk() {
         return Some(Ipa::new(traps::fault_page() | address & 0xfff));
     }
-    traps::stage1_translate(address, inject::from_user(vcpu.pstate())).map(Ipa::new)
+    let access = Stage1Access { from_user: inject::from_user(vcpu.pstate()), is_write: false };
+    traps::stage1_translate(address, access).ok().map(Ipa::new)
 }
 
 /// Handles an instruction abort: there is nothing to execute there.

@@ -45,8 +45,8 @@ const ISAR0: &[Field] = &[
 /// DPB, JSCVT, FCMA, LRCPC, FRINTTS, SB, SPECRES, BF16, DGH, I8MM. No pointer authentication, LS64, XS.
 const ISAR1: &[Field] =
     &[keep(0), keep(12), keep(16), keep(20), keep(32), keep(36), keep(40), keep(44), keep(48), keep(52)];
-/// PARange (40 bits), ASIDBits, BigEnd, BigEndEL0, TGran16, TGran64, TGran4, ExS.
-const MMFR0: &[Field] = &[at_most(0, 2), keep(4), keep(8), keep(16), keep(20), keep(24), keep(28), keep(44)];
+/// PARange (40 bits), ASIDBits, TGran16, TGran64, TGran4, ExS. No BigEnd, BigEndEL0: what is emulated is little-endian.
+const MMFR0: &[Field] = &[at_most(0, 2), keep(4), keep(20), keep(24), keep(28), keep(44)];
 /// HAFDBS, HPDS, PAN, ETS, nTLBPA. No VMID, VHE, LORegions, SpecSEI.
 const MMFR1: &[Field] = &[keep(0), keep(12), keep(20), keep(36), keep(48)];
 /// CnP, UAO, LSM, VARange, CCIDX, ST, AT, IDS, TTL, BBM, E0PD.

@@ -17,7 +17,8 @@ const SCTLR_SPAN: u64 = 1 << 23;
 /// SCTLR_EL1.DSSBS: the SSBS of an exception handler.
 const SCTLR_DSSBS: u64 = 1 << 44;
 
-/// ESR.IL: a 32-bit instruction.
+/// ESR.IL: a 32-bit instruction. Also set, whatever the instruction was, for the exceptions that are injected here:
+/// instruction aborts, data aborts that are not described (ISV = 0), and the unknown reason (Arm ARM D24.2.40).
 const LENGTH_32: u64 = 1 << 25;
 /// ISS.FSC: synchronous external abort, not on a table walk.
 const SYNCHRONOUS_EXTERNAL: u64 = 0x10;
@@ -63,6 +64,12 @@ pub fn synchronous_entry(pstate: u64, vbar: u64, sctlr: u64) -> Entry {
 pub fn data_abort_syndrome(pstate: u64, is_write: bool, is_maintenance: bool) -> u64 {
     let class = if from_user(pstate) { 0x24 } else { 0x25 };
     class << 26 | LENGTH_32 | u64::from(is_maintenance) << 8 | u64::from(is_write) << 6 | SYNCHRONOUS_EXTERNAL
+}
+
+/// ESR_EL1 of a data access that the guest's own translation forbids, or the architecture; `status` is its DFSC.
+pub fn data_fault_syndrome(pstate: u64, is_write: bool, status: u64) -> u64 {
+    let class = if from_user(pstate) { 0x24 } else { 0x25 };
+    class << 26 | LENGTH_32 | u64::from(is_write) << 6 | status
 }
 
 /// ESR_EL1 of an external abort on an instruction fetch.
@@ -117,6 +124,9 @@ mod tests {
         assert_eq!(instruction_abort_syndrome(5), 0x8600_0010);
         assert_eq!(instruction_abort_syndrome(0x10), 0x8200_0010);
         assert_eq!(UNDEFINED_SYNDROME, 0x0200_0000);
+        // A permission fault at level 3 on a write, and an unsupported exclusive access at EL0.
+        assert_eq!(data_fault_syndrome(5, true, 0x0f), 0x9600_004f);
+        assert_eq!(data_fault_syndrome(0, false, 0x35), 0x9200_0035);
         // S1PTW translation fault at level 2 on a write from EL1: external abort on the walk at level 2.
         assert_eq!(walk_abort_syndrome(5, true, 0x9200_00c6), 0x9600_0056);
     }

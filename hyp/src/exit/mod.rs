@@ -5,11 +5,14 @@
 
 pub mod identification;
 pub mod inject;
+pub mod instruction;
 pub mod psci;
 pub mod syndrome;
 
 #[cfg(target_os = "none")]
 mod abort;
+#[cfg(target_os = "none")]
+mod emulate;
 #[cfg(target_os = "none")]
 mod hypercall;
 #[cfg(target_os = "none")]

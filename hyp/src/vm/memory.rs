@@ -5,12 +5,12 @@ use core::fmt;
 use alloc::vec::Vec;
 use tessera_memory::physmap::Outcome;
 use tessera_memory::{
-    Attributes, Context, Error, Frames, Ipa, Owner, PAGE_SIZE, Pa, PhysMap, Reservation, Span, VmId, Vmid,
+    Attributes, Context, Error, Frames, Ipa, MemoryType, Owner, PAGE_SIZE, Pa, PhysMap, Reservation, Span, VmId, Vmid,
 };
 
 use super::Parts;
 use crate::arch::aarch64::machine::{
-    Hardware, Reach, clean_to_coherency, copy_to_guest, invalidate_instruction_caches,
+    Hardware, Reach, clean_to_coherency, copy_to_guest, invalidate_instruction_caches, load_from_guest,
 };
 use crate::guest_tree::{self, TreeFacts, TreeTooLarge};
 use crate::manifest::{DeviceKind, MemoryRegion, Placement, Segment, VmConfig};
@@ -118,6 +118,37 @@ impl GuestMemory {
     /// Whether anything is mapped at `ipa`.
     pub fn is_mapped(&self, ipa: Ipa) -> bool {
         self.map.translate(ipa, &self.hardware).is_some()
+    }
+
+    /// Whether there is memory (no device) at `ipa` that the guest may read, or write.
+    pub fn is_accessible(&self, ipa: Ipa, for_writing: bool) -> bool {
+        self.machine_address(ipa, 1, for_writing).is_some()
+    }
+
+    /// What the guest would read at `ipa`: a little-endian number of at most 8 bytes. `None` if that is not all memory.
+    pub fn load(&self, ipa: Ipa, bytes: u64) -> Option<u64> {
+        let pa = self.machine_address(ipa, bytes, false)?;
+        // SAFETY: RAM, just looked up, which stays the guest's while `self` is borrowed.
+        Some(unsafe { load_from_guest(pa.get(), bytes) })
+    }
+
+    /// Writes for the guest what [`Self::load`] reads. `None` if it may not write all of it.
+    pub fn store(&self, ipa: Ipa, bytes: u64, value: u64) -> Option<()> {
+        let pa = self.machine_address(ipa, bytes, true)?;
+        let value = value.to_le_bytes();
+        let data = value.get(..bytes as usize)?;
+        // SAFETY: the target is the guest's own memory, just looked up; the source is on the stack.
+        unsafe { copy_to_guest(data.as_ptr() as u64, pa.get(), bytes) };
+        Some(())
+    }
+
+    /// Where `bytes` of memory at `ipa` are, if they lie in one block or page that the guest may read, or write.
+    fn machine_address(&self, ipa: Ipa, bytes: u64, for_writing: bool) -> Option<Pa> {
+        let mapping = self.map.translate(ipa, &self.hardware)?;
+        let Attributes { access, memory, .. } = mapping.attributes;
+        let allowed = if for_writing { access.write } else { access.read };
+        let is_inside = mapping.ipa.end().offset_from(ipa)? >= bytes;
+        (allowed && is_inside && memory == MemoryType::Normal).then(|| mapping.pa_of(ipa))?
     }
 
     /// How many pages it shares from the archive.

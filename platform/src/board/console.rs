@@ -40,12 +40,9 @@ const SBSA_UART: &[&str] = &["arm,sbsa-uart"];
 const BCM_MINI_UART: &[&str] = &["brcm,bcm2835-aux-uart"];
 
 /// The console of a board whose tree may be wrong elsewhere: to say what is wrong with it.
-pub fn find_console(blob: &[u8]) -> Option<Console> {
-    find(&Tree::parse(blob).ok()?)
-}
-
+///
 /// The UART that `stdout-path` names or, if it names none that is there, the first PL011.
-pub(super) fn find(tree: &Tree) -> Option<Console> {
+pub fn find_console(tree: &Tree) -> Option<Console> {
     let fallback = || read(tree.compatible_with(PL011).next()?, None);
     chosen(tree).or_else(fallback)
 }

@@ -76,7 +76,7 @@ impl Board {
             reserved: memory::find_reserved(tree)?,
             cores: cores::find(tree, psci.is_some())?,
             interrupt_controller: interrupt_controller::find(tree)?,
-            console: console::find(tree),
+            console: find_console(tree),
             timer: timer::find(tree)?,
             psci,
             watchdog: watchdog::find(tree),

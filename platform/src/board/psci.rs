@@ -37,8 +37,8 @@ pub struct Psci {
 }
 
 /// The firmware of a board whose tree may be wrong elsewhere: to switch it off once that has been said.
-pub fn find_firmware(blob: &[u8]) -> Option<Psci> {
-    find(&Tree::parse(blob).ok()?).ok()?
+pub fn find_firmware(tree: &Tree) -> Option<Psci> {
+    find(tree).ok()?
 }
 
 /// The tree's PSCI node, if it has one.

@@ -19,6 +19,9 @@ const MAX_SIZE: usize = 2 << 20;
 /// Longer names occur nowhere; the bound keeps the check linear in the size of the blob.
 const MAX_NAME: usize = 255;
 
+/// How many names are remembered as good.
+const GOOD_NAMES: usize = 64;
+
 const BEGIN_NODE: u32 = 1;
 const END_NODE: u32 = 2;
 const PROPERTY: u32 = 3;
@@ -163,7 +166,14 @@ impl<'blob> Blob<'blob> {
 
     /// Checks the structure block and lists the nodes in tree order: the root first, parents before children.
     pub(super) fn nodes(&self) -> Result<Vec<NodeEntry>, BoardError> {
-        let mut pass = Pass { blob: self, offset: 0, nodes: Vec::new(), open: ArrayVec::new(), properties_left: 0 };
+        let mut pass = Pass {
+            blob: self,
+            offset: 0,
+            nodes: Vec::new(),
+            open: ArrayVec::new(),
+            good_names: [None; GOOD_NAMES],
+            properties_left: 0,
+        };
         while pass.step()? {}
         Ok(pass.nodes)
     }
@@ -173,35 +183,68 @@ impl<'blob> Blob<'blob> {
         name_at(self.structure, node.name as usize).unwrap_or("")
     }
 
+    /// Whether a node is called `name`: whole, or but for its unit address where `bare`.
+    pub(super) fn is_called(&self, node: NodeEntry, name: &str, bare: bool) -> bool {
+        let rest = self.structure.get(node.name as usize..).and_then(|text| text.strip_prefix(name.as_bytes()));
+        rest.and_then(|rest| rest.first()).is_some_and(|&next| next == 0 || bare && next == b'@')
+    }
+
+    /// The value of the property `name` of a node.
+    pub(super) fn property(&self, node: NodeEntry, name: &str) -> Option<&'blob [u8]> {
+        self.raw_properties(node).find(|property| property.is_called(self.strings, name)).map(|property| property.value)
+    }
+
     /// The properties of a node.
     pub(super) fn properties(&self, node: NodeEntry) -> impl Iterator<Item = (&'blob str, &'blob [u8])> + use<'blob> {
-        let (structure, strings) = (self.structure, self.strings);
+        let strings = self.strings;
+        self.raw_properties(node).map_while(move |property| Some((property.name(strings)?, property.value)))
+    }
+
+    fn raw_properties(&self, node: NodeEntry) -> impl Iterator<Item = RawProperty<'blob>> + use<'blob> {
+        let structure = self.structure;
         let mut offset = node.properties as usize;
         core::iter::from_fn(move || {
             while word(structure, offset)? == NOP {
                 offset += 4;
             }
-            let (name, value, next) = property_at(structure, strings, offset)?;
-            offset = next;
-            Some((name, value))
+            let property = RawProperty::at(structure, offset)?;
+            offset = property.end;
+            Some(property)
         })
     }
 }
 
-/// The property whose token is at `offset`: name, value and the offset of the next token.
-fn property_at<'blob>(
-    structure: &'blob [u8],
-    strings: &'blob [u8],
-    offset: usize,
-) -> Option<(&'blob str, &'blob [u8], usize)> {
-    if word(structure, offset)? != PROPERTY {
-        return None;
+/// A property whose name has not been looked at.
+struct RawProperty<'blob> {
+    /// Offset of its name in the strings block.
+    name: usize,
+    value: &'blob [u8],
+    /// Offset of the next token.
+    end: usize,
+}
+
+impl<'blob> RawProperty<'blob> {
+    /// The property whose token is at `offset`.
+    fn at(structure: &'blob [u8], offset: usize) -> Option<Self> {
+        if word(structure, offset)? != PROPERTY {
+            return None;
+        }
+        let length = word(structure, offset.checked_add(4)?)? as usize;
+        let name = word(structure, offset.checked_add(8)?)? as usize;
+        let start = offset.checked_add(12)?;
+        let end = start.checked_add(length)?;
+        Some(Self { name, value: structure.get(start..end)?, end: end.checked_next_multiple_of(4)? })
     }
-    let length = word(structure, offset.checked_add(4)?)? as usize;
-    let name = name_at(strings, word(structure, offset.checked_add(8)?)? as usize)?;
-    let start = offset.checked_add(12)?;
-    let end = start.checked_add(length)?;
-    Some((name, structure.get(start..end)?, end.checked_next_multiple_of(4)?))
+
+    fn name(&self, strings: &'blob [u8]) -> Option<&'blob str> {
+        name_at(strings, self.name)
+    }
+
+    /// Whether that is its name, byte for byte: cheaper than to look for its end first.
+    fn is_called(&self, strings: &[u8], name: &str) -> bool {
+        let rest = strings.get(self.name..).and_then(|text| text.strip_prefix(name.as_bytes()));
+        rest.is_some_and(|rest| rest.first() == Some(&0))
+    }
 }
 
 /// The one pass over the structure block.
@@ -211,6 +254,8 @@ struct Pass<'pass, 'blob> {
     nodes: Vec<NodeEntry>,
     /// The nodes that have begun and not ended.
     open: ArrayVec<u16, MAX_DEPTH>,
+    /// Offsets of names that were found good.
+    good_names: [Option<usize>; GOOD_NAMES],
     /// How many properties the node that began last may still have: none once it has children or has ended.
     properties_left: usize,
 }
@@ -277,14 +322,29 @@ impl Pass<'_, '_> {
     }
 
     fn property(&mut self) -> Result<(), BoardError> {
-        let Some((name, _, next)) = property_at(self.blob.structure, self.blob.strings, self.offset) else {
+        let checked = RawProperty::at(self.blob.structure, self.offset)
+            .and_then(|property| Some((property.end, self.is_named(&property)?)));
+        let Some((next, is_named)) = checked else {
             return Err(self.wrong("a property's name or value lies outside its block"));
         };
-        self.properties_left = self.properties_left.checked_sub(1).filter(|_| !name.is_empty()).ok_or_else(|| {
+        self.properties_left = self.properties_left.checked_sub(1).filter(|_| is_named).ok_or_else(|| {
             self.wrong(format!("a property has no name, stands behind child nodes, or is one of over {MAX_PROPERTIES}"))
         })?;
         self.offset = next;
         Ok(())
+    }
+
+    /// Whether a property has a name that is not empty; `None` if it is no name at all. Few names stand for most
+    /// properties: those seen last are known to be good.
+    fn is_named(&mut self, property: &RawProperty) -> Option<bool> {
+        let known = self.good_names.get_mut(property.name / 4 % GOOD_NAMES)?;
+        if *known != Some(property.name) {
+            if property.name(self.blob.strings)?.is_empty() {
+                return Some(false);
+            }
+            *known = Some(property.name);
+        }
+        Some(true)
     }
 
     /// An error at the current offset, in the node that is open.

@@ -46,8 +46,13 @@ impl<'tree> DeviceNode<'tree> {
 
     /// The child called `name`; without unit address the first child of that name with any.
     pub fn child(self, name: &str) -> Option<Self> {
-        let bare = |node: &Self| node.name().split('@').next() == Some(name);
-        self.children().find(|node| node.name() == name).or_else(|| self.children().find(bare))
+        self.children()
+            .find(|node| node.is_called(name, false))
+            .or_else(|| self.children().find(|node| node.is_called(name, true)))
+    }
+
+    fn is_called(self, name: &str, bare: bool) -> bool {
+        self.entry().is_some_and(|entry| self.tree.blob.is_called(entry, name, bare))
     }
 
     /// Its absolute path; `/` for the root.
@@ -64,7 +69,7 @@ impl<'tree> DeviceNode<'tree> {
 
     /// The value of a property.
     pub fn property(self, name: &str) -> Option<&'tree [u8]> {
-        self.properties().find(|&(each, _)| each == name).map(|(_, value)| value)
+        self.tree.blob.property(self.entry()?, name)
     }
 
     /// The first (often the only) string of a property; `None` too if it is not NUL-terminated text.
@@ -101,7 +106,9 @@ impl<'tree> DeviceNode<'tree> {
 
     /// Whether its `compatible` names one of `models`.
     pub fn is_compatible(self, models: &[&str]) -> bool {
-        self.strings("compatible").any(|each| models.contains(&each))
+        let value = self.property("compatible").and_then(|value| value.strip_suffix(&[0]));
+        let is_one = |text: &[u8]| models.iter().any(|model| model.as_bytes() == text);
+        value.is_some_and(|value| value.split(|&byte| byte == 0).any(is_one))
     }
 
     /// Whether neither it nor a node above it is disabled: `status` is absent, `okay` or `ok`.

@@ -1,6 +1,6 @@
 //! Real boards: what is discovered is what their manuals and sources say, written out by hand.
 
-use super::common::{BLOBS, blob};
+use super::common::{BLOBS, blob, with_tree};
 use tessera_platform::board::{Board, Conduit, EnableMethod, InterruptController, PsciVersion, UartKind, find_console};
 use tessera_platform::tree::Tree;
 use tessera_platform::{Affinity, IntId, Interrupt, Span, Trigger};
@@ -132,7 +132,7 @@ fn pi4_before_its_firmware_has_no_memory_but_a_console() {
     let error = Board::discover(blob).unwrap_err();
     assert_eq!(error.property(), "reg");
     assert!(error.to_string().contains("no memory"), "{error}");
-    assert_eq!(find_console(blob).unwrap().path, "/soc/serial@7e215040");
+    assert_eq!(with_tree(blob, find_console).unwrap().path, "/soc/serial@7e215040");
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use dtoolkit::ToPropertyValue;
 use dtoolkit::memreserve::MemoryReservation;
 use dtoolkit::model::{DeviceTree, DeviceTreeNode, DeviceTreeProperty};
+use tessera_platform::tree::Tree;
 use tessera_platform::{Board, BoardError};
 
 /// The real trees: see `blobs/README.md`.
@@ -22,6 +23,11 @@ pub const BLOBS: [(&str, &[u8]); 10] = [
 /// A real tree by name.
 pub fn blob(name: &str) -> &'static [u8] {
     BLOBS.iter().find(|(each, _)| *each == name).unwrap().1
+}
+
+/// What `find` finds in a blob; nothing in one that is no tree.
+pub fn with_tree<T>(blob: &[u8], find: impl FnOnce(&Tree) -> Option<T>) -> Option<T> {
+    find(&Tree::parse(blob).ok()?)
 }
 
 /// Phandle of the interrupt controller of [`Machine::new`].

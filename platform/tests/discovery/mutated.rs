@@ -2,7 +2,7 @@
 //!
 //! All damage comes from a seeded generator, so that a failure repeats.
 
-use super::common::{BLOBS, Machine, blob};
+use super::common::{BLOBS, Machine, blob, with_tree};
 use std::time::{Duration, Instant};
 use tessera_platform::Board;
 use tessera_platform::board::find_console;
@@ -24,7 +24,7 @@ impl Random {
 
 /// Asks everything there is to ask, and checks what is promised of a board. Whether it was one.
 fn digest(blob: &[u8]) -> bool {
-    let console = find_console(blob);
+    let console = with_tree(blob, find_console);
     if let Ok(tree) = Tree::parse(blob) {
         for node in tree.nodes() {
             let answers = (node.registers().is_ok(), node.interrupts().is_ok(), node.is_enabled());

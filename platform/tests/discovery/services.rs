@@ -1,6 +1,6 @@
 //! The console, the timers, the firmware and what the boot loader hands over.
 
-use super::common::Machine;
+use super::common::{Machine, with_tree};
 use tessera_platform::board::{Conduit, Console, Psci, PsciVersion, UartKind, find_console, find_firmware};
 use tessera_platform::{Span, Trigger};
 
@@ -10,7 +10,7 @@ fn span(start: u64, size: u64) -> Span {
 
 fn console(machine: &Machine) -> Console {
     let console = machine.board().console.unwrap();
-    assert_eq!(find_console(&machine.blob()).as_ref(), Some(&console));
+    assert_eq!(with_tree(&machine.blob(), find_console).as_ref(), Some(&console));
     console
 }
 
@@ -124,9 +124,9 @@ fn firmware_is_as_old_as_it_says() {
 fn firmware_is_found_though_the_tree_is_wrong_elsewhere() {
     let broken = Machine::new().without_node("timer");
     assert!(broken.discover().is_err());
-    assert_eq!(find_firmware(&broken.blob()), Machine::new().board().psci);
-    assert_eq!(find_firmware(&broken.without_node("psci").blob()), None);
-    assert_eq!(find_firmware(&[0; 100]), None);
+    assert_eq!(with_tree(&broken.blob(), find_firmware), Machine::new().board().psci);
+    assert_eq!(with_tree(&broken.without_node("psci").blob(), find_firmware), None);
+    assert_eq!(with_tree(&[0; 100], find_firmware), None);
 }
 
 #[test]

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, ensure};
 use crate::build::{self, Hypervisor};
 use crate::console::Script;
 use crate::paths;
-use crate::qemu;
+use crate::qemu::{self, Board};
 use crate::run::engine::{Plan, Session, Verdict};
 use crate::run::failure;
 use crate::run::prepare::{self, Request};
@@ -18,7 +18,7 @@ use crate::run::prepare::{self, Request};
 /// The longest a run may take, for hosts that do much else at the same time.
 const LIMIT: Duration = Duration::from_secs(400);
 /// Makes one tick of the counter one instruction.
-const COUNTING: [&str; 4] = ["-icount", "shift=0,sleep=off", "-cpu", "cortex-a72,cntfrq=1000000000"];
+pub const COUNTING: [&str; 4] = ["-icount", "shift=0,sleep=off", "-cpu", "cortex-a72,cntfrq=1000000000"];
 /// What keeps runs of Linux alike.
 const REPEATABLE: [&str; 4] = ["-seed", "1", "-rtc", "base=2024-01-01,clock=vm"];
 /// Where QEMU puts an image behind the stub: 2 MiB after it, as the stub expects.

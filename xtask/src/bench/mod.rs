@@ -8,7 +8,7 @@ mod figures;
 mod image;
 mod json;
 mod linux;
-mod machine;
+pub mod machine;
 pub mod operation;
 mod peers;
 mod rows;

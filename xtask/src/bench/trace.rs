@@ -90,6 +90,9 @@ fn parse(line: &[u8]) -> Option<(u64, Instruction)> {
     Some((core.parse().ok()?, Instruction { address: address.checked_sub(LOADED)?, flags }))
 }
 
+/// Instructions executed, by address and place.
+type Counts = BTreeMap<(u64, Assembly), u64>;
+
 /// A core's traps by the guest's instruction before them.
 struct Traps {
     /// The instruction that enters guests: EL2's, when it comes first.
@@ -101,7 +104,7 @@ struct Traps {
     /// The trap under way.
     current: Vec<(u64, Assembly)>,
     /// How often traps came from an instruction, and what they executed.
-    by_origin: HashMap<u64, (u64, BTreeMap<(u64, Assembly), u64>)>,
+    by_origin: HashMap<u64, (u64, Counts)>,
 }
 
 impl Traps {
@@ -182,7 +185,7 @@ mod tests {
         run(0x5000, GUEST);
         for sample in 0..2 * REPEATED {
             run(0x5100, GUEST);
-            [0x400, 0x200, 0xfc0].map(|address| run(address, EL2));
+            [0x400, 0x200, 0xfc0].into_iter().for_each(|address| run(address, EL2));
             run(0x5104, GUEST);
             if sample % 2 == 0 {
                 run(0x408, EL2);

@@ -15,6 +15,7 @@ use anyhow::{Context, Result};
 
 use crate::build::{self, Hypervisor, Profile};
 use crate::console::{Script, Step};
+use crate::qemu::Board;
 use crate::setup;
 use engine::{Plan, Session, Verdict};
 use prepare::{Prepared, Request};
@@ -33,8 +34,10 @@ pub struct RunOptions {
     pub cpus: Option<usize>,
     /// RAM in bytes; None for as much as the system needs.
     pub memory: Option<u64>,
-    /// The GIC's version.
-    pub gic: u32,
+    /// The board.
+    pub board: Board,
+    /// The GIC's version; None for the board's usual one.
+    pub gic: Option<u32>,
     /// The longest it may take.
     pub timeout: Option<Duration>,
     /// The script's steps.
@@ -58,6 +61,7 @@ pub fn run(options: RunOptions) -> Result<ExitCode> {
     let request = Request {
         name: name.to_string_lossy().into_owned(),
         system: file,
+        board: options.board,
         cpus: options.cpus,
         memory: options.memory,
         gic: options.gic,

@@ -8,7 +8,9 @@ use anyhow::{Context, Result, bail, ensure};
 use crate::build::Hypervisor;
 use crate::images::Images;
 use crate::paths;
-use crate::qemu::Machine;
+use crate::qemu::{Board, Machine};
+use crate::raspberry_pi;
+use crate::setup;
 use crate::system::{self, CompiledSystem, ImageProvider, SystemError};
 
 /// What is asked for; what is None comes from the system.
@@ -18,12 +20,14 @@ pub struct Request {
     pub system: PathBuf,
     /// The name of the archive made from it: two runs at the same time need two.
     pub name: String,
+    /// The board.
+    pub board: Board,
     /// Cores.
     pub cpus: Option<usize>,
     /// RAM in bytes.
     pub memory: Option<u64>,
-    /// The GIC's version, 2 or 3.
-    pub gic: u32,
+    /// The GIC's version, 2 or 3; None for the board's usual one.
+    pub gic: Option<u32>,
 }
 
 /// A machine, and who lives on it.
@@ -45,19 +49,65 @@ pub fn prepare_with(
     hypervisor: &Hypervisor,
     compile: impl FnOnce(&Path, &dyn ImageProvider) -> Result<CompiledSystem, SystemError>,
 ) -> Result<Prepared> {
-    let system = compile(&request.system, &Images { gic: request.gic })?;
+    let gic = gic(request)?;
+    let system = compile(&request.system, &Images { gic })?;
     let initrd = store(&request.name, &system.archive)?;
-    let machine = Machine {
-        cpus: request.cpus.unwrap_or(system.machine.cpus),
-        memory: request.memory.unwrap_or(system.machine.memory),
-        gic: request.gic,
+    let (cpus, memory) = size(request, &system)?;
+    let mut machine = Machine {
+        board: request.board,
+        cpus,
+        memory,
+        gic,
         kernel: hypervisor.flat.clone(),
+        tree: None,
+        firmware: None,
         initrd: Some(initrd),
         colour: false,
         gdb: false,
         extra: Vec::new(),
     };
+    add_board_files(&mut machine, &request.name, system.archive.len() as u64)?;
     Ok(Prepared { machine, guests: system.vms })
+}
+
+fn gic(request: &Request) -> Result<u32> {
+    match request.board {
+        Board::Virt => Ok(request.gic.unwrap_or(3)),
+        Board::Raspi4b | Board::Raspi4bTfa => {
+            ensure!(request.gic.is_none_or(|gic| gic == 2), "the Raspberry Pi 4 has a GICv2");
+            Ok(2)
+        }
+    }
+}
+
+/// Cores and RAM: as asked, or as the system needs; a Raspberry Pi's are what they are.
+fn size(request: &Request, system: &CompiledSystem) -> Result<(usize, u64)> {
+    let needed = system.machine;
+    if request.board == Board::Virt {
+        return Ok((request.cpus.unwrap_or(needed.cpus), request.memory.unwrap_or(needed.memory)));
+    }
+    let (cpus, memory) = (raspberry_pi::CPUS, raspberry_pi::MEMORY);
+    ensure!(request.cpus.is_none_or(|asked| asked == cpus), "the Raspberry Pi 4 has {cpus} cores");
+    ensure!(request.memory.is_none_or(|asked| asked == memory), "the Raspberry Pi 4 of QEMU has {} MiB", memory >> 20);
+    Ok((cpus, memory))
+}
+
+/// The Raspberry Pi's device tree and firmware.
+fn add_board_files(machine: &mut Machine, name: &str, initrd_bytes: u64) -> Result<()> {
+    let path = |extension| paths::target().join("systems").join(name).with_extension(extension);
+    match machine.board {
+        Board::Virt => {}
+        Board::Raspi4b => machine.tree = Some(raspberry_pi::tree()),
+        Board::Raspi4bTfa => {
+            setup::firmware::ensure()?;
+            let (tree, firmware) = (path("dtb"), path("bl31"));
+            raspberry_pi::write_complete_tree(&tree, initrd_bytes, &machine.boot_arguments())?;
+            raspberry_pi::write_told_firmware(&setup::firmware::bl31(), &firmware)?;
+            machine.tree = Some(tree);
+            machine.firmware = Some(firmware);
+        }
+    }
+    Ok(())
 }
 
 /// Writes an archive under target/systems; what bears the name is always whole.

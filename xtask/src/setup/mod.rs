@@ -2,6 +2,7 @@
 //! What belongs here is getting things; making images of them is `images`, using them is `build` and `run`.
 
 pub mod apt;
+pub mod firmware;
 pub mod freertos;
 pub mod linux;
 pub mod packages;

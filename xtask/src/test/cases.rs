@@ -1,5 +1,9 @@
 //! The guests' cases: which system, what is said to it, how it must end. Only data; running them is `guests`.
 
+use crate::bench::budget;
+use crate::bench::machine::COUNTING;
+use crate::bench::operation::Kind;
+use crate::qemu::Board;
 use crate::system::broken::{self, Broken};
 
 /// One case.
@@ -13,6 +17,8 @@ pub struct Case {
     pub cpus: Option<usize>,
     /// RAM in MiB; None for as much as the system needs.
     pub memory_mib: Option<u64>,
+    /// The board.
+    pub board: Board,
     /// The GIC's version.
     pub gic: u32,
     /// What becomes of the archive on its way.
@@ -67,6 +73,7 @@ impl Case {
             system,
             cpus: None,
             memory_mib: None,
+            board: Board::Virt,
             gic: 3,
             archive: Archive::AsItIs,
             qemu: &[],
@@ -99,16 +106,16 @@ impl Case {
 }
 
 /// The cases, the longest first: they decide when the last one ends. With a version of the GIC, all of them on that; else
-/// all on a GICv3, and what has to do with interrupts on a GICv2 too.
+/// all on a GICv3, what has to do with interrupts on a GICv2 too, and other boards.
 pub fn all(gic: Option<u32>) -> Vec<Case> {
-    let with_interrupts = [real_guests(), small_guests(), containment()].concat();
-    let others = [sharing(), refusals()].concat();
+    let with_interrupts = [real_guests(), small_guests(), passthrough(), containment(), budget()].concat();
+    let others = [sharing(), faults(), refusals()].concat();
     match gic {
         Some(2) => with_interrupts.iter().chain(&others).map(Case::on_gicv2).collect(),
         Some(_) => [with_interrupts, others].concat(),
         None => {
             let again = with_interrupts.iter().map(Case::on_gicv2).collect();
-            [with_interrupts, again, others].concat()
+            [with_interrupts, again, raspberry_pi(), others].concat()
         }
     }
 }
@@ -130,14 +137,7 @@ fn real_guests() -> Vec<Case> {
     for cores in [3, 4] {
         let name = format!("linux and freertos reach their prompts on {cores} cores");
         let case = Case { cpus: Some(cores), ..Case::new(&name, both()) };
-        let questions = [
-            "send linux:nproc\\n",
-            "expect linux:^2$",
-            "expect linux:linux# $",
-            "send freertos:tasks\\n",
-            "expect freertos:[1-9]\\d* sent, [1-9]\\d* received, 0 lost",
-        ];
-        cases.push(case.steps(&BOTH_READY).steps(&questions).steps(&BOTH_OFF).ends(0));
+        cases.push(case.steps(&BOTH_READY).steps(&BOTH_WORK).steps(&BOTH_OFF).ends(0));
     }
     let one_off = [
         "send linux:poweroff -f\\n",
@@ -149,6 +149,33 @@ fn real_guests() -> Vec<Case> {
     let name = "freertos goes on when linux is switched off";
     cases.push(Case::new(name, both()).steps(&BOTH_READY).steps(&one_off).ends(0));
     cases
+}
+
+const BOTH_WORK: [&str; 5] = [
+    "send linux:nproc\\n",
+    "expect linux:^2$",
+    "expect linux:linux# $",
+    "send freertos:tasks\\n",
+    "expect freertos:[1-9]\\d* sent, [1-9]\\d* received, 0 lost",
+];
+
+/// The Raspberry Pi 4, as far as QEMU has it: without firmware to call, and with.
+fn raspberry_pi() -> Vec<Case> {
+    let on = |board, name: &str, system| Case { board, gic: 2, seconds: 150, ..Case::new(name, system) };
+    let received = ["expect freertos:[1-9]\\d* sent, [1-9]\\d* received"];
+    let both = |board, name| {
+        let case = on(board, name, System::Named("linux-freertos"));
+        // Four emulated cores may be too slow for FreeRTOS to lose nothing.
+        case.steps(&BOTH_READY).steps(&BOTH_WORK[..4]).steps(&received).steps(&BOTH_OFF).ends(0)
+    };
+    let hello = on(Board::Raspi4b, "the watchdog switches a raspi4b off", system_of(&[("hello", "guest/hello", 1)]));
+    let off = ["expect hello:hello> $", "send hello:off\\n", "expect tessera:all guests are off"];
+    vec![
+        both(Board::Raspi4b, "linux and freertos reach their prompts on raspi4b"),
+        both(Board::Raspi4bTfa, "linux and freertos reach their prompts on raspi4b behind TF-A"),
+        // Without semihosting for the exit status, QEMU ends (with 0) only if the machine is reset or off.
+        Case { qemu: &["-append", "tessera.exit=none"], ..hello.steps(&off).ends(0) },
+    ]
 }
 
 /// The median period is the time's truth; the extremes are those of a shared host.
@@ -261,6 +288,27 @@ fn counter(console: &str, vm: &str, name: &str) -> Result<u64, String> {
     number.ok_or(format!("no `{name}` in `{line}`"))
 }
 
+/// What operations may cost: counted, so that nothing else on the host changes the figures.
+fn budget() -> Vec<Case> {
+    let counting = |name: &str, system, verify| {
+        let case = Case::new(name, system).steps(&["expect bench:^bench: done"]).ends(0);
+        Case { memory_mib: Some(2048), qemu: &COUNTING, verify, ..case }
+    };
+    let two = "[[vm]]\nname = \"bench\"\ncpus = 2\nmemory = \"16M\"\nimage = \"tessera:guest/bench\"\n\
+               command-line = \"ops=sgi_other_vcpu\"\n";
+    vec![
+        counting("operations keep to the budget", System::Named("bench"), |console| {
+            budget::check_console(console, Kind::Guest)
+        }),
+        counting("an SGI to another vCPU keeps to the budget", System::Inline(two.to_owned()), |console| {
+            budget::check_console(console, Kind::Pair)
+        }),
+        counting("copy on write keeps to the budget", System::Named("bench-shared"), |console| {
+            budget::check_console(console, Kind::Sharing)
+        }),
+    ]
+}
+
 /// A system file's text with VMs: (name, guest, cores).
 fn system_of(vms: &[(&str, &str, usize)]) -> System {
     let vms = vms.iter().map(|(name, guest, cores)| {
@@ -275,13 +323,17 @@ fn small_guests() -> Vec<Case> {
     let mut cases =
         vec![Case::new("a small guest says hello", system_of(&[("hello", "guest/hello", 1)])).steps(&hello).ends(0)];
     for (guest, cores) in
-        [("psci", 1), ("psci", 2), ("psci", 4), ("registers", 2), ("interrupts", 1), ("interrupts", 2)]
+        [("psci", 1), ("psci", 2), ("psci", 4), ("registers", 2), ("interrupts", 1), ("interrupts", 2), ("accesses", 1)]
     {
         let name = format!("{guest} on {cores} cores");
         let image = format!("guest/{guest}");
         let pass = format!("expect {guest}:^PASS: \\d+");
         cases.push(Case::new(&name, system_of(&[(guest, &image, cores)])).steps(&[&pass]).ends(0));
     }
+    // A processor that has atomic instructions.
+    let newer = Case::new("accesses on a newer processor", system_of(&[("accesses", "guest/accesses", 1)]));
+    let newer = newer.steps(&["expect accesses:^PASS: \\d+ checks$"]).ends(0);
+    cases.push(Case { qemu: &["-cpu", "max"], ..newer });
     let both = ["expect a:^PASS: \\d+", "expect b:^PASS: \\d+"];
     for (name, cores) in
         [("two guests take turns on one core", ["0", "0"]), ("two guests take turns on two cores", ["0, 1", "1, 0"])]
@@ -312,6 +364,42 @@ fn taking_turns(cores: [&str; 2]) -> System {
     System::Inline(cores.into_iter().enumerate().map(vm).collect())
 }
 
+/// The machine's real-time clock shows another millennium than any emulated one, so that it is known for what it is.
+fn passthrough() -> Vec<Case> {
+    const CLOCK: u64 = 978_307_200;
+    const CLOCK_ARGUMENTS: [&str; 2] = ["-rtc", "base=2001-01-01T00:00:00"];
+    const ELSEWHERE: u64 = 0x0b00_0000;
+    let vm = |name: &str, cores: &str, line: &str, device: &str| {
+        format!(
+            "[[vm]]\nname = \"{name}\"\ncpus = {cores}\nmemory = \"16M\"\nimage = \"tessera:guest/passthrough\"\n\
+             command-line = \"{line}\"\n{device}\n"
+        )
+    };
+    let clock = |address: u64| {
+        format!(
+            "devices = [{{ machine = 0x9010000, address = {address:#x}, interrupts = [2], compatible = \"arm,pl031\" }}]"
+        )
+    };
+    let case = |name: &str, owner: &str, other: &str, address: u64| {
+        let owner = vm("owner", owner, &format!("at={address} clock={CLOCK}"), &clock(address));
+        let other = vm("other", other, &format!("owner=0 stay=3 at={address}"), "");
+        let both = ["expect owner:^PASS: \\d+", "expect other:^PASS: \\d+"];
+        let case = Case::new(name, System::Inline(owner + &other)).steps(&both);
+        Case { qemu: &CLOCK_ARGUMENTS, ..case.ends(0) }
+    };
+    let reset = Case::new(
+        "a device's interrupt outlives the guest's reset",
+        System::Inline(vm("owner", "1", &format!("resets=1 clock={CLOCK}"), &clock(0x0901_0000))),
+    );
+    let reset = reset.steps(&["expect owner:after a reset: Some\\(34\\)", "expect owner:^PASS: \\d+"]);
+    vec![
+        Case { qemu: &CLOCK_ARGUMENTS, ..reset.ends(0) },
+        case("a device and its interrupt belong to one guest", "2", "1", 0x0901_0000),
+        case("a device of a guest that shares its core", "[0]", "[0]", 0x0901_0000),
+        case("a device at another address, of two cores that are shared", "[0, 1]", "[1, 0]", ELSEWHERE),
+    ]
+}
+
 /// Guests that misbehave, each beside one that must not notice.
 fn containment() -> Vec<Case> {
     let beside = |guest: &str| system_of(&[(guest, &format!("guest/{guest}"), 1), ("hello", "guest/hello", 1)]);
@@ -326,6 +414,49 @@ fn containment() -> Vec<Case> {
             .ends(0),
         Case::new("a guest that crashes is stopped alone", beside("crash")).steps(&crashing).steps(&unharmed).ends(1),
     ]
+}
+
+/// EL2 faults by itself, on its boot core or another: it says where, and the machine stops.
+fn faults() -> Vec<Case> {
+    macro_rules! fault {
+        ($name:literal, $message:literal, $function:literal) => {
+            Case {
+                qemu: &["-append", concat!("tessera.exit=semihosting tessera.selftest=", $name)],
+                verify: |console| names_the_function(console, $function),
+                cpus: Some(2),
+                seconds: 30,
+                ..Case::new(concat!("a fault of EL2: ", $name), system_of(&[("hello", "guest/hello", 2)]))
+                    .steps(&[concat!("expect tessera:^fatal: EL2 ", $message), "expect tessera:^backtrace: 0x"])
+                    .ends(1)
+            }
+        };
+    }
+    vec![
+        fault!("stack-overflow", "faulted: vector 0x200 esr 0x9600004[4-7] \\(data abort\\)", "overflow_stack"),
+        fault!("stack-overflow@1", "faulted: vector 0x200 esr 0x9600004[4-7] \\(data abort\\)", "overflow_stack"),
+        fault!("write-text", "faulted: vector 0x200 esr 0x9600004f \\(data abort\\)", "write_text"),
+        fault!("execute-data", "faulted: vector 0x200 esr 0x8600000f \\(instruction abort\\)", "execute_data"),
+        fault!("read-unmapped", "faulted: .* \\(data abort\\) .* far 0x7fffffffe000 ", "read_unmapped"),
+        fault!("read-unmapped@1", "faulted: .* \\(data abort\\) .* far 0x7fffffffe000 ", "read_unmapped"),
+        fault!("panic", "panicked: .*selftest.rs:.*$", "selftest::panic"),
+        fault!("panic@1", "panicked: .*selftest.rs:.*$", "selftest::panic"),
+    ]
+}
+
+/// The backtrace has the function with file and line, and leads to where its core began; no guest has run.
+fn names_the_function(console: &str, function: &str) -> Result<(), String> {
+    let mut trace = console.lines().filter(|line| line.contains("] backtrace: 0x"));
+    let is_named = |line: &str| {
+        let place = line.split_once(&format!("{function} (")).or(line.split_once(&format!("{function}::recurse (")));
+        place.is_some_and(|(_, place)| place.contains("selftest.rs:"))
+    };
+    if !trace.any(is_named) {
+        return Err(format!("no backtrace names {function}"));
+    }
+    match console.contains("[hello] ") {
+        true => Err("a guest has run".to_owned()),
+        false => Ok(()),
+    }
 }
 
 /// Whatever is wrong is said in one line, and the machine stops with an exit status.

@@ -104,7 +104,8 @@ fn machine(case: &Case, hypervisor: &Hypervisor) -> Result<(crate::qemu::Machine
         name: name.clone(),
         cpus: case.cpus,
         memory: case.memory_mib.map(|mib| mib << 20),
-        gic: case.gic,
+        board: case.board,
+        gic: Some(case.gic),
     };
     let broken = match case.archive {
         Archive::Broken(name) => broken::CASES.into_iter().find(|broken| broken.name == name),

@@ -11,11 +11,16 @@ const BACKTRACE_DEPTH: usize = 24;
 unsafe extern "C" {
     static __image_start: u8;
     static __image_end: u8;
+    static __text_end: u8;
 }
 
 /// The machine addresses of the hypervisor's image: first byte, and one past the last.
 pub fn image_span() -> (u64, u64) {
     (&raw const __image_start as u64, &raw const __image_end as u64)
+}
+
+fn is_code(address: u64) -> bool {
+    (image_span().0..&raw const __text_end as u64).contains(&address)
 }
 
 #[unsafe(no_mangle)]
@@ -37,7 +42,9 @@ extern "C" fn fatal_exception(frame: &FatalFrame) -> ! {
             None => writeln!(out, "  sp  {:#018x}", frame.sp),
         };
     }
-    backtrace(&mut out, elr, frame.x[29]);
+    // A jump into the blue leaves no frame: who jumped is in the link register.
+    let pc = if is_code(elr) { elr } else { frame.x[30].wrapping_sub(4) };
+    backtrace(&mut out, pc, frame.x[29]);
     crate::terminal::stop_machine(false)
 }
 

@@ -17,6 +17,18 @@ impl FloatRegisters {
         Self { v: [0; 32], fpsr: 0, fpcr: 0 }
     }
 
+    /// V`index`, as it was saved.
+    pub fn register(&self, index: u8) -> u128 {
+        self.v.get(usize::from(index)).copied().unwrap_or(0)
+    }
+
+    /// Sets V`index`, for the processor to have when this is restored.
+    pub fn set_register(&mut self, index: u8, value: u128) {
+        if let Some(register) = self.v.get_mut(usize::from(index)) {
+            *register = value;
+        }
+    }
+
     /// Takes the registers out of the processor.
     pub fn save(&mut self) {
         // SAFETY: stores 512 bytes to `v`, then two words: the layout of this `repr(C)` type. CPTR_EL2 does not trap.

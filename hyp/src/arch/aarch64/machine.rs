@@ -45,6 +45,21 @@ pub unsafe fn copy_to_guest(from: u64, to: u64, bytes: u64) {
     clean_to_coherency(to, bytes);
 }
 
+/// Reads `bytes` (at most 8) of a guest's memory as a little-endian number, be it written with caches on or past them.
+///
+/// # Safety
+/// The span is RAM mapped in EL2's address space.
+pub unsafe fn load_from_guest(from: u64, bytes: u64) -> u64 {
+    // A line that is not dirty may be older than what the guest wrote with its caches off.
+    for at in [from, from.saturating_add(bytes.saturating_sub(1))] {
+        // SAFETY: neither loses nor changes data; the address is mapped.
+        unsafe { asm!("dc civac, {}", "dsb sy", in(reg) at, options(nostack, preserves_flags)) };
+    }
+    // SAFETY: as the caller says; volatile, since the guest may be writing it.
+    let byte = |at: u64| u64::from(unsafe { core::ptr::read_volatile(at as *const u8) });
+    (0..bytes.min(8)).fold(0, |value, index| value | byte(from.wrapping_add(index)) << (8 * index))
+}
+
 /// Fills pages with zeros by whole cache blocks (DC ZVA), cleaned to the point of coherency.
 fn zero_pages(start: u64, bytes: u64) {
     let control = read_register!("dczid_el0");

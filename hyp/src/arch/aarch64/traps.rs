@@ -97,20 +97,48 @@ pub fn fault_page() -> u64 {
     (read_register!("hpfar_el2") & 0xf_ffff_ffff_fff0) << 8
 }
 
-/// Asks the processor where the guest's own Stage 1 leads for `address`, as the guest's EL1 or EL0 would read it.
+/// An access to be translated by the guest's own tables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stage1Access {
+    /// With EL0's permissions rather than EL1's.
+    pub from_user: bool,
+    /// A store rather than a load.
+    pub is_write: bool,
+}
+
+/// Why the guest's own tables lead nowhere (PAR_EL1 with F = 1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stage1Fault {
+    /// The fault status code, as a data abort would have it.
+    pub status: u64,
+    /// One of the tables is where Stage 2 has nothing.
+    pub is_stage2: bool,
+}
+
+/// Asks the processor where the guest's own Stage 1 leads for `address`. PSTATE.PAN does not count.
 ///
-/// `None` if its tables say fault. PAR_EL1 is the guest's and is put back.
-pub fn stage1_translate(address: u64, from_user: bool) -> Option<u64> {
+/// PAR_EL1 is the guest's and is put back.
+///
+/// # Errors
+/// Its tables say fault.
+pub fn stage1_translate(address: u64, access: Stage1Access) -> Result<u64, Stage1Fault> {
+    macro_rules! ask {
+        ($instruction:literal) => {
+            // SAFETY: AT changes PAR_EL1 only, which is restored below.
+            unsafe { core::arch::asm!($instruction, "isb", in(reg) address, options(nostack)) }
+        };
+    }
     let saved = read_register!("par_el1");
-    // SAFETY: AT changes PAR_EL1 only, which is restored below.
-    unsafe {
-        if from_user {
-            core::arch::asm!("at s1e0r, {}", "isb", in(reg) address, options(nostack));
-        } else {
-            core::arch::asm!("at s1e1r, {}", "isb", in(reg) address, options(nostack));
-        }
+    match (access.from_user, access.is_write) {
+        (true, false) => ask!("at s1e0r, {}"),
+        (true, true) => ask!("at s1e0w, {}"),
+        (false, false) => ask!("at s1e1r, {}"),
+        (false, true) => ask!("at s1e1w, {}"),
     }
     let result = read_register!("par_el1");
     write_register!("par_el1", saved);
-    (result & 1 == 0).then_some((result & 0xf_ffff_ffff_f000) | (address & 0xfff))
+    if result & 1 == 0 {
+        return Ok((result & 0xf_ffff_ffff_f000) | (address & 0xfff));
+    }
+    Err(Stage1Fault { status: result >> 1 & 0x3f, is_stage2: result >> 9 & 1 != 0 })
 }

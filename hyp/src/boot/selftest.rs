@@ -1,0 +1,92 @@
+//! Faults of EL2 itself, made on purpose: `tessera.selftest=NAME` or `NAME@CORE` among the boot arguments shows, on the
+//! machine at hand, that they are reported and stop it. A core looks once, before guests start.
+//!
+//! How a fault is reported belongs in `arch::fault`.
+
+use core::hint::black_box;
+
+use alloc::format;
+use alloc::string::String;
+use spin::Once;
+
+use super::layout;
+
+/// The boot argument.
+const ARGUMENT: &str = "tessera.selftest=";
+/// No board has anything at the end of EL2's address space.
+const UNMAPPED: u64 = 0x7fff_ffff_e000;
+/// RET: what `execute_data` jumps to.
+static DATA: [u32; 2] = [0xd65f_03c0; 2];
+
+/// The fault that was asked for, and the core that makes it.
+static SELECTED: Once<(fn(), usize)> = Once::new();
+
+/// What can be asked for.
+const FAULTS: [(&str, fn()); 5] = [
+    ("stack-overflow", overflow_stack),
+    ("write-text", write_text),
+    ("execute-data", execute_data),
+    ("read-unmapped", read_unmapped),
+    ("panic", panic),
+];
+
+/// Learns from the boot arguments what to do, if anything.
+///
+/// # Errors
+/// There is no such test.
+pub fn select(arguments: &str) -> Result<(), String> {
+    let Some(wanted) = arguments.split_ascii_whitespace().find_map(|word| word.strip_prefix(ARGUMENT)) else {
+        return Ok(());
+    };
+    let (name, core) = wanted.split_once('@').unwrap_or((wanted, "0"));
+    let found = FAULTS.iter().find(|(known, _)| *known == name).zip(core.parse().ok());
+    let ((_, fault), core) = found.ok_or_else(|| format!("there is no selftest `{wanted}`"))?;
+    SELECTED.call_once(|| (*fault, core));
+    Ok(())
+}
+
+/// Makes the fault that was asked for, if it is for this core: counted as in the board's device tree.
+pub fn run(core: usize) {
+    let Some((fault, wanted)) = SELECTED.get() else { return };
+    if *wanted == core {
+        fault();
+        log::error!("selftest: no fault was taken");
+    }
+}
+
+#[inline(never)]
+fn overflow_stack() {
+    fn recurse(depth: u64) -> u64 {
+        let kept = black_box([depth; 16]);
+        if depth == u64::MAX { depth } else { recurse(depth + 1) + kept[3] }
+    }
+    black_box(recurse(black_box(0)));
+}
+
+#[inline(never)]
+fn write_text() {
+    // SAFETY: faults, which is what is tested; were text writable, it would write what is there already.
+    unsafe {
+        let text = layout::text_end().wrapping_sub(4) as *mut u32;
+        text.write_volatile(text.read_volatile());
+    }
+}
+
+#[inline(never)]
+fn execute_data() {
+    // SAFETY: faults, which is what is tested; were data executable, it would return at once.
+    let function = unsafe { core::mem::transmute::<*const u32, extern "C" fn()>(black_box(DATA.as_ptr())) };
+    function();
+    black_box(());
+}
+
+#[inline(never)]
+fn read_unmapped() {
+    // SAFETY: faults, which is what is tested; nothing but RAM and EL2's own registers is mapped.
+    black_box(unsafe { (black_box(UNMAPPED) as *const u64).read_volatile() });
+}
+
+#[inline(never)]
+fn panic() {
+    panic!("on purpose");
+}
