@@ -142,7 +142,9 @@ fn to_usize(value: u32) -> usize {
 /// The text before the first NUL: the writer pads names with NULs to align what follows.
 fn text_before_nul(bytes: &[u8]) -> Option<&str> {
     let text = core::ffi::CStr::from_bytes_until_nul(bytes).ok()?.to_str().ok()?;
-    bytes[text.len()..].iter().all(|&byte| byte == 0).then_some(text)
+    // Names are padded to whole pages: eight bytes at a time.
+    let (words, rest) = bytes.get(text.len()..)?.as_chunks::<8>();
+    (words.iter().all(|word| *word == [0; 8]) && rest.iter().all(|&byte| byte == 0)).then_some(text)
 }
 
 /// What is wrong with an archive, and in the entry at which offset.

@@ -34,6 +34,12 @@ pub unsafe fn extend(start: u64, bytes: u64) {
     unsafe { HEAP.0.lock().add_to_heap(start as usize, (start + bytes) as usize) };
 }
 
+/// Bytes that are allocated, and bytes there are.
+pub fn usage() -> (usize, usize) {
+    let heap = HEAP.0.lock();
+    (heap.stats_alloc_actual(), heap.stats_total_bytes())
+}
+
 // SAFETY: a lock around an allocator that keeps the contract.
 unsafe impl GlobalAlloc for LockedHeap {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {

@@ -9,11 +9,11 @@ use tessera_memory::{PAGE_SIZE, Pa, Span};
 use tessera_platform::board::{Board, InterruptController};
 use tessera_platform::span;
 
-use crate::arch::aarch64::stage1::{AddressSpace, SecondaryStart, Use};
+use crate::arch::aarch64::stage1::{self, AddressSpace, SecondaryStart, Use};
 use crate::heap;
 
 /// Added to the heap that the image brings along, and once more for each core.
-const HEAP_BYTES: u64 = 64 * 1024;
+const HEAP_BYTES: u64 = 48 * 1024;
 const HEAP_BYTES_PER_CORE: u64 = 8 * 1024;
 /// A secondary core's stack, in bytes.
 const STACK_BYTES: u64 = 16 * 1024;
@@ -88,6 +88,9 @@ impl Layout {
         let heap = self.stacks.last().copied().unwrap_or(self.carved.start());
         // SAFETY: the rest of what was carved out of free memory, which nobody else gets.
         unsafe { heap::extend(heap, self.carved.end() - heap) };
+        let (tables, bytes) = stage1::early_tables();
+        // SAFETY: no core translates by them any more.
+        unsafe { heap::extend(tables, bytes) };
     }
 
     /// Memory for guests.

@@ -253,12 +253,15 @@ fn passthrough(vms: &[Vm]) -> Vec<(IntId, usize)> {
 
 fn report(system: &System, layout: &Layout) {
     let free = system.frames.lock().free_frames() * 4;
+    let (used, heap) = heap::usage();
     log::info!(
-        "{} cores, {free} KiB free; EL2 keeps {} KiB: image {} KiB, heap and stacks {} KiB",
+        "{} cores, {free} KiB free; EL2 keeps {} KiB: image {} KiB, heap and stacks {} KiB; {} of {} KiB of heap used",
         system.cores.len(),
         layout.kept_bytes() / 1024,
         layout.image_bytes() / 1024,
-        layout.carved_bytes() / 1024
+        layout.carved_bytes() / 1024,
+        used / 1024,
+        heap / 1024
     );
     for vm in &system.vms {
         log::info!("{}", vm.summary());

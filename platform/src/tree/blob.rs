@@ -37,8 +37,33 @@ pub(super) struct NodeEntry {
     name: u32,
     /// Offset of its first property in the structure block.
     properties: u32,
+    /// Offset of its `compatible` in the structure block; 0 if it has none. Boards are searched by it.
+    compatible: u32,
     /// Index of its parent; the root is its own.
     pub(super) parent: u16,
+}
+
+/// Phandles with the indices of their nodes.
+pub(super) type Phandles = Vec<(u32, u16)>;
+
+/// What the pass over the structure wants to know of a property's name.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum NameKind {
+    Empty,
+    Compatible,
+    Phandle,
+    Other,
+}
+
+impl NameKind {
+    fn of(name: &str) -> Self {
+        match name {
+            "" => Self::Empty,
+            "compatible" => Self::Compatible,
+            "phandle" | "linux,phandle" => Self::Phandle,
+            _ => Self::Other,
+        }
+    }
 }
 
 /// A blob whose structure was checked.
@@ -164,18 +189,20 @@ impl<'blob> Blob<'blob> {
         self.reservation_entries().filter_map(|(start, size)| Span::new(start, size))
     }
 
-    /// Checks the structure block and lists the nodes in tree order: the root first, parents before children.
-    pub(super) fn nodes(&self) -> Result<Vec<NodeEntry>, BoardError> {
+    /// Checks the structure block and lists the nodes in tree order (the root first, parents before children), and the
+    /// phandles with the indices of their nodes.
+    pub(super) fn index(&self) -> Result<(Vec<NodeEntry>, Phandles), BoardError> {
         let mut pass = Pass {
             blob: self,
             offset: 0,
             nodes: Vec::new(),
             open: ArrayVec::new(),
+            phandles: Vec::new(),
             good_names: [None; GOOD_NAMES],
             properties_left: 0,
         };
         while pass.step()? {}
-        Ok(pass.nodes)
+        Ok((pass.nodes, pass.phandles))
     }
 
     /// The name of a node, unit address included; empty for the root.
@@ -187,6 +214,12 @@ impl<'blob> Blob<'blob> {
     pub(super) fn is_called(&self, node: NodeEntry, name: &str, bare: bool) -> bool {
         let rest = self.structure.get(node.name as usize..).and_then(|text| text.strip_prefix(name.as_bytes()));
         rest.and_then(|rest| rest.first()).is_some_and(|&next| next == 0 || bare && next == b'@')
+    }
+
+    /// The value of `compatible` of a node.
+    pub(super) fn compatible(&self, node: NodeEntry) -> Option<&'blob [u8]> {
+        let offset = (node.compatible != 0).then_some(node.compatible as usize)?;
+        RawProperty::at(self.structure, offset).map(|property| property.value)
     }
 
     /// The value of the property `name` of a node.
@@ -254,8 +287,9 @@ struct Pass<'pass, 'blob> {
     nodes: Vec<NodeEntry>,
     /// The nodes that have begun and not ended.
     open: ArrayVec<u16, MAX_DEPTH>,
+    phandles: Phandles,
     /// Offsets of names that were found good.
-    good_names: [Option<usize>; GOOD_NAMES],
+    good_names: [Option<(usize, NameKind)>; GOOD_NAMES],
     /// How many properties the node that began last may still have: none once it has children or has ended.
     properties_left: usize,
 }
@@ -291,6 +325,7 @@ impl Pass<'_, '_> {
         self.push(NodeEntry {
             name: start as u32,
             properties: properties as u32,
+            compatible: 0,
             parent: self.open.last().copied().unwrap_or(0),
         })?;
         self.offset = properties;
@@ -323,28 +358,46 @@ impl Pass<'_, '_> {
 
     fn property(&mut self) -> Result<(), BoardError> {
         let checked = RawProperty::at(self.blob.structure, self.offset)
-            .and_then(|property| Some((property.end, self.is_named(&property)?)));
-        let Some((next, is_named)) = checked else {
+            .and_then(|property| Some((self.name_kind(property.name)?, property)));
+        let Some((kind, property)) = checked else {
             return Err(self.wrong("a property's name or value lies outside its block"));
         };
-        self.properties_left = self.properties_left.checked_sub(1).filter(|_| is_named).ok_or_else(|| {
+        let may_be_here = |_: &usize| kind != NameKind::Empty;
+        self.properties_left = self.properties_left.checked_sub(1).filter(may_be_here).ok_or_else(|| {
             self.wrong(format!("a property has no name, stands behind child nodes, or is one of over {MAX_PROPERTIES}"))
         })?;
-        self.offset = next;
+        self.note(kind, &property);
+        self.offset = property.end;
         Ok(())
     }
 
-    /// Whether a property has a name that is not empty; `None` if it is no name at all. Few names stand for most
-    /// properties: those seen last are known to be good.
-    fn is_named(&mut self, property: &RawProperty) -> Option<bool> {
-        let known = self.good_names.get_mut(property.name / 4 % GOOD_NAMES)?;
-        if *known != Some(property.name) {
-            if property.name(self.blob.strings)?.is_empty() {
-                return Some(false);
-            }
-            *known = Some(property.name);
+    /// What the name at `offset` is; `None` if it is no name at all. Few names stand for most properties: those seen last
+    /// are known to be good.
+    fn name_kind(&mut self, offset: usize) -> Option<NameKind> {
+        let known = self.good_names.get_mut(offset / 4 % GOOD_NAMES)?;
+        if let Some((_, kind)) = known.filter(|(good, _)| *good == offset) {
+            return Some(kind);
         }
-        Some(true)
+        let kind = NameKind::of(name_at(self.blob.strings, offset)?);
+        *known = Some((offset, kind));
+        Some(kind)
+    }
+
+    /// Takes what the index wants from a property of the node that began last.
+    fn note(&mut self, kind: NameKind, property: &RawProperty) {
+        let index = self.nodes.len().saturating_sub(1);
+        match kind {
+            NameKind::Compatible => {
+                if let Some(node) = self.nodes.last_mut() {
+                    node.compatible = self.offset as u32;
+                }
+            }
+            NameKind::Phandle => {
+                let value = word(property.value, 0).filter(|_| property.value.len() == 4);
+                self.phandles.extend(value.map(|phandle| (phandle, index as u16)));
+            }
+            _ => {}
+        }
     }
 
     /// An error at the current offset, in the node that is open.

@@ -18,7 +18,7 @@ pub use node::DeviceNode;
 
 use crate::span::Span;
 use alloc::vec::Vec;
-use blob::{Blob, NodeEntry};
+use blob::{Blob, NodeEntry, Phandles};
 
 /// How deep nodes may be nested. Boards reach 8.
 pub const MAX_DEPTH: usize = 32;
@@ -33,27 +33,18 @@ pub struct Tree<'blob> {
     /// In tree order; the root is the first.
     nodes: Vec<NodeEntry>,
     /// Sorted (phandle, index of the node).
-    phandles: Vec<(u32, u16)>,
+    phandles: Phandles,
 }
 
 impl<'blob> Tree<'blob> {
     /// Checks the structure of `blob` (which may be followed by other bytes) and indexes its nodes.
     ///
-    /// Takes time linear in its size. Needs up to 30 bytes of heap per node.
+    /// Takes time linear in its size. Needs up to 40 bytes of heap per node.
     pub fn parse(blob: &'blob [u8]) -> Result<Self, BoardError> {
         let blob = Blob::new(blob)?;
-        let nodes = blob.nodes()?;
-        let mut tree = Self { blob, nodes, phandles: Vec::new() };
-        tree.phandles = tree.index_phandles();
-        Ok(tree)
-    }
-
-    fn index_phandles(&self) -> Vec<(u32, u16)> {
-        let handle = |node: DeviceNode| node.u32("phandle").or_else(|| node.u32("linux,phandle"));
-        let mut phandles: Vec<_> =
-            self.nodes().filter_map(|node| Some((handle(node)?, u16::try_from(node.index).ok()?))).collect();
+        let (nodes, mut phandles) = blob.index()?;
         phandles.sort_unstable();
-        phandles
+        Ok(Self { blob, nodes, phandles })
     }
 
     /// The root node.

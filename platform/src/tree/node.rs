@@ -106,7 +106,7 @@ impl<'tree> DeviceNode<'tree> {
 
     /// Whether its `compatible` names one of `models`.
     pub fn is_compatible(self, models: &[&str]) -> bool {
-        let value = self.property("compatible").and_then(|value| value.strip_suffix(&[0]));
+        let value = self.entry().and_then(|entry| self.tree.blob.compatible(entry)?.strip_suffix(&[0]));
         let is_one = |text: &[u8]| models.iter().any(|model| model.as_bytes() == text);
         value.is_some_and(|value| value.split(|&byte| byte == 0).any(is_one))
     }

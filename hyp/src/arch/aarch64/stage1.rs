@@ -61,6 +61,11 @@ pub unsafe fn enable_early(image: (u64, u64), tree: (u64, u64)) {
     unsafe { switch(root, tcr(39), SCTLR & !(1 << 19)) };
 }
 
+/// Where the early tables lie, address and bytes: free memory once the final map is active on the boot core.
+pub fn early_tables() -> (u64, u64) {
+    (EARLY_TABLES.0.get() as u64, size_of::<EarlyTables>() as u64)
+}
+
 fn fill_early(tables: &mut [[u64; 512]; 3], image: (u64, u64), tree: (u64, u64)) {
     let base = tables.as_ptr() as u64;
     let [level1, image_level2, tree_level2] = tables;

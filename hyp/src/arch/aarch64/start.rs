@@ -45,12 +45,17 @@ _start:
     adrp    x2, __bss_end
 5:  cmp     x1, x2
     b.hs    6f
-    stp     xzr, xzr, [x1], #16
+    stp     xzr, xzr, [x1]
+    stp     xzr, xzr, [x1, #16]
+    stp     xzr, xzr, [x1, #32]
+    stp     xzr, xzr, [x1, #48]
+    add     x1, x1, #64
     b       5b
 
     // What was written with the caches off must not be hidden by stale lines when they come on.
+    // Code was not written here.
 6:  dsb     sy
-    mov     x1, x20
+    adrp    x1, __text_end
     adrp    x2, __image_end
     mrs     x3, ctr_el0
     ubfx    x3, x3, #16, #4
