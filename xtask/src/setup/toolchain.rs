@@ -57,8 +57,16 @@ pub fn choose(choice: Choice) -> Result<Toolchain> {
         Choice::Rustup => from_rustup().context("rustup cannot bring the target")?,
         Choice::Auto => from_rustup().unwrap_or(Toolchain::Debian),
     };
-    fs::write(&note, chosen.to_text())?;
+    keep(&note, &chosen.to_text())?;
     Ok(chosen)
+}
+
+/// Puts a new file in the place of the old one: a copy of the cache that links to it keeps its own choice.
+fn keep(note: &Path, text: &str) -> Result<()> {
+    let part = tempfile::NamedTempFile::new_in(note.parent().unwrap_or(Path::new(".")))?;
+    fs::write(part.path(), text)?;
+    part.persist(note).with_context(|| format!("cannot write {}", note.display()))?;
+    Ok(())
 }
 
 /// rustup's active toolchain with the target added.
@@ -176,6 +184,17 @@ fn debian_cargo(subcommand: &str) -> Command {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_new_choice_leaves_a_linked_copy_as_it_was() {
+        let folder = tempfile::tempdir().expect("temporary");
+        let (note, copy) = (folder.path().join("note"), folder.path().join("copy"));
+        keep(&note, "one").expect("kept");
+        fs::hard_link(&note, &copy).expect("linked");
+        keep(&note, "two").expect("kept");
+        assert_eq!(fs::read_to_string(note).expect("there"), "two");
+        assert_eq!(fs::read_to_string(copy).expect("there"), "one");
+    }
 
     #[test]
     fn the_note_of_the_choice_is_read_back() {
