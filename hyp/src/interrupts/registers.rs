@@ -187,7 +187,7 @@ impl Vgic {
             let intid = (word * 32 + 32 + index) as u32;
             let groups = self.enabled_groups(shared.bank.group);
             let is_over = !seen.pending && !seen.active;
-            if is_over && relist(&mut shared.bank, &private.slots, registers, slot, intid, groups) {
+            if is_over && relist(&mut shared.bank, &private.slots, registers, slot, intid, groups, 0) {
                 return VcpuSet::EMPTY;
             }
         }

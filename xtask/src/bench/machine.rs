@@ -117,8 +117,14 @@ impl Ours {
     pub fn command(&self, hypervisor: &Hypervisor) -> Result<Command> {
         let path = folder()?.join(format!("{}.toml", self.name));
         fs::write(&path, &self.system)?;
-        let request =
-            Request { system: path, name: self.name.clone(), cpus: None, memory: Some(OUR_MEMORY), gic: self.gic };
+        let request = Request {
+            system: path,
+            name: self.name.clone(),
+            board: Board::Virt,
+            cpus: None,
+            memory: Some(OUR_MEMORY),
+            gic: Some(self.gic),
+        };
         let mut machine = prepare::prepare(&request, hypervisor)?.machine;
         let own = COUNTING.iter().chain(&REPEATABLE).map(|argument| (*argument).to_owned());
         machine.extra.extend(own);
