@@ -1,4 +1,4 @@
-//! Linux from its first instruction to its first process, plain and under Tessera: the same kernel, file system and
+//! Linux from its first instruction to its first process, plain, under Tessera and under KVM: the same kernel, file system and
 //! command line, one CPU, 256 MiB.
 
 use std::fs;
@@ -11,9 +11,11 @@ use dtoolkit::model::{DeviceTree, DeviceTreeNode};
 
 use super::figures;
 use super::machine::{Ours, Plain, folder};
+use super::peers::{Guest, kvm};
 use crate::build::{self, Hypervisor};
 use crate::images::initramfs;
 use crate::paths;
+use crate::progress::Step;
 use crate::setup;
 
 const MEMORY_MIB: u64 = 256;
@@ -39,6 +41,15 @@ pub fn plain(gic: u32) -> Result<u64, String> {
     };
     let tree = tree(&machine).map_err(|error| format!("{error:#}"))?;
     counter(&Plain { tree: Some(&tree), ..machine }.run()?)
+}
+
+/// Instructions under KVM, whose guest's counter begins when its vCPU is made.
+pub fn under_kvm(gic: u32, step: &Step) -> Result<u64, String> {
+    let initrd = initrd().map_err(|error| format!("{error:#}"))?;
+    let image = setup::linux::kernel();
+    let (initrd, memory) = (Some(initrd.as_path()), MEMORY_MIB << 20);
+    let guest = Guest { image: &image, command_line: ARGUMENTS, gic, cpus: 1, memory, initrd };
+    counter(&kvm::run(&guest, kvm::Pages::Default, step)?)
 }
 
 /// The plain machine's device tree with no more in it than our guest's has: Linux must not find other work to do.

@@ -120,10 +120,10 @@ impl Ours {
         let request = Request {
             system: path,
             name: self.name.clone(),
-            board: Board::Virt,
             cpus: None,
             memory: Some(OUR_MEMORY),
             gic: Some(self.gic),
+            board: Board::default(),
         };
         let mut machine = prepare::prepare(&request, hypervisor)?.machine;
         let own = COUNTING.iter().chain(&REPEATABLE).map(|argument| (*argument).to_owned());

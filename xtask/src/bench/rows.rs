@@ -1,7 +1,5 @@
 //! Filling the table: which machine gives which cells.
 
-use std::path::PathBuf;
-
 use anyhow::Result;
 
 #[cfg(test)]
@@ -219,13 +217,12 @@ impl Column<'_> {
         if !self.wanted.peers {
             return Ok([const { "only with --peers" }; 2].map(|why| all_missing(why, &kinds)));
         }
-        let guest: PathBuf = build::guest("bench")?;
-        Ok(peers::ALL.map(|(name, run)| {
+        let (guest, writer) = (build::guest("bench")?, build::guest("bench-shared")?);
+        Ok(peers::ALL.map(|(name, measure)| {
             let step = Step::start(format!("GICv{}: {name}", self.gic));
-            let console = run(&guest, self.gic, &step.shown());
+            let console = measure(&guest, &writer, self.gic, &step);
             let failed = console.is_err();
-            let mut cells = all_missing("not counted for peers", &[Kind::Whole, Kind::Sharing]);
-            cells.extend(cells_or_why(console, self.gic, &[Kind::Guest, Kind::Pair]));
+            let cells = cells_or_why(console, self.gic, &kinds);
             if failed {
                 drop(step)
             } else {

@@ -33,8 +33,8 @@ pub fn pack_list(list: &str) -> Result<Vec<u8>> {
     pack(list, &paths::guests().join("linux"), &linux::busybox())
 }
 
-/// The initramfs's bytes: a `newc` archive, which Linux accepts without compression.
-fn pack(list: &str, folder: &Path, busybox: &Path) -> Result<Vec<u8>> {
+/// An initramfs's bytes: a `newc` archive, which Linux accepts without compression. Files lie in `folder`.
+pub fn pack(list: &str, folder: &Path, busybox: &Path) -> Result<Vec<u8>> {
     let mut archive = Archive::default();
     for (number, line) in (1..).zip(list.lines()) {
         let line = line.split('#').next().unwrap_or_default();

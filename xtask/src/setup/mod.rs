@@ -18,15 +18,21 @@ use toolchain::{Choice, Toolchain};
 
 /// Brings whatever is missing; quick when nothing is. Returns the bare-metal toolchain to build with.
 pub fn ensure(choice: Choice) -> Result<Toolchain> {
-    let cache = paths::cache();
-    fs::create_dir_all(&cache).with_context(|| format!("cannot create {}", cache.display()))?;
-    // Two runs at once wait for each other instead of unpacking over each other.
-    let lock = File::create(cache.join("lock"))?;
-    lock.lock()?;
+    let _lock = lock()?;
     let toolchain = toolchain::choose(choice)?;
     packages::ensure(&toolchain)?;
     toolchain.check()?;
     linux::ensure()?;
     freertos::ensure()?;
     Ok(toolchain)
+}
+
+/// Makes the cache this run's alone until the lock is dropped: two runs at once wait for each other instead of unpacking
+/// over each other.
+pub fn lock() -> Result<File> {
+    let cache = paths::cache();
+    fs::create_dir_all(&cache).with_context(|| format!("cannot create {}", cache.display()))?;
+    let lock = File::create(cache.join("lock"))?;
+    lock.lock()?;
+    Ok(lock)
 }

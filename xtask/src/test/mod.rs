@@ -1,9 +1,11 @@
 //! `cargo xtask test`: the checks, the crates' own tests on the host, and the guests in QEMU, counted together.
 //! The guests' cases are in `cases`; how a case is run is `guests`, how host tests are counted is `host`.
+//! `interactive` is the one case with a terminal.
 
 mod cases;
 mod guests;
 mod host;
+mod interactive;
 
 use std::process::ExitCode;
 use std::time::Instant;
@@ -99,6 +101,9 @@ pub fn test(options: &TestOptions) -> Result<ExitCode> {
         let hypervisor = build::all(&toolchain, Profile::Release)?;
         let cases = cases::all(options.gic).into_iter().filter(|case| options.selects(&case.name));
         tally.add(guests::test(cases.collect(), &hypervisor));
+        if options.selects(interactive::NAME) {
+            tally.count(&format!("guest: {}", interactive::NAME), interactive::test());
+        }
     }
     report(&tally, started);
     Ok(if tally.failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -124,6 +129,9 @@ fn list(options: &TestOptions) -> Result<ExitCode> {
         let cases = cases::all(options.gic);
         let cases = cases.iter().filter(|case| options.selects(&case.name));
         cases.for_each(|case| println!("guest: {}", case.name));
+        if options.selects(interactive::NAME) {
+            println!("guest: {}", interactive::NAME);
+        }
     }
     Ok(ExitCode::SUCCESS)
 }
