@@ -168,11 +168,18 @@ fn raspberry_pi() -> Vec<Case> {
         // Four emulated cores may be too slow for FreeRTOS to lose nothing.
         case.steps(&BOTH_READY).steps(&BOTH_WORK[..4]).steps(&received).steps(&BOTH_OFF).ends(0)
     };
+    let interrupts = system_of(&[("interrupts", "guest/interrupts", 2)]);
     let hello = on(Board::Raspi4b, "the watchdog switches a raspi4b off", system_of(&[("hello", "guest/hello", 1)]));
     let off = ["expect hello:hello> $", "send hello:off\\n", "expect tessera:all guests are off"];
     vec![
         both(Board::Raspi4b, "linux and freertos reach their prompts on raspi4b"),
         both(Board::Raspi4bTfa, "linux and freertos reach their prompts on raspi4b behind TF-A"),
+        Case {
+            qemu: &["-global", "arm_gic.has-security-extensions=on"],
+            ..on(Board::Raspi4b, "interrupts on a raspi4b whose GIC has Security Extensions", interrupts)
+                .steps(&["expect interrupts:^PASS: \\d+"])
+                .ends(0)
+        },
         // Without semihosting for the exit status, QEMU ends (with 0) only if the machine is reset or off.
         Case { qemu: &["-append", "tessera.exit=none"], ..hello.steps(&off).ends(0) },
     ]
