@@ -13,8 +13,8 @@ use crate::arch::aarch64::stage1::{self, AddressSpace, SecondaryStart, Use};
 use crate::heap;
 
 /// Added to the heap that the image brings along, and once more for each core.
-const HEAP_BYTES: u64 = 48 * 1024;
-const HEAP_BYTES_PER_CORE: u64 = 8 * 1024;
+const HEAP_BYTES: u64 = 16 * 1024;
+const HEAP_BYTES_PER_CORE: u64 = 12 * 1024;
 /// A secondary core's stack, in bytes.
 const STACK_BYTES: u64 = 16 * 1024;
 
