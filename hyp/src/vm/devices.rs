@@ -62,6 +62,24 @@ impl Vm {
         }
     }
 
+    #[inline(never)]
+    fn distributor_v2_write(&self, core: &Core, vcpu: usize, offset: u64, size: usize, value: u64) {
+        let registers = &mut core.system.list_registers();
+        let told = self.vgic.write_distributor_v2(vcpu, registers, offset, size, value);
+        if !told.is_empty() {
+            self.kick(told, vcpu);
+        }
+    }
+
+    #[inline(never)]
+    fn deactivation_write(&self, vcpu: usize, offset: u64, size: usize, value: u64) {
+        if (offset, size) == (0, 4) {
+            let told = self.vgic.deactivate(vcpu, value as u32 & 0x3ff);
+            self.kick(told, vcpu);
+        }
+    }
+
+    #[inline(never)]
     fn distributor_v2_read(&self, core: &Core, vcpu: usize, offset: u64, size: usize) -> u64 {
         if PENDING_REGISTERS_V2.contains(&offset) {
             self.sample_virtual_timer(core, vcpu);
@@ -90,17 +108,8 @@ impl Vm {
                 let told = self.vgic.write_distributor(vcpu, registers, offset, size, value);
                 self.kick(told, vcpu);
             }
-            DeviceSlot::DistributorV2 => {
-                let registers = &mut core.system.list_registers();
-                let told = self.vgic.write_distributor_v2(vcpu, registers, offset, size, value);
-                self.kick(told, vcpu);
-            }
-            DeviceSlot::Deactivation => {
-                if (offset, size) == (0, 4) {
-                    let told = self.vgic.deactivate(vcpu, value as u32 & 0x3ff);
-                    self.kick(told, vcpu);
-                }
-            }
+            DeviceSlot::DistributorV2 => self.distributor_v2_write(core, vcpu, offset, size, value),
+            DeviceSlot::Deactivation => self.deactivation_write(vcpu, offset, size, value),
             DeviceSlot::Redistributors => {
                 let told = self.vgic.write_redistributor(vcpu, offset, size, value);
                 self.kick(told, vcpu);

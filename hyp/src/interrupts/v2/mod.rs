@@ -42,6 +42,27 @@ impl Vgic {
         offset: u64,
         size: usize,
     ) -> (u64, VcpuSet) {
+        match (offset, size) {
+            (CTLR, 4) => (u64::from(self.control()), VcpuSet::EMPTY),
+            (TYPER, 4) => (self.type_v2(), VcpuSet::EMPTY),
+            _ => self.read_register(vcpu, registers, offset, size),
+        }
+    }
+
+    /// `GICD_TYPER`.
+    #[inline]
+    fn type_v2(&self) -> u64 {
+        u64::from(self.typer & 0x1f) | ((self.vcpus.len() as u64 - 1) & 7) << 5
+    }
+
+    #[inline(never)]
+    fn read_register<R: ListRegisters>(
+        &self,
+        vcpu: usize,
+        registers: &mut R,
+        offset: u64,
+        size: usize,
+    ) -> (u64, VcpuSet) {
         let Some(own) = self.vcpus.get(vcpu).filter(|_| is_aligned(offset, size) && size <= 4) else {
             return (0, VcpuSet::EMPTY);
         };
@@ -75,6 +96,19 @@ impl Vgic {
         if (offset, size) == (SGIR, 4) {
             return self.generate_sgi(vcpu, registers, value);
         }
+        self.write_register(own, vcpu, registers, (offset, size), value)
+    }
+
+    /// Anything but an SGI.
+    #[inline(never)]
+    fn write_register<R: ListRegisters>(
+        &self,
+        own: &Vcpu,
+        vcpu: usize,
+        registers: &mut R,
+        (offset, size): (u64, usize),
+        value: u64,
+    ) -> VcpuSet {
         let told = match decode(offset, size) {
             Register::Other => self.write_other(own, vcpu, offset, size, value),
             register if register.is_private() => {
@@ -85,21 +119,26 @@ impl Vgic {
         told.without(vcpu)
     }
 
+    #[inline]
     fn read_other(&self, own: &Vcpu, vcpu: usize, offset: u64, size: usize) -> u64 {
+        match (offset, size) {
+            (IIDR, 4) => u64::from(IMPLEMENTER),
+            (0xfd0..0x1000, 4) => u64::from(IDENTIFICATION[(offset - 0xfd0) as usize / 4 % IDENTIFICATION.len()]),
+            (_, 1 | 4) => self.read_bytes(own, vcpu, offset, size),
+            _ => 0,
+        }
+    }
+
+    /// Registers of one byte for each interrupt.
+    #[inline(never)]
+    fn read_bytes(&self, own: &Vcpu, vcpu: usize, offset: u64, size: usize) -> u64 {
         let byte = |index: u64| match offset + index {
             at if ITARGETSR.contains(&at) => self.read_targets((at - ITARGETSR.start) as u32, vcpu),
             at if CPENDSGIR.contains(&at) => read_senders(own, (at - CPENDSGIR.start) as u32),
             at if SPENDSGIR.contains(&at) => read_senders(own, (at - SPENDSGIR.start) as u32),
             _ => 0,
         };
-        match (offset, size) {
-            (CTLR, 4) => u64::from(self.control()),
-            (TYPER, 4) => u64::from(self.typer & 0x1f) | ((self.vcpus.len() as u64 - 1) & 7) << 5,
-            (IIDR, 4) => u64::from(IMPLEMENTER),
-            (0xfd0..0x1000, 4) => u64::from(IDENTIFICATION[(offset - 0xfd0) as usize / 4 % IDENTIFICATION.len()]),
-            (_, 1 | 4) => (0..size as u64).fold(0, |value, index| value | u64::from(byte(index)) << (8 * index)),
-            _ => 0,
-        }
+        (0..size as u64).fold(0, |value, index| value | u64::from(byte(index)) << (8 * index))
     }
 
     fn write_other(&self, own: &Vcpu, vcpu: usize, offset: u64, size: usize, value: u64) -> VcpuSet {
@@ -152,15 +191,20 @@ impl Vgic {
             2 => 1 << vcpu,
             _ => 0,
         };
-        let (intid, own) = (value as u32 & 0xf, 1 << (vcpu & 7));
-        if targets & u64::from(own) != 0 {
+        let (intid, own) = (value as u32 & 0xf, 1u64 << (vcpu & 7));
+        if targets & own != 0 {
             self.post_own_sgi_v2(vcpu, registers, intid);
         }
-        let mut told = VcpuSet::EMPTY;
-        for target in VcpuSet::from_bits(targets).without(vcpu) {
-            told = told.union(self.post_sgi_from(target, intid, own));
+        match targets & !own {
+            0 => VcpuSet::EMPTY,
+            others => self.send_sgi_from(vcpu, intid, VcpuSet::from_bits(others)),
         }
-        told
+    }
+
+    /// An SGI of `vcpu` to others.
+    #[inline(never)]
+    fn send_sgi_from(&self, vcpu: usize, intid: u32, targets: VcpuSet) -> VcpuSet {
+        targets.fold(VcpuSet::EMPTY, |told, target| told.union(self.post_sgi_from(target, intid, 1 << (vcpu & 7))))
     }
 
     /// An SGI of `vcpu` to itself, whose list registers are at hand.
