@@ -12,7 +12,7 @@ fn enable(vgic: &Vgic, intid: u32) {
 }
 
 fn make_edge(vgic: &Vgic, intid: u32) {
-    let _ = configure(&vgic, 0, 0xc00 + u64::from(intid / 16) * 4, 4, 2 << (intid % 16 * 2));
+    let _ = configure(vgic, 0, 0xc00 + u64::from(intid / 16) * 4, 4, 2 << (intid % 16 * 2));
 }
 
 /// One virtual CPU with the timer and the device mapped and enabled.
@@ -331,7 +331,7 @@ fn flood(vgic: &Vgic) {
         let _ = set_priority(vgic, 0, intid, (61 - intid) as u8 * 8);
     }
     for word in [0xc08, 0xc0c] {
-        let _ = configure(&vgic, 0, word, 4, 0xaaaa_aaaa);
+        let _ = configure(vgic, 0, word, 4, 0xaaaa_aaaa);
     }
     for intid in 41..61 {
         let _ = vgic.pulse(0, intid);

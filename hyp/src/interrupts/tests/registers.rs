@@ -10,7 +10,7 @@ fn read(vgic: &Vgic, offset: u64, size: usize) -> u64 {
 }
 
 fn write(vgic: &Vgic, offset: u64, size: usize, value: u64) {
-    let _ = configure(&vgic, 0, offset, size, value);
+    let _ = configure(vgic, 0, offset, size, value);
 }
 
 fn read_redistributor(vgic: &Vgic, offset: u64, size: usize) -> u64 {
