@@ -322,6 +322,8 @@ impl Core {
         vcpu.vm.kick(told, vcpu.index);
         *vcpu.control().power.lock() = Power::Off;
         vcpu.vm.vcpu_went_off();
+        // What was logged of it may wait for another's unfinished line, and this core may have nothing to do from here on.
+        self.watch_console();
     }
 }
 
