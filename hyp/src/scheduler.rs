@@ -322,6 +322,8 @@ impl Core {
         vcpu.vm.kick(told, vcpu.index);
         *vcpu.control().power.lock() = Power::Off;
         vcpu.vm.vcpu_went_off();
+        // What was said of that may wait for a guest's unfinished line, and nobody else may look after it.
+        self.watch_console();
     }
 }
 
