@@ -322,7 +322,7 @@ impl Core {
         vcpu.vm.kick(told, vcpu.index);
         *vcpu.control().power.lock() = Power::Off;
         vcpu.vm.vcpu_went_off();
-        // What was logged of it may wait for another's unfinished line, and this core may have nothing to do from here on.
+        // What was said of that may wait for a guest's unfinished line, and nobody else may look after it.
         self.watch_console();
     }
 }

@@ -102,7 +102,8 @@ fn has_argument(arguments: &str, wanted: &str) -> bool {
     arguments.split_ascii_whitespace().any(|argument| argument == wanted)
 }
 
-/// Learns how the machine is left: by the firmware, or by a watchdog where there is none, or with an exit code if the boot arguments say who listens for it.
+/// Learns how the machine is left: by the firmware, or by a watchdog where there is none, or with an exit code if the boot
+/// arguments say who listens for it.
 pub fn set_exit(arguments: &str, psci: Option<Psci>, watchdog: Option<Watchdog>) {
     let by_semihosting = has_argument(arguments, "tessera.exit=semihosting");
     LEAVE.call_once(|| Leave { psci, watchdog, by_semihosting });
@@ -259,7 +260,8 @@ impl Write for Emergency {
 pub fn stop_machine(is_success: bool) -> ! {
     let mut terminal = TERMINAL.lock();
     if let Terminal { uart: Some(uart), console: Some(console), .. } = &mut *terminal {
-        while let Some(byte) = console.next_output() {
+        // What waits for a guest's unfinished line too.
+        for byte in console.emergency() {
             uart.put_waiting(byte);
         }
         // Else the last line would be lost with the power.

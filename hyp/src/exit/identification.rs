@@ -5,62 +5,53 @@
 
 use super::syndrome::encoding;
 
-/// One 4-bit field of an ID register: where it is and the highest value offered.
-struct Field {
-    shift: u32,
-    highest: u64,
+/// What is offered of an ID register, in fields of four bits.
+struct Offer {
+    /// All bits of the fields that are told as they are. A signed field's 0xf, "absent", is told so too.
+    kept: u64,
+    /// Fields, by their lowest bit, that are told up to a highest value.
+    limited: &'static [(u32, u64)],
 }
 
-const fn keep(shift: u32) -> Field {
-    Field { shift, highest: 0xf }
+/// The fields at these lowest bits as they are, and no others.
+const fn keep(mut shifts: &[u32]) -> Offer {
+    let mut kept = 0;
+    while let [shift, rest @ ..] = shifts {
+        kept |= 0xf << *shift;
+        shifts = rest;
+    }
+    Offer { kept, limited: &[] }
 }
 
-const fn at_most(shift: u32, highest: u64) -> Field {
-    Field { shift, highest }
+impl Offer {
+    const fn at_most(self, limited: &'static [(u32, u64)]) -> Self {
+        Self { kept: self.kept, limited }
+    }
+
+    fn of(&self, raw: u64) -> u64 {
+        self.limited.iter().fold(raw & self.kept, |value, (shift, highest)| {
+            let have = raw >> shift & 0xf;
+            value | have.min(*highest) << shift
+        })
+    }
 }
 
-/// EL0, EL1 (not EL2, EL3), FP, AdvSIMD, GIC, DIT, CSV2 (1: no SCXTNUM), CSV3.
-const PFR0: &[Field] = &[keep(0), at_most(4, 1), keep(16), keep(20), keep(24), keep(48), at_most(56, 1), keep(60)];
+/// EL0, FP, AdvSIMD, GIC, DIT, CSV3; EL1 (not EL2, EL3: zero), CSV2 (1: no SCXTNUM).
+const PFR0: Offer = keep(&[0, 16, 20, 24, 48, 60]).at_most(&[(4, 1), (56, 1)]);
 /// SSBS.
-const PFR1: &[Field] = &[keep(4)];
+const PFR1: Offer = keep(&[4]);
 /// DebugVer; two breakpoints and watchpoints, the least there can be. No PMU, trace, profiling.
-const DFR0: &[Field] = &[keep(0), at_most(12, 1), at_most(20, 1)];
+const DFR0: Offer = keep(&[0]).at_most(&[(12, 1), (20, 1)]);
 /// AES to RNDR, without TME (transactions).
-const ISAR0: &[Field] = &[
-    keep(4),
-    keep(8),
-    keep(12),
-    keep(16),
-    keep(20),
-    keep(28),
-    keep(32),
-    keep(36),
-    keep(40),
-    keep(44),
-    keep(48),
-    keep(52),
-    keep(56),
-    keep(60),
-];
+const ISAR0: Offer = keep(&[4, 8, 12, 16, 20, 28, 32, 36, 40, 44, 48, 52, 56, 60]);
 /// DPB, JSCVT, FCMA, LRCPC, FRINTTS, SB, SPECRES, BF16, DGH, I8MM. No pointer authentication, LS64, XS.
-const ISAR1: &[Field] =
-    &[keep(0), keep(12), keep(16), keep(20), keep(32), keep(36), keep(40), keep(44), keep(48), keep(52)];
+const ISAR1: Offer = keep(&[0, 12, 16, 20, 32, 36, 40, 44, 48, 52]);
 /// PARange (40 bits), ASIDBits, TGran16, TGran64, TGran4, ExS. No BigEnd, BigEndEL0: what is emulated is little-endian.
-const MMFR0: &[Field] = &[at_most(0, 2), keep(4), keep(20), keep(24), keep(28), keep(44)];
+const MMFR0: Offer = keep(&[4, 20, 24, 28, 44]).at_most(&[(0, 2)]);
 /// HAFDBS, HPDS, PAN, ETS, nTLBPA. No VMID, VHE, LORegions, SpecSEI.
-const MMFR1: &[Field] = &[keep(0), keep(12), keep(20), keep(36), keep(48)];
+const MMFR1: Offer = keep(&[0, 12, 20, 36, 48]);
 /// CnP, UAO, LSM, VARange, CCIDX, ST, AT, IDS, TTL, BBM, E0PD.
-const MMFR2: &[Field] =
-    &[keep(0), keep(4), keep(8), keep(16), keep(20), keep(28), keep(32), keep(36), keep(48), keep(52), keep(60)];
-
-fn offered(raw: u64, fields: &[Field]) -> u64 {
-    fields.iter().fold(0, |value, field| {
-        let have = raw >> field.shift & 0xf;
-        // 0xf in a signed field means "absent": it is kept as it is.
-        let given = if have == 0xf && field.highest == 0xf { have } else { have.min(field.highest) };
-        value | given << field.shift
-    })
-}
+const MMFR2: Offer = keep(&[0, 4, 8, 16, 20, 28, 32, 36, 48, 52, 60]);
 
 /// What a guest reads from an AArch64 ID register whose own value is `raw`.
 ///
@@ -79,14 +70,14 @@ pub fn aarch64_feature(register: u32, raw: u64) -> u64 {
     const MM1: u32 = id(7, 1);
     const MM2: u32 = id(7, 2);
     match register {
-        PF0 => offered(raw, PFR0),
-        PF1 => offered(raw, PFR1),
-        DF0 => offered(raw, DFR0),
-        IS0 => offered(raw, ISAR0),
-        IS1 => offered(raw, ISAR1),
-        MM0 => offered(raw, MMFR0),
-        MM1 => offered(raw, MMFR1),
-        MM2 => offered(raw, MMFR2),
+        PF0 => PFR0.of(raw),
+        PF1 => PFR1.of(raw),
+        DF0 => DFR0.of(raw),
+        IS0 => ISAR0.of(raw),
+        IS1 => ISAR1.of(raw),
+        MM0 => MMFR0.of(raw),
+        MM1 => MMFR1.of(raw),
+        MM2 => MMFR2.of(raw),
         _ => 0,
     }
 }
