@@ -155,7 +155,7 @@ struct AnyImage(std::path::PathBuf);
 
 impl ImageProvider for AnyImage {
     fn names(&self) -> Vec<String> {
-        ["linux", "initramfs", "freertos", "guest/hello"].map(String::from).into()
+        ["linux", "initramfs", "freertos", "guest/hello", "guest/bench", "guest/bench-shared"].map(String::from).into()
     }
 
     fn image(&self, _: &str) -> anyhow::Result<std::path::PathBuf> {
