@@ -114,6 +114,10 @@ impl Core {
     }
 
     fn is_woken(&self, vcpu: &Vcpu, is_loaded: bool, now: u64) -> bool {
+        // What came since it waits may stand behind a list register that has come to its end unnoticed.
+        if is_loaded && vcpu.attention.is_asked_for() {
+            self.flush(vcpu);
+        }
         let mut registers = self.system.list_registers();
         vcpu.vm.vgic.has_pending(vcpu.index, &mut registers)
             || !is_loaded && virtual_timer_deadline(vcpu).is_some_and(|deadline| deadline <= now)
