@@ -17,14 +17,16 @@ use node::{Builder, cells};
 use tessera_abi::manifest as abi;
 
 use crate::manifest::{MemoryRegion, VmConfig};
+use crate::seed::Seed;
 
-/// What the guest's tree takes from the board rather than from the manifest.
-#[derive(Debug, Clone, Copy)]
+/// What the guest's tree does not take from the manifest.
 pub struct TreeFacts<'a> {
     /// `compatible` of the board's cores, most specific first: `arm,cortex-a72`. Empty if unknown.
     pub cpu_compatible: &'a [&'a str],
     /// Version of the guest's GIC: 2 or 3.
     pub gic_version: u8,
+    /// For its random numbers.
+    pub seed: Option<Seed>,
 }
 
 /// The tree needs more room than the manifest keeps for it.
@@ -97,7 +99,7 @@ fn root(config: &VmConfig, facts: &TreeFacts<'_>) -> DeviceTreeNode {
     if let Some(aliases) = aliases(config) {
         root = root.child(aliases);
     }
-    root.child(chosen(config)).build()
+    root.child(chosen(config, facts.seed.as_ref())).build()
 }
 
 /// PSCI (DEN0022F, chapter 6): by HVC, the function numbers being the standard ones since version 0.2.
@@ -157,7 +159,7 @@ fn aliases(config: &VmConfig) -> Option<DeviceTreeNode> {
     Some(Builder::new("aliases").string("serial0", &path).build())
 }
 
-fn chosen(config: &VmConfig) -> DeviceTreeNode {
+fn chosen(config: &VmConfig, seed: Option<&Seed>) -> DeviceTreeNode {
     let mut chosen = Builder::new("chosen");
     if let Some(console) = config.console() {
         chosen = chosen.string("stdout-path", &devices::path(console));
@@ -169,6 +171,9 @@ fn chosen(config: &VmConfig) -> DeviceTreeNode {
         let end = initrd.end().unwrap_or(initrd.start);
         chosen =
             chosen.property("linux,initrd-start", cells(&[initrd.start])).property("linux,initrd-end", cells(&[end]));
+    }
+    if let Some(seed) = seed {
+        chosen = chosen.property("rng-seed", seed.rng).property("kaslr-seed", cells(&[seed.kaslr]));
     }
     chosen.build()
 }
