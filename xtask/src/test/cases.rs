@@ -23,6 +23,8 @@ pub struct Case {
     pub gic: u32,
     /// Its guest uses registers that only a GICv3 has.
     pub needs_gicv3: bool,
+    /// It is started from the files of a card's image.
+    pub from_card: bool,
     /// What becomes of the archive on its way.
     pub archive: Archive,
     /// More arguments for QEMU.
@@ -78,6 +80,7 @@ impl Case {
             board: Board::Virt,
             gic: 3,
             needs_gicv3: false,
+            from_card: false,
             archive: Archive::AsItIs,
             qemu: &[],
             steps: Vec::new(),
@@ -184,6 +187,7 @@ fn raspberry_pi() -> Vec<Case> {
     };
     let interrupts = system_of(&[("interrupts", "guest/interrupts", 2)]);
     let hello = on(Board::Raspi4b, "the watchdog switches a raspi4b off", system_of(&[("hello", "guest/hello", 1)]));
+    let card = on(Board::Raspi4b, "a card's image starts a raspi4b", system_of(&[("hello", "guest/hello", 1)]));
     let off = ["expect hello:hello> $", "send hello:off\\n", "expect tessera:all guests are off"];
     vec![
         both(Board::Raspi4b, "linux and freertos reach their prompts on raspi4b"),
@@ -194,6 +198,7 @@ fn raspberry_pi() -> Vec<Case> {
                 .steps(&["expect interrupts:^PASS: \\d+"])
                 .ends(0)
         },
+        Case { from_card: true, ..card.steps(&off).ends(0) },
         // Without semihosting for the exit status, QEMU ends (with 0) only if the machine is reset or off.
         Case { qemu: &["-append", "tessera.exit=none"], ..hello.steps(&off).ends(0) },
     ]
