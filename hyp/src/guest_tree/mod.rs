@@ -15,14 +15,16 @@ use blob::Writer;
 use tessera_abi::manifest as abi;
 
 use crate::manifest::{MemoryRegion, VmConfig};
+use crate::seed::Seed;
 
-/// What the guest's tree takes from the board rather than from the manifest.
-#[derive(Debug, Clone, Copy)]
+/// What the guest's tree does not take from the manifest.
 pub struct TreeFacts<'a> {
     /// `compatible` of the board's cores, most specific first: `arm,cortex-a72`. Empty if unknown.
     pub cpu_compatible: &'a [&'a str],
     /// Version of the guest's GIC: 2 or 3.
     pub gic_version: u8,
+    /// For its random numbers.
+    pub seed: Option<Seed>,
 }
 
 /// The tree needs more room than the manifest keeps for it.
@@ -84,7 +86,7 @@ fn fill_root<'a>(root: &mut Writer<'a>, config: &'a VmConfig, facts: &TreeFacts<
     timer(root, config.vcpus(), facts.gic_version);
     devices::clock(root);
     aliases(root, config);
-    chosen(root, config);
+    chosen(root, config, facts.seed.as_ref());
 }
 
 /// PSCI (DEN0022F, chapter 6): by HVC, the function numbers being the standard ones since version 0.2.
@@ -149,7 +151,7 @@ fn aliases(root: &mut Writer, config: &VmConfig) {
     }
 }
 
-fn chosen<'a>(root: &mut Writer<'a>, config: &'a VmConfig) {
+fn chosen<'a>(root: &mut Writer<'a>, config: &'a VmConfig, seed: Option<&Seed>) {
     root.node("chosen", |chosen| {
         if let Some(console) = config.console() {
             chosen.string("stdout-path", &devices::path(console));
@@ -160,6 +162,10 @@ fn chosen<'a>(root: &mut Writer<'a>, config: &'a VmConfig) {
         if let Some(initrd) = config.initrd {
             chosen.double_cells("linux,initrd-start", &[initrd.start]);
             chosen.double_cells("linux,initrd-end", &[initrd.end().unwrap_or(initrd.start)]);
+        }
+        if let Some(seed) = seed {
+            chosen.bytes("rng-seed", &seed.rng);
+            chosen.double_cells("kaslr-seed", &[seed.kaslr]);
         }
     });
 }
