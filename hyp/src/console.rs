@@ -128,7 +128,9 @@ impl Console {
     /// letters. When output is not taken, the oldest lines that wait are dropped and counted.
     pub fn log_line(&mut self, text: fmt::Arguments, now: u64) {
         self.advance(now);
-        let straight = self.mode == Mode::Tagged && self.terminal.owner().is_none() && !self.anybody_waits();
+        let is_answer = self.channels.first().is_some_and(|own| own.urgent);
+        let nobody_else = self.terminal.owner().is_none() && !self.anybody_waits();
+        let straight = self.mode == Mode::Tagged && nobody_else && !is_answer;
         let mut line = LogLine { console: self, left: LOG_LINE_LIMIT, straight };
         // Only a limit that was reached is an error here.
         let _ = line.write_fmt(text);
@@ -142,8 +144,10 @@ impl Console {
 
     /// The next byte for the physical UART, to be called while that has room.
     pub fn next_output(&mut self) -> Option<u8> {
+        let had_room = self.terminal.has_room();
         let byte = self.terminal.next_output();
-        if byte.is_some() && self.anybody_waits() {
+        // Whoever may show something has done so while there was room.
+        if byte.is_some() && !had_room && self.anybody_waits() {
             self.pump();
         }
         byte

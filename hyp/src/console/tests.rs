@@ -234,6 +234,18 @@ fn log_lines_are_whole() {
 }
 
 #[test]
+fn only_answers_break_lines_at_once() {
+    let mut bench = Bench::new();
+    bench.press("\x1d2");
+    assert_eq!(bench.output(), "[tessera] focus: rtos\r\n");
+    bench.write(LINUX, "# ");
+    bench.log("one");
+    assert_eq!(bench.output(), "[linux] # ");
+    bench.press("\x1d1");
+    assert_eq!(bench.output(), "\x7f\r\n[tessera] one\r\n[tessera] focus: linux\r\n");
+}
+
+#[test]
 fn a_log_that_nobody_takes_keeps_the_newest_lines() {
     // Plain text is on the wire whole or not at all; of other text a line may be cut, and is among the dropped then.
     for text in ["line", "läne"] {

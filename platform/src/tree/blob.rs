@@ -133,9 +133,11 @@ fn name_at(bytes: &[u8], offset: usize) -> Option<&str> {
     core::str::from_utf8(name).ok()
 }
 
-/// Whether `text` begins with `name` and a byte that may follow it: looked at first, as few names are of one length.
+/// Whether `text` begins with `name` and a byte that may follow it. That one and the first letter are looked at first: few
+/// names agree in both.
 fn begins_with(text: &[u8], name: &str, may_follow: impl Fn(u8) -> bool) -> bool {
-    text.get(name.len()).is_some_and(|&next| may_follow(next)) && text.starts_with(name.as_bytes())
+    let may_be = text.first() == name.as_bytes().first() || name.is_empty();
+    may_be && text.get(name.len()).is_some_and(|&next| may_follow(next)) && text.starts_with(name.as_bytes())
 }
 
 fn wrong(problem: impl Into<alloc::borrow::Cow<'static, str>>) -> BoardError {

@@ -33,7 +33,7 @@ pub fn operation(name: &str, gic: u32, hypervisor: &Hypervisor) -> Result<Breakd
     ours.name = format!("bench-trace-gic{gic}");
     ours.extra = tracing.map(str::to_owned).to_vec();
     let mut symbols = Symbols::load(&hypervisor.elf)?;
-    let entry = symbol(hypervisor, "enter_guest")?;
+    let entry = symbol(hypervisor, "enter_guest_registers")?;
     let traps = follow(&mut ours.command(hypervisor)?, entry, &mut symbols)?;
     let shares = repeated(&traps);
     ensure!(!shares.is_empty(), "no trap was repeated as often as the operation");

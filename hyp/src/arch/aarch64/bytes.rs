@@ -23,15 +23,15 @@ memcpy:
     strb    w4, [x3], #1
     sub     x2, x2, #1
     b       1b
-2:  subs    x2, x2, #128
+2:  subs    x2, x2, #256
     b.lo    4f
-3:  .rept   8
+3:  .rept   16
     ldp     x4, x5, [x1], #16
     stp     x4, x5, [x3], #16
     .endr
-    subs    x2, x2, #128
+    subs    x2, x2, #256
     b.hs    3b
-4:  adds    x2, x2, #128 - 16
+4:  adds    x2, x2, #256 - 16
     b.mi    6f
 5:  ldp     x4, x5, [x1], #16
     stp     x4, x5, [x3], #16
@@ -76,14 +76,14 @@ memset:
     strb    w1, [x3], #1
     sub     x2, x2, #1
     b       1b
-2:  subs    x2, x2, #128
+2:  subs    x2, x2, #256
     b.lo    4f
-3:  .rept   8
+3:  .rept   16
     stp     x1, x1, [x3], #16
     .endr
-    subs    x2, x2, #128
+    subs    x2, x2, #256
     b.hs    3b
-4:  adds    x2, x2, #128 - 16
+4:  adds    x2, x2, #256 - 16
     b.mi    6f
 5:  stp     x1, x1, [x3], #16
     subs    x2, x2, #16

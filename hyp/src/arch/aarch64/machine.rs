@@ -11,14 +11,14 @@ fn data_line() -> u64 {
     4 << (read_register!("ctr_el0") >> 16 & 0xf)
 }
 
-/// Executes an instruction for each line of `$line` bytes from `$start` to `$end`: eight to a turn of the loop, which else
-/// would cost more than they do.
+/// Executes an instruction for each line of `$line` bytes from `$start` to `$end`: sixteen to a turn of the loop, which
+/// else would cost more than they do.
 macro_rules! for_each_line {
     ($instruction:literal, $start:expr, $end:expr, $line:expr) => {{
         let (mut at, end, line): (u64, u64, u64) = ($start, $end, $line);
         while at < end {
-            if end - at >= 8 * line {
-                asm!(".rept 8", concat!($instruction, ", {at}"), "add {at}, {at}, {line}", ".endr",
+            if end - at >= 16 * line {
+                asm!(".rept 16", concat!($instruction, ", {at}"), "add {at}, {at}, {line}", ".endr",
                     at = inout(reg) at, line = in(reg) line, options(nostack));
             } else {
                 asm!(concat!($instruction, ", {}"), in(reg) at, options(nostack));
