@@ -25,6 +25,9 @@ const GUEST_MIB: u64 = 4;
 /// The same for the guest with pages to be copied.
 const SHARING_MIB: u64 = 12;
 
+/// The symbol where EL2 enters a guest, in hyp/src/arch/aarch64/vectors.rs.
+const ENTRY: &str = "enter_guest_registers";
+
 /// The breakdown of one operation.
 pub fn operation(name: &str, gic: u32, hypervisor: &Hypervisor) -> Result<Breakdown> {
     let mut ours = guest(name, gic);
@@ -33,7 +36,7 @@ pub fn operation(name: &str, gic: u32, hypervisor: &Hypervisor) -> Result<Breakd
     ours.name = format!("bench-trace-gic{gic}");
     ours.extra = tracing.map(str::to_owned).to_vec();
     let mut symbols = Symbols::load(&hypervisor.elf)?;
-    let entry = symbol(hypervisor, "enter_guest")?;
+    let entry = symbol(hypervisor, ENTRY)?;
     let traps = follow(&mut ours.command(hypervisor)?, entry, &mut symbols)?;
     let shares = repeated(&traps);
     ensure!(!shares.is_empty(), "no trap was repeated as often as the operation");
@@ -164,6 +167,13 @@ fn repeated(cores: &[Traps]) -> Shares {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_hypervisor_enters_guests_where_the_trace_expects_it() {
+        let source = crate::paths::workspace().join("hyp/src/arch/aarch64/vectors.rs");
+        let text = std::fs::read_to_string(source).expect("readable");
+        assert!(text.contains(&format!("\n{ENTRY}:\n")));
+    }
 
     #[test]
     fn lines_of_the_trace_are_read() {

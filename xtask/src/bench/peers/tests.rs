@@ -110,9 +110,9 @@ fn the_kvm_guests_tree_describes_the_vmms_machine() {
 #[test]
 fn the_domain_is_added_where_xen_looks_for_it() {
     let mut tree = DeviceTree::new();
-    assert!(tree::add_domain(&mut tree, &guest(3, 1), [0, 0]).is_err(), "no /chosen");
+    assert!(tree::add_domain(&mut tree, &guest(3, 1), [0, 0], None).is_err(), "no /chosen");
     tree.root.add_child(dtoolkit::model::DeviceTreeNode::new_unchecked("chosen"));
-    tree::add_domain(&mut tree, &guest(3, 1), [0x5000_0000, 0x1234]).expect("added");
+    tree::add_domain(&mut tree, &guest(3, 1), [0x5000_0000, 0x1234], Some([0x5800_0000, 0x56])).expect("added");
     let blob = tree.to_dtb();
     let fdt = Fdt::new(&blob).expect("valid");
     let node = |path: &str| fdt.find_node(path).expect(path);
@@ -123,4 +123,7 @@ fn the_domain_is_added_where_xen_looks_for_it() {
     assert!(node(module).is_compatible("multiboot,kernel"));
     assert_eq!(value(module, "reg"), [0x5000_0000u64.to_be_bytes(), 0x1234u64.to_be_bytes()].concat());
     assert_eq!(value(module, "bootargs"), b"ops=spi\0");
+    let ramdisk = "/chosen/domU1/module@58000000";
+    assert!(node(ramdisk).is_compatible("multiboot,ramdisk"));
+    assert_eq!(value(ramdisk, "reg"), [0x5800_0000u64.to_be_bytes(), 0x56u64.to_be_bytes()].concat());
 }
