@@ -184,25 +184,28 @@ impl Ours {
 ///
 /// A machine that ends with an error has said why on its console: that is for the reader of the text.
 fn run(command: &mut Command) -> Result<String, String> {
-    let mut text = Vec::new();
-    let outcome = run_into(command, &mut text);
+    let (mut text, mut errors) = (Vec::new(), String::new());
+    let outcome = run_into(command, &mut text, &mut errors);
     let text = String::from_utf8_lossy(&text).into_owned();
-    match outcome {
-        Ok(Verdict::Ended(Some(_))) => Ok(text),
-        Ok(verdict) => Err(failure(&verdict).unwrap_or_else(|| "it did not end".to_owned())),
-        Err(error) => Err(format!("{error:#}")),
+    let said = errors.lines().rev().map(str::trim).find(|line| !line.is_empty());
+    match (outcome, said) {
+        (Ok(Verdict::Ended(Some(_))), Some(said)) if text.is_empty() => Err(format!("QEMU: {said}")),
+        (Ok(Verdict::Ended(Some(_))), _) => Ok(text),
+        (Ok(verdict), said) => {
+            let why = failure(&verdict).unwrap_or_else(|| "it did not end".to_owned());
+            Err(said.map_or(why.clone(), |said| format!("{why}: {said}")))
+        }
+        (Err(error), _) => Err(format!("{error:#}")),
     }
 }
 
-fn run_into(command: &mut Command, text: &mut Vec<u8>) -> Result<Verdict> {
+fn run_into(command: &mut Command, text: &mut Vec<u8>, errors: &mut String) -> Result<Verdict> {
     let mut session = Session::start(command, &[])?;
     let plan = Plan { script: Script::new(Vec::new(), &[] as &[&str])?, stop_after_script: false, limit: Some(LIMIT) };
     let verdict = session.run(plan, &mut |bytes| text.extend(bytes))?;
     session.stop();
-    match (&verdict, text.is_empty()) {
-        (Verdict::Ended(_), true) => anyhow::bail!("QEMU: {}", session.errors().trim()),
-        _ => Ok(verdict),
-    }
+    *errors = session.errors();
+    Ok(verdict)
 }
 
 /// Where files made for a bench lie.
@@ -246,6 +249,8 @@ mod tests {
         let why = run(Command::new("sh").args(["-c", "echo no such machine >&2; exit 1"])).expect_err("fails");
         assert!(why.contains("no such machine"), "{why}");
         assert_eq!(run(Command::new("sh").args(["-c", "echo hello"])).as_deref(), Ok("hello\n"));
+        let why = run(Command::new("sh").args(["-c", "echo hello; echo bug >&2; kill -ABRT $$"])).expect_err("killed");
+        assert_eq!(why, "QEMU was killed: bug");
     }
 
     #[test]

@@ -77,8 +77,15 @@ impl<'a> Guest<'a> {
     }
 }
 
-/// An error in one line, short enough for a footnote.
+/// An error in one line, short enough for a footnote: of a command that failed its name and the line that says why.
 fn one_line(error: &anyhow::Error) -> String {
-    let text = format!("{error:#}");
-    text.lines().map(str::trim).filter(|line| !line.is_empty()).take(2).collect::<Vec<_>>().join(": ")
+    let (whole, cause) = (format!("{error:#}"), error.root_cause().to_string());
+    let Some(command) = cause.strip_prefix("failed: ") else {
+        return whole.lines().next().unwrap_or_default().to_owned();
+    };
+    let context = whole.strip_suffix(&cause).unwrap_or_default();
+    let name = command.split_whitespace().next().unwrap_or_default();
+    let said: Vec<_> = command.lines().skip(1).map(str::trim).filter(|line| !line.is_empty()).collect();
+    let telling = said.iter().find_map(|line| line.strip_prefix("E: ")).or(said.last().copied());
+    format!("{context}{name} failed: {}", telling.unwrap_or("it does not say why"))
 }

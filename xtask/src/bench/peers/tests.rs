@@ -81,8 +81,19 @@ fn beginnings_are_read() {
 
 #[test]
 fn an_error_becomes_one_line() {
-    let error = anyhow::anyhow!("failed: apt-get\n\n  E: nothing there\nmore").context("cannot fetch xen");
-    assert_eq!(one_line(&error), "cannot fetch xen: failed: apt-get: E: nothing there");
+    let told = |text: &'static str| one_line(&anyhow::anyhow!(text).context("cannot fetch xen"));
+    let apt = "failed: apt-get -o a=b download xen\n\n  Ign:1 http://somewhere\n  E: nothing there\nE: more";
+    assert_eq!(told(apt), "cannot fetch xen: apt-get failed: nothing there");
+    assert_eq!(
+        told("failed: gcc -O2 x.c\nx.c: In function\nx.c:1: error: y"),
+        "cannot fetch xen: gcc failed: x.c:1: error: y"
+    );
+    assert_eq!(told("failed: gcc x.c"), "cannot fetch xen: gcc failed: it does not say why");
+    assert_eq!(
+        told("the VMM failed: /dev/kvm: no such file"),
+        "cannot fetch xen: the VMM failed: /dev/kvm: no such file"
+    );
+    assert_eq!(told("no such file\nmore"), "cannot fetch xen: no such file");
 }
 
 #[test]
