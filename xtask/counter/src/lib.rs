@@ -1,14 +1,15 @@
 //! A plugin of QEMU that counts the instructions of each core exactly, without those it sleeps through. What belongs here
 //! is counting and writing down; which instructions are marks, and what lies between two, is xtask's business.
 //!
-//! QEMU loads it with `-plugin FILE,out=FILE,mark=WORD,mark=WORD`. At each instruction whose encoding is a mark's, a line
-//! is written: the encoding in hexadecimal, and how many instructions each core has executed.
+//! QEMU loads it with `-plugin FILE,out=FILE,mark=WORD,mark=WORD,within=START-END`. At each instruction whose encoding is a
+//! mark's, a line is written: the encoding in hexadecimal; how many instructions all cores have executed; and how many of
+//! them lay within those addresses, virtual and in hexadecimal.
 //! The interface is QEMU's include/qemu/qemu-plugin.h, version 3 (QEMU 9.1) or newer.
 
 use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
-use std::fmt::Write as _;
 use std::fs::File;
-use std::io::Write as _;
+use std::io::Write;
+use std::ops::Range;
 use std::ptr;
 use std::slice;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -28,14 +29,19 @@ pub static qemu_plugin_version: c_int = 3;
 /// What a run counts.
 struct Run {
     marks: Vec<u32>,
+    within: Range<u64>,
     out: Mutex<File>,
 }
 
 /// What a core has executed; alone on its cache line, since only its own thread writes to it.
 #[repr(align(64))]
-struct Executed(AtomicU64);
+struct Executed {
+    within: AtomicU64,
+    elsewhere: AtomicU64,
+}
 
-static EXECUTED: [Executed; CORES] = [const { Executed(AtomicU64::new(0)) }; CORES];
+static EXECUTED: [Executed; CORES] =
+    [const { Executed { within: AtomicU64::new(0), elsewhere: AtomicU64::new(0) } }; CORES];
 
 static RUN: OnceLock<Run> = OnceLock::new();
 
@@ -68,16 +74,23 @@ pub unsafe extern "C" fn qemu_plugin_install(
 
 /// Reads the arguments and opens the file.
 fn start(arguments: &[String]) -> Result<Run, String> {
-    let (mut marks, mut out) = (Vec::new(), None);
+    let (mut marks, mut within, mut out) = (Vec::new(), 0..0, None);
     for argument in arguments {
         match argument.split_once('=') {
             Some(("mark", word)) => marks.push(u32::from_str_radix(word, 16).map_err(|error| error.to_string())?),
+            Some(("within", addresses)) => within = range(addresses).ok_or(format!("no addresses: {addresses}"))?,
             Some(("out", path)) => out = Some(File::create(path).map_err(|error| format!("{path}: {error}"))?),
             _ => return Err(format!("unknown argument {argument}")),
         }
     }
     let out = Mutex::new(out.ok_or("no file")?);
-    Ok(Run { marks, out })
+    Ok(Run { marks, within, out })
+}
+
+/// `40200000-40300000`.
+fn range(text: &str) -> Option<Range<u64>> {
+    let (start, end) = text.split_once('-')?;
+    Some(u64::from_str_radix(start, 16).ok()?..u64::from_str_radix(end, 16).ok()?)
 }
 
 /// QEMU has translated a block: each of its instructions shall count, and the marks shall tell.
@@ -90,7 +103,8 @@ extern "C" fn translated(_id: u64, block: *mut Block) {
     unsafe {
         for index in 0..qemu::qemu_plugin_tb_n_insns(block) {
             let instruction = qemu::qemu_plugin_tb_get_insn(block, index);
-            qemu::call_at(instruction, count, ptr::null_mut());
+            let is_within = run.within.contains(&qemu::qemu_plugin_insn_vaddr(instruction));
+            qemu::call_at(instruction, if is_within { count_within } else { count_elsewhere }, ptr::null_mut());
             let word = word(instruction);
             if run.marks.contains(&word) {
                 // A number in the place of a pointer, which QEMU only hands on.
@@ -100,12 +114,23 @@ extern "C" fn translated(_id: u64, block: *mut Block) {
     }
 }
 
-/// An instruction is about to be executed.
-extern "C" fn count(core: c_uint, _: *mut c_void) {
-    if let Some(Executed(number)) = EXECUTED.get(core as usize) {
-        // No other thread writes to it.
-        number.store(number.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+/// An instruction within the addresses is about to be executed.
+extern "C" fn count_within(core: c_uint, _: *mut c_void) {
+    if let Some(executed) = EXECUTED.get(core as usize) {
+        increment(&executed.within);
     }
+}
+
+/// Another instruction is about to be executed.
+extern "C" fn count_elsewhere(core: c_uint, _: *mut c_void) {
+    if let Some(executed) = EXECUTED.get(core as usize) {
+        increment(&executed.elsewhere);
+    }
+}
+
+/// By one; no other thread writes to this number.
+fn increment(number: &AtomicU64) {
+    number.store(number.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
 }
 
 /// The instruction's encoding.
@@ -122,11 +147,10 @@ unsafe fn word(instruction: *const Instruction) -> u32 {
 /// A mark is about to be executed.
 extern "C" fn reached(_core: c_uint, word: *mut c_void) {
     let Some(run) = RUN.get() else { return };
-    let mut line = format!("{:08x}", word.addr());
-    for Executed(number) in EXECUTED.iter().take(qemu::cores()) {
-        let _ = write!(line, " {}", number.load(Ordering::Relaxed));
-    }
-    line.push('\n');
+    let sum =
+        |number: fn(&Executed) -> &AtomicU64| EXECUTED.iter().map(|core| number(core).load(Ordering::Relaxed)).sum();
+    let (within, elsewhere): (u64, u64) = (sum(|core| &core.within), sum(|core| &core.elsewhere));
+    let line = format!("{:08x} {} {within}\n", word.addr(), within.wrapping_add(elsewhere));
     if let Ok(mut out) = run.out.lock() {
         // Whoever reads the file sees what is missing.
         drop(out.write_all(line.as_bytes()));

@@ -24,6 +24,7 @@ unsafe extern "C" {
     pub fn qemu_plugin_register_vcpu_tb_trans_cb(id: u64, callback: extern "C" fn(u64, *mut Block));
     pub fn qemu_plugin_tb_n_insns(block: *const Block) -> usize;
     pub fn qemu_plugin_tb_get_insn(block: *const Block, index: usize) -> *mut Instruction;
+    pub fn qemu_plugin_insn_vaddr(instruction: *const Instruction) -> u64;
     pub fn qemu_plugin_insn_data(instruction: *const Instruction, to: *mut c_void, bytes: usize) -> usize;
     fn qemu_plugin_register_vcpu_insn_exec_cb(
         instruction: *mut Instruction,
@@ -31,7 +32,6 @@ unsafe extern "C" {
         flags: c_int,
         data: *mut c_void,
     );
-    fn qemu_plugin_num_vcpus() -> c_int;
 }
 
 /// Has `callback` called with `data` before this instruction is executed.
@@ -41,10 +41,4 @@ unsafe extern "C" {
 pub unsafe fn call_at(instruction: *mut Instruction, callback: Executed, data: *mut c_void) {
     // SAFETY: the caller's instruction; the data is only handed on.
     unsafe { qemu_plugin_register_vcpu_insn_exec_cb(instruction, callback, NO_REGISTERS, data) };
-}
-
-/// How many cores there are.
-pub fn cores() -> usize {
-    // SAFETY: no arguments, no state.
-    usize::try_from(unsafe { qemu_plugin_num_vcpus() }).unwrap_or(0)
 }

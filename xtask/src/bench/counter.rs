@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use tempfile::NamedTempFile;
 
+use super::machine;
 use crate::build;
 
 /// Marks that programs execute (guests/bench/src/linux): the first process is there, a load begins, it ends.
@@ -35,13 +36,22 @@ impl Mark {
     }
 }
 
-/// A mark that was reached.
+/// Executed instructions of all cores.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Executed {
+    /// All, of all exception levels.
+    pub all: u64,
+    /// Tessera's own.
+    pub el2: u64,
+}
+
+/// A mark that was reached, and what had been executed then.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reached {
     /// Which.
     pub mark: Mark,
-    /// The instructions that all cores had executed, those of EL2 and of EL3 with them.
-    pub executed: u64,
+    /// Since the machine was switched on.
+    pub executed: Executed,
 }
 
 /// Counts one run.
@@ -61,7 +71,9 @@ impl Counter {
     /// QEMU's arguments; a comma in a value is written twice.
     pub fn arguments(&self) -> Vec<String> {
         let escaped = |path: &Path| path.display().to_string().replace(',', ",,");
-        let mut plugin = format!("{},out={}", escaped(&self.plugin), escaped(self.out.path()));
+        let (start, end) = (machine::LOADED, machine::LOADED + machine::LARGEST_IMAGE);
+        let (file, out) = (escaped(&self.plugin), escaped(self.out.path()));
+        let mut plugin = format!("{file},out={out},within={start:x}-{end:x}");
         for mark in &self.marks {
             plugin.push_str(&format!(",mark={:08x}", mark.0));
         }
@@ -75,18 +87,27 @@ impl Counter {
     }
 }
 
-/// `d5032e1f 1200 34`: the mark, and what each core has executed.
+/// `d5032e1f 1200 34`: the mark, what all cores have executed, and what of that lay within Tessera's image.
+///
+/// A guest that has its MMU off may execute there too; Linux does so for a thousand instructions.
 fn parse(line: &str) -> Option<Reached> {
-    let (mark, counts) = line.split_once(' ')?;
-    let counts: Result<Vec<u64>, _> = counts.split(' ').map(str::parse).collect();
-    Some(Reached { mark: Mark(u32::from_str_radix(mark, 16).ok()?), executed: counts.ok()?.iter().sum() })
+    let mut words = line.split(' ');
+    let mark = Mark(u32::from_str_radix(words.next()?, 16).ok()?);
+    let executed = Executed { all: words.next()?.parse().ok()?, el2: words.next()?.parse().ok()? };
+    words.next().is_none().then_some(Reached { mark, executed })
 }
 
-/// The instructions from the last `from` before the first `to` up to that.
-pub fn between(reached: &[Reached], from: Mark, to: Mark) -> Option<u64> {
+/// What was executed from one to another.
+pub fn difference(from: &Reached, to: &Reached) -> Option<Executed> {
+    let (from, to) = (from.executed, to.executed);
+    Some(Executed { all: to.all.checked_sub(from.all)?, el2: to.el2.checked_sub(from.el2)? })
+}
+
+/// What was executed from the last `from` before the first `to` up to that.
+pub fn between(reached: &[Reached], from: Mark, to: Mark) -> Option<Executed> {
     let end = reached.iter().position(|reached| reached.mark == to)?;
     let begin = reached.get(..end)?.iter().rev().find(|reached| reached.mark == from)?;
-    reached.get(end)?.executed.checked_sub(begin.executed)
+    difference(begin, reached.get(end)?)
 }
 
 #[cfg(test)]
@@ -95,17 +116,17 @@ mod tests {
 
     #[test]
     fn what_lies_between_two_marks_is_counted_on_all_cores() {
-        let lines = ["d5032e1f 5", "fa405a4d 10 0", "fa405a4d 100 20", "d5032e1f 1000 3000", "d5032e1f 9000 9000"];
+        let lines = ["d5032e1f 5 0", "fa405a4d 10 0", "fa405a4d 120 20", "d5032e1f 4000 30", "d5032e1f 9000 9000"];
         let reached: Vec<_> = lines.iter().map(|line| parse(line).expect(line)).collect();
         let kernel = Mark(0xfa40_5a4d);
-        assert_eq!(between(&reached[1..], kernel, INIT), Some(3_880));
+        assert_eq!(between(&reached[1..], kernel, INIT), Some(Executed { all: 3_880, el2: 10 }));
         assert_eq!(between(&reached, kernel, INIT), None, "it ended before it began");
         assert_eq!(between(&reached, kernel, END), None);
     }
 
     #[test]
     fn other_lines_are_refused() {
-        for line in ["", "d5032e1f", "d5032e1f x", "xyz 1", "d5032e1f 1 "] {
+        for line in ["", "d5032e1f", "d5032e1f 1", "d5032e1f 1 x", "xyz 1 1", "d5032e1f 1 1 1"] {
             assert_eq!(parse(line), None, "{line}");
         }
     }

@@ -9,7 +9,7 @@ use dtoolkit::Node;
 use dtoolkit::fdt::Fdt;
 use dtoolkit::model::{DeviceTree, DeviceTreeNode};
 
-use super::counter::{self, Counter, INIT, Mark};
+use super::counter::{self, Counter, Executed, INIT, Mark};
 use super::machine::{Ours, Plain, folder};
 use super::peers::{Guest, kvm, xen};
 use crate::build::{self, Hypervisor};
@@ -40,8 +40,8 @@ pub fn plain(gic: u32) -> Result<u64, String> {
 }
 
 /// Instructions under Tessera.
-pub fn ours(gic: u32, hypervisor: &Hypervisor) -> Result<u64, String> {
-    counted(|counter, initrd| {
+pub fn ours(gic: u32, hypervisor: &Hypervisor) -> Result<Executed, String> {
+    executed(|counter, initrd| {
         let name = format!("bench-linux-gic{gic}");
         let system = system(1, MEMORY_MIB, initrd, ARGUMENTS);
         Ours { extra: counter.arguments(), ..Ours::counted(name, system, gic) }.run(hypervisor)
@@ -75,9 +75,13 @@ fn under_peer(gic: u32, run: impl FnOnce(&Guest) -> Result<String, String>) -> R
     })
 }
 
+fn counted(run: impl FnOnce(&Counter, &Path) -> Result<String, String>) -> Result<u64, String> {
+    executed(run).map(|executed| executed.all)
+}
+
 /// The instructions from the kernel's first one to the first process, in a run that gets the counter and the initramfs and
 /// gives the console.
-fn counted(run: impl FnOnce(&Counter, &Path) -> Result<String, String>) -> Result<u64, String> {
+fn executed(run: impl FnOnce(&Counter, &Path) -> Result<String, String>) -> Result<Executed, String> {
     let why = |error: anyhow::Error| format!("{error:#}");
     let kernel = Mark::first_of(&setup::linux::kernel()).map_err(why)?;
     let counter = Counter::new(&[kernel, INIT]).map_err(why)?;

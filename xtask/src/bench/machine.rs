@@ -26,6 +26,10 @@ const PARALLEL: [&str; 4] = ["-accel", "tcg,thread=multi", "-cpu", "cortex-a72"]
 /// Where QEMU puts an image behind the stub: 2 MiB after it, as the stub expects.
 const BEHIND_STUB: usize = 2 << 20;
 
+/// Where QEMU loads our image: 2 MiB into the RAM, which begins at 1 GiB.
+pub const LOADED: u64 = 0x4020_0000;
+/// The most that our image may have for those who look for its addresses.
+pub const LARGEST_IMAGE: u64 = 0x10_0000;
 /// RAM of our machine, in bytes.
 const OUR_MEMORY: u64 = 2 << 30;
 

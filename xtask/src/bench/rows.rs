@@ -175,11 +175,16 @@ impl Column<'_> {
         if self.wanted.wants(Kind::Whole) {
             cells.extend(self.step("Tessera, the whole system", |column| column.whole())?);
         }
-        if self.wanted.wants_named("linux_to_init") {
-            let linux = |column: &Self| linux::ours(column.gic, column.hypervisor).into();
-            cells.extend(self.step("Tessera, Linux", |column| Ok([("linux_to_init".into(), linux(column))].into()))?);
+        if self.wanted.wants_named("linux_to_init") || self.wanted.wants_named("linux_el2") {
+            cells.extend(self.step("Tessera, Linux", |column| Ok(column.linux()))?);
         }
         Ok(cells)
+    }
+
+    fn linux(&self) -> Cells {
+        let executed = linux::ours(self.gic, self.hypervisor);
+        let parts = [("linux_to_init", executed.clone().map(|of| of.all)), ("linux_el2", executed.map(|of| of.el2))];
+        parts.into_iter().map(|(name, count)| (name.to_owned(), count.into())).collect()
     }
 
     fn sharing(&self) -> Cells {

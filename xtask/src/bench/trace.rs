@@ -11,13 +11,9 @@ use anyhow::{Context, Result, ensure};
 use object::{Object, ObjectSymbol};
 
 use super::attribution::{Assembly, Breakdown, Shares, Symbols, break_down};
-use super::machine::Ours;
+use super::machine::{LARGEST_IMAGE, LOADED, Ours};
 use crate::build::Hypervisor;
 
-/// Where QEMU loads our image: 2 MiB into the RAM, which begins at 1 GiB.
-const LOADED: u64 = 0x4020_0000;
-/// The most that is looked at.
-const IMAGE: u64 = 0x10_0000;
 /// How often an operation is repeated, but for the warm-up; what happens less often is not the operation.
 const REPEATED: u64 = 1024;
 /// As little as the guest runs with: EL2 scrubs it under the trace.
@@ -31,7 +27,7 @@ const ENTRY: &str = "enter_guest_registers";
 /// The breakdown of one operation.
 pub fn operation(name: &str, gic: u32, hypervisor: &Hypervisor) -> Result<Breakdown> {
     let mut ours = guest(name, gic);
-    let filter = format!("{LOADED:#x}+{IMAGE:#x}");
+    let filter = format!("{LOADED:#x}+{LARGEST_IMAGE:#x}");
     let tracing = ["-accel", "tcg,one-insn-per-tb=on", "-d", "exec,nochain", "-dfilter", &filter];
     ours.name = format!("bench-trace-gic{gic}");
     ours.extra = tracing.map(str::to_owned).to_vec();

@@ -12,10 +12,12 @@ pub fn render(rows: &[Row]) -> Value {
 }
 
 fn row(row: &Row) -> Value {
-    let counted =
-        row.counted.as_ref().ok().map(|both| json!({"plain": both.plain, "ours": both.ours, "ratio": both.ratio()}));
+    let counted = row.counted.as_ref().ok().map(|both| {
+        let (plain, ours) = (both.plain.all, both.ours.all);
+        json!({"plain": plain, "ours": ours, "el2": both.ours.el2, "ratio": both.ratio(|of| of.all)})
+    });
     let timed = row.timed.as_ref().ok().map(|both| {
-        let ratio = both.ours.median as f64 / both.plain.median.max(1) as f64;
+        let ratio = both.ratio(|of| of.median);
         json!({"plain": microseconds(both.plain), "ours": microseconds(both.ours), "ratio": ratio, "runs": super::TIMED_RUNS})
     });
     json!({
@@ -59,7 +61,10 @@ mod tests {
     #[test]
     fn each_figure_is_there_or_null_with_its_reason() {
         let rows = render(&smp::sample());
-        assert_eq!(rows[0]["instructions"], json!({"plain": 1_000_000, "ours": 1_010_000, "ratio": 1.01}));
+        assert_eq!(
+            rows[0]["instructions"],
+            json!({"plain": 1_000_000, "ours": 1_010_000, "el2": 20_200, "ratio": 1.01})
+        );
         assert_eq!(rows[0]["microseconds"]["ours"]["median"], 1_000_000);
         assert_eq!(rows[0]["exits_icount"]["per_second"]["virtual timer"], 400.0);
         assert_eq!(rows[0]["exits_mttcg"], Value::Null);

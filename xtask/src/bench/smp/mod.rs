@@ -11,6 +11,7 @@ pub mod json;
 mod run;
 pub mod show;
 
+use crate::bench::counter::Executed;
 use crate::bench::figures::Figures;
 use crate::build::Hypervisor;
 use crate::progress::Step;
@@ -44,10 +45,10 @@ pub struct Both<T> {
     pub ours: T,
 }
 
-impl Both<u64> {
+impl<T> Both<T> {
     /// Ours for each one of the plain machine's.
-    pub fn ratio(&self) -> f64 {
-        self.ours as f64 / self.plain.max(1) as f64
+    pub fn ratio(&self, number: impl Fn(&T) -> u64) -> f64 {
+        number(&self.ours) as f64 / number(&self.plain).max(1) as f64
     }
 }
 
@@ -59,7 +60,7 @@ pub struct Row {
     /// The GIC's version.
     pub gic: u32,
     /// Executed instructions of both cores.
-    pub counted: Result<Both<u64>, String>,
+    pub counted: Result<Both<Executed>, String>,
     /// Microseconds: the least, the middle and the most of [`TIMED_RUNS`] runs.
     pub timed: Result<Both<Figures>, String>,
     /// Exits on cores that take turns.
@@ -140,7 +141,10 @@ pub fn sample() -> Vec<Row> {
     let good = Row {
         load: LOADS[0],
         gic: 3,
-        counted: Ok(Both { plain: 1_000_000, ours: 1_010_000 }),
+        counted: Ok(Both {
+            plain: Executed { all: 1_000_000, el2: 0 },
+            ours: Executed { all: 1_010_000, el2: 20_200 },
+        }),
         timed: Ok(Both { plain: figures(800_000), ours: figures(1_000_000) }),
         exits_counted: Ok(exits),
         exits_parallel: Err("QEMU was killed".to_owned()),

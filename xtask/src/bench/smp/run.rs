@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use super::LOADS;
 use super::console::{self, Said};
 use super::exits::{self, Exits};
-use crate::bench::counter::{BEGIN, Counter, END, Reached};
+use crate::bench::counter::{self, BEGIN, Counter, END, Executed, Reached};
 use crate::bench::linux;
 use crate::bench::machine::{Ours, Plain, Timing, folder};
 use crate::build::{self, Hypervisor};
@@ -47,7 +47,7 @@ pub struct Machines<'a> {
 
 impl Machines<'_> {
     /// The instructions that each load takes on all cores together.
-    pub fn counted(&self, side: Side) -> Result<Vec<u64>, String> {
+    pub fn counted(&self, side: Side) -> Result<Vec<Executed>, String> {
         let why = |error: anyhow::Error| format!("{error:#}");
         let counter = Counter::new(&[BEGIN, END]).map_err(why)?;
         self.said(side, TURNS, counter.arguments())?;
@@ -113,9 +113,9 @@ fn log_folder() -> Result<tempfile::TempDir> {
 }
 
 /// What was executed in each load: from its mark on the last core to begin to that on the first to end.
-fn spans(reached: &[Reached]) -> Vec<u64> {
+fn spans(reached: &[Reached]) -> Vec<Executed> {
     let span = |marks: &[Reached]| match marks {
-        [_, begin, end, _] if begin.mark == BEGIN && end.mark == END => end.executed.checked_sub(begin.executed),
+        [_, begin, end, _] if begin.mark == BEGIN && end.mark == END => counter::difference(begin, end),
         _ => None,
     };
     reached.chunks(2 * CPUS).map_while(span).take(LOADS.len()).collect()
@@ -129,9 +129,10 @@ mod tests {
     fn a_load_lies_between_the_last_begin_and_the_first_end() {
         let marks =
             [(BEGIN, 10), (BEGIN, 20), (END, 120), (END, 150), (BEGIN, 200), (BEGIN, 300), (END, 301), (END, 302)];
-        let reached: Vec<_> = marks.into_iter().map(|(mark, executed)| Reached { mark, executed }).collect();
-        assert_eq!(spans(&reached), [100, 1]);
-        assert_eq!(spans(&reached[..7]), [100]);
+        let executed = |all| Executed { all, el2: all / 10 };
+        let reached = marks.map(|(mark, all)| Reached { mark, executed: executed(all) });
+        assert_eq!(spans(&reached), [Executed { all: 100, el2: 10 }, Executed { all: 1, el2: 0 }]);
+        assert_eq!(spans(&reached[..7]).len(), 1);
         assert!(spans(&reached[1..]).is_empty());
     }
 }

@@ -5,6 +5,7 @@ use std::fmt::Write;
 
 use super::exits::{Exits, necessity};
 use super::{Both, Row, TIMED_RUNS};
+use crate::bench::counter::Executed;
 use crate::bench::figures::Figures;
 use crate::bench::table::{columns, cut, grouped};
 
@@ -22,19 +23,20 @@ pub fn render(rows: &[Row]) -> String {
     let _ = writeln!(
         text,
         "\nInstructions: both cores', taking turns; sleep is not counted. Times: cores that run at once, {TIMED_RUNS} runs \
-         each, middle\n(least to most); they are this host's, no two runs are alike, and no budget has them."
+         each, middle\n(least to most); they are this host's, no two runs are alike, and no budget has them. Exits are of \
+         runs of their own,\nwhich QEMU's log slows where cores run at once."
     );
     text
 }
 
 fn loads(rows: &[Row]) -> String {
-    let headings = ["", "instructions: plain", "Tessera", "ratio", "ms: plain", "", "Tessera", "", "ratio"];
+    let headings = ["", "instructions: plain", "Tessera", "ratio", "at EL2", "ms: plain", "", "Tessera", "", "ratio"];
     let mut lines = vec![headings.map(str::to_owned).to_vec()];
     for row in rows {
         let mut line = vec![row.load.label.to_owned()];
         line.extend(match &row.counted {
-            Ok(both) => [grouped(both.plain), grouped(both.ours), ratio(both.ratio())],
-            Err(why) => [not_measured(why), String::new(), String::new()],
+            Ok(both) => counted(both),
+            Err(why) => [not_measured(why), String::new(), String::new(), String::new()],
         });
         line.extend(match &row.timed {
             Ok(both) => timed(both).to_vec(),
@@ -45,21 +47,22 @@ fn loads(rows: &[Row]) -> String {
     columns(&lines)
 }
 
-fn ratio(ratio: f64) -> String {
-    format!("{ratio:.3}")
+fn counted(both: &Both<Executed>) -> [String; 4] {
+    let (plain, ours) = (both.plain.all, both.ours.all);
+    let el2 = both.ours.el2 as f64 * 100.0 / ours.max(1) as f64;
+    [grouped(plain), grouped(ours), format!("{:.3}", both.ratio(|of| of.all)), format!("{el2:.2} %")]
 }
 
 fn timed(both: &Both<Figures>) -> [String; 5] {
     let milliseconds = |microseconds: u64| grouped(microseconds / 1000);
     let spread = |of: Figures| format!("({} to {})", milliseconds(of.min), milliseconds(of.max));
     let (plain, ours) = (both.plain, both.ours);
-    let medians = Both { plain: plain.median, ours: ours.median };
     [
         milliseconds(plain.median),
         spread(plain),
         milliseconds(ours.median),
         spread(ours),
-        format!("{:.2}", medians.ratio()),
+        format!("{:.2}", both.ratio(|of| of.median)),
     ]
 }
 
@@ -135,7 +138,7 @@ mod tests {
         };
         assert_eq!(
             words("pipes and short"),
-            "pipes and short processes 1,000,000 1,010,000 1.010 800 (700 to 1,000) 1,000 (900 to 1,200) 1.25"
+            "pipes and short processes 1,000,000 1,010,000 1.010 2.00 % 800 (700 to 1,000) 1,000 (900 to 1,200) 1.25"
         );
         assert!(words("fresh memory").contains("not measured: the guest did not come"), "{text}");
         assert!(words("virtual timer").starts_with("virtual timer 400 not measured: QEMU was killed"), "{text}");
