@@ -192,6 +192,7 @@ fn run(command: &mut Command) -> Result<String, String> {
     let outcome = run_into(command, &mut text, &mut errors);
     let text = String::from_utf8_lossy(&text).into_owned();
     let said = errors.lines().rev().map(str::trim).find(|line| !line.is_empty());
+    let said = said.map(|line| line.strip_prefix("qemu-system-aarch64: ").unwrap_or(line));
     match (outcome, said) {
         (Ok(Verdict::Ended(Some(_))), Some(said)) if text.is_empty() => Err(format!("QEMU: {said}")),
         (Ok(Verdict::Ended(Some(_))), _) => Ok(text),
