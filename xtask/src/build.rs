@@ -1,5 +1,6 @@
 //! Building the bare-metal programs: the hypervisor's flat image, the small guests, the FreeRTOS guest, the initramfs.
 
+use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -58,6 +59,20 @@ pub fn all(toolchain: &Toolchain, profile: Profile) -> Result<Hypervisor> {
     images::initramfs::build()?;
     images::freertos::build()?;
     Ok(hypervisor)
+}
+
+/// Builds QEMU's plugin that counts instructions, on and for the host.
+pub fn counter() -> Result<()> {
+    let step = Step::start("Building the counter of instructions");
+    process::run(&step, process::host_cargo("build").args(["-p", "bench-counter"]))?;
+    step.done();
+    Ok(())
+}
+
+/// Where [`counter`] leaves the plugin.
+pub fn counter_path() -> PathBuf {
+    let name = format!("{}bench_counter{}", env::consts::DLL_PREFIX, env::consts::DLL_SUFFIX);
+    paths::target().join("debug").join(name)
 }
 
 /// Where the hypervisor's ELF is built.

@@ -80,6 +80,9 @@ pub struct BenchArguments {
     /// Measure KVM and Xen too, on the same machine.
     #[arg(long)]
     peers: bool,
+    /// Measure Linux on two vCPUs too, beside Linux on two plain cores: instructions, time, exits.
+    #[arg(long)]
+    smp: bool,
     /// Fail, with a table of what rose, where a figure exceeds its bound in xtask/budget.toml.
     #[arg(long)]
     check: bool,
@@ -100,8 +103,8 @@ pub struct BenchArguments {
 impl BenchArguments {
     /// The options.
     pub fn into_options(self) -> BenchOptions {
-        let Self { gic, only, peers, check, write_budget, twice, json, svg } = self;
-        BenchOptions { gic, only, peers, check, write_budget, twice, json, svg }
+        let Self { gic, only, peers, smp, check, write_budget, twice, json, svg } = self;
+        BenchOptions { gic, only, peers, smp, check, write_budget, twice, json, svg }
     }
 }
 

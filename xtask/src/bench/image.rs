@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::Result;
-use object::{Object, ObjectSection, SectionKind};
+use object::{Object, ObjectSection, SectionFlags, elf};
 
 use super::figures;
 
@@ -16,17 +16,11 @@ pub fn size(flat: &Path) -> Result<u64> {
 pub fn sections(elf: &Path) -> Result<Vec<(String, u64)>> {
     let bytes = std::fs::read(elf)?;
     let file = object::File::parse(&*bytes)?;
-    let takes_memory = |kind| {
-        matches!(
-            kind,
-            SectionKind::Text
-                | SectionKind::Data
-                | SectionKind::ReadOnlyData
-                | SectionKind::ReadOnlyDataWithRel
-                | SectionKind::UninitializedData
-        )
+    let takes_memory = |flags| match flags {
+        SectionFlags::Elf { sh_flags, .. } => sh_flags & elf::SHF_ALLOC == elf::SHF_ALLOC,
+        _ => false,
     };
-    let sections = file.sections().filter(|section| takes_memory(section.kind()) && section.size() > 0);
+    let sections = file.sections().filter(|section| takes_memory(section.flags()) && section.size() > 0);
     Ok(sections.map(|section| (section.name().unwrap_or("?").to_owned(), section.size())).collect())
 }
 
@@ -53,6 +47,7 @@ mod tests {
         let own = std::env::current_exe().expect("a file");
         let sections = sections(&own).expect("ELF");
         assert!(sections.iter().any(|(name, bytes)| name == ".text" && *bytes > 1000));
-        assert!(!sections.iter().any(|(name, _)| name.starts_with(".debug")));
+        assert!(sections.iter().any(|(name, _)| name == ".rodata") && sections.iter().any(|(name, _)| name == ".bss"));
+        assert!(!sections.iter().any(|(name, _)| name.starts_with(".debug_info")));
     }
 }

@@ -1,17 +1,17 @@
-//! Linux from its first instruction to its first process, plain, under Tessera and under KVM: the same kernel, file system and
-//! command line, one CPU, 256 MiB.
+//! Linux from its first instruction to its first process, plain, under Tessera and under peers: the same kernel, file system
+//! and command line, one CPU, 256 MiB. What all cores execute counts, and not the time they sleep.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow};
 use dtoolkit::Node;
 use dtoolkit::fdt::Fdt;
 use dtoolkit::model::{DeviceTree, DeviceTreeNode};
 
-use super::figures;
+use super::counter::{self, Counter, Executed, INIT, Mark};
 use super::machine::{Ours, Plain, folder};
-use super::peers::{Guest, kvm};
+use super::peers::{Guest, kvm, xen};
 use crate::build::{self, Hypervisor};
 use crate::images::initramfs;
 use crate::paths;
@@ -26,34 +26,73 @@ const ARGUMENTS: &str = "console=ttyAMA0 quiet nokaslr panic=-1 rdinit=/bench-in
 
 /// Instructions on plain QEMU.
 pub fn plain(gic: u32) -> Result<u64, String> {
-    let initrd = initrd().map_err(|error| format!("{error:#}"))?;
-    let kernel = setup::linux::kernel();
-    let initrd = Some(initrd.as_path());
-    let machine = Plain {
-        gic,
-        cpus: 1,
-        memory_mib: MEMORY_MIB,
-        kernel: &kernel,
-        initrd,
-        arguments: ARGUMENTS,
-        tree: None,
-        at_el2: false,
-    };
-    let tree = tree(&machine).map_err(|error| format!("{error:#}"))?;
-    counter(&Plain { tree: Some(&tree), ..machine }.run()?)
+    counted(|counter, initrd| {
+        let kernel = setup::linux::kernel();
+        let machine = Plain {
+            memory_mib: MEMORY_MIB,
+            initrd: Some(initrd),
+            extra: counter.arguments(),
+            ..Plain::bench(gic, 1, &kernel, ARGUMENTS)
+        };
+        let tree = plain_tree(&machine).map_err(|error| format!("{error:#}"))?;
+        Plain { tree: Some(&tree), ..machine }.run()
+    })
 }
 
-/// Instructions under KVM, whose guest's counter begins when its vCPU is made.
+/// Instructions under Tessera.
+pub fn ours(gic: u32, hypervisor: &Hypervisor) -> Result<Executed, String> {
+    executed(|counter, initrd| {
+        let name = format!("bench-linux-gic{gic}");
+        let system = system(1, MEMORY_MIB, initrd, ARGUMENTS);
+        Ours { extra: counter.arguments(), ..Ours::counted(name, system, gic) }.run(hypervisor)
+    })
+}
+
+/// A system of one VM with Linux; its name is `bench`.
+pub fn system(cpus: usize, memory_mib: u64, initrd: &Path, arguments: &str) -> String {
+    format!(
+        "[[vm]]\nname = \"bench\"\ncpus = {cpus}\nmemory = \"{memory_mib}M\"\nimage = \"tessera:linux\"\n\
+         initrd = \"{}\"\ncommand-line = \"{arguments}\"\n",
+        initrd.display()
+    )
+}
+
+/// Instructions under KVM, its host's and its VMM's included.
 pub fn under_kvm(gic: u32, step: &Step) -> Result<u64, String> {
-    let initrd = initrd().map_err(|error| format!("{error:#}"))?;
-    let image = setup::linux::kernel();
-    let (initrd, memory) = (Some(initrd.as_path()), MEMORY_MIB << 20);
-    let guest = Guest { image: &image, command_line: ARGUMENTS, gic, cpus: 1, memory, initrd };
-    counter(&kvm::run(&guest, kvm::Pages::Default, step)?)
+    under_peer(gic, |guest| kvm::run(guest, kvm::Pages::Default, step))
+}
+
+/// Instructions under Xen.
+pub fn under_xen(gic: u32, step: &Step) -> Result<u64, String> {
+    under_peer(gic, |guest| xen::run(guest, step).map(|(console, _)| console))
+}
+
+fn under_peer(gic: u32, run: impl FnOnce(&Guest) -> Result<String, String>) -> Result<u64, String> {
+    counted(|counter, initrd| {
+        let (image, memory) = (setup::linux::kernel(), MEMORY_MIB << 20);
+        let counter = Some(counter);
+        run(&Guest { image: &image, command_line: ARGUMENTS, gic, cpus: 1, memory, initrd: Some(initrd), counter })
+    })
+}
+
+fn counted(run: impl FnOnce(&Counter, &Path) -> Result<String, String>) -> Result<u64, String> {
+    executed(run).map(|executed| executed.all)
+}
+
+/// The instructions from the kernel's first one to the first process, in a run that gets the counter and the initramfs and
+/// gives the console.
+fn executed(run: impl FnOnce(&Counter, &Path) -> Result<String, String>) -> Result<Executed, String> {
+    let why = |error: anyhow::Error| format!("{error:#}");
+    let kernel = Mark::first_of(&setup::linux::kernel()).map_err(why)?;
+    let counter = Counter::new(&[kernel, INIT]).map_err(why)?;
+    let initrd = with_first_process().map_err(why)?;
+    has_started(&run(&counter, &initrd)?)?;
+    let reached = counter.reached().map_err(why)?;
+    counter::between(&reached, kernel, INIT).ok_or_else(|| "QEMU did not count up to /init".to_owned())
 }
 
 /// The plain machine's device tree with no more in it than our guest's has: Linux must not find other work to do.
-fn tree(machine: &Plain) -> Result<PathBuf> {
+pub fn plain_tree(machine: &Plain) -> Result<PathBuf> {
     let blob = machine.own_tree()?;
     let fdt = Fdt::new(&blob).map_err(|error| anyhow!("QEMU's device tree: {error}"))?;
     let mut tree = DeviceTree::from_fdt(&fdt);
@@ -65,7 +104,7 @@ fn tree(machine: &Plain) -> Result<PathBuf> {
             _ => {}
         }
     }
-    let path = folder()?.join(format!("plain-gic{}.dtb", machine.gic));
+    let path = folder()?.join(format!("plain-gic{}-{}.dtb", machine.gic, machine.cpus));
     fs::write(&path, tree.to_dtb())?;
     Ok(path)
 }
@@ -78,30 +117,25 @@ fn keep_only(node: &mut DeviceTreeNode, kept: &[&str]) {
     }
 }
 
-/// Instructions under Tessera, which starts a guest's counter near zero.
-pub fn ours(gic: u32, hypervisor: &Hypervisor) -> Result<u64, String> {
-    let initrd = initrd().map_err(|error| format!("{error:#}"))?;
-    let system = format!(
-        "[[vm]]\nname = \"bench\"\ncpus = 1\nmemory = \"{MEMORY_MIB}M\"\nimage = \"tessera:linux\"\n\
-         initrd = \"{}\"\ncommand-line = \"{ARGUMENTS}\"\n",
-        initrd.display()
-    );
-    counter(&Ours { name: format!("bench-linux-gic{gic}"), system, gic, extra: Vec::new() }.run(hypervisor)?)
+fn with_first_process() -> Result<PathBuf> {
+    initrd("linux", &format!("file /bench-init {} 0755 0 0\n", build::guest("bench-init")?.display()))
 }
 
-fn counter(console: &str) -> Result<u64, String> {
-    figures::number_after(console, "bench: init at ", "").ok_or_else(|| {
-        let last = console.lines().rev().map(str::trim).find(|line| !line.is_empty());
-        format!("no /init: the last line is `{}`", last.unwrap_or_default())
-    })
+/// Fails with the last line unless the first process has said that it is there.
+fn has_started(console: &str) -> Result<(), String> {
+    if console.contains("bench: init at ") {
+        return Ok(());
+    }
+    let last = console.lines().rev().map(str::trim).find(|line| !line.is_empty());
+    Err(format!("no /init: the last line is `{}`", last.unwrap_or_default()))
 }
 
-/// The Linux guest's initramfs with the init that counts.
-fn initrd() -> Result<PathBuf> {
+/// The Linux guest's initramfs with more files in it, as a list in the format of [`initramfs`].
+pub fn initrd(name: &str, files: &str) -> Result<PathBuf> {
     let list = paths::guests().join("linux/initramfs.list");
     let mut list = fs::read_to_string(&list).with_context(|| format!("cannot read {}", list.display()))?;
-    list.push_str(&format!("\nfile /bench-init {} 0755 0 0\n", build::guest("bench-init")?.display()));
-    let path = folder()?.join("initramfs.cpio");
+    list.push_str(files);
+    let path = folder()?.join(format!("{name}.cpio"));
     fs::write(&path, initramfs::pack_list(&list)?)?;
     Ok(path)
 }
@@ -122,8 +156,8 @@ mod tests {
     }
 
     #[test]
-    fn the_counter_is_read_or_the_last_line_is_told() {
-        assert_eq!(counter("[bench] bench: init at 878600000\r\n"), Ok(878_600_000));
-        assert!(counter("x\nKernel panic\n\n").expect_err("no init").contains("Kernel panic"));
+    fn the_last_line_is_told_if_there_is_no_first_process() {
+        assert_eq!(has_started("[bench] bench: init at 878600000\r\n"), Ok(()));
+        assert!(has_started("x\nKernel panic\n\n").expect_err("no init").contains("Kernel panic"));
     }
 }

@@ -21,13 +21,40 @@ const LIMIT: Duration = Duration::from_secs(400);
 pub const COUNTING: [&str; 4] = ["-icount", "shift=0,sleep=off", "-cpu", "cortex-a72,cntfrq=1000000000"];
 /// What keeps runs of Linux alike.
 const REPEATABLE: [&str; 4] = ["-seed", "1", "-rtc", "base=2024-01-01,clock=vm"];
+/// Each core on a thread of the host's, in the host's time.
+const PARALLEL: [&str; 4] = ["-accel", "tcg,thread=multi", "-cpu", "cortex-a72"];
 /// Where QEMU puts an image behind the stub: 2 MiB after it, as the stub expects.
 const BEHIND_STUB: usize = 2 << 20;
 
+/// Where QEMU loads our image: 2 MiB into the RAM, which begins at 1 GiB.
+pub const LOADED: u64 = 0x4020_0000;
+/// The most that our image may have for those who look for its addresses.
+pub const LARGEST_IMAGE: u64 = 0x10_0000;
 /// RAM of our machine, in bytes.
 const OUR_MEMORY: u64 = 2 << 30;
 
+/// How a machine's time goes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Timing {
+    /// By instructions, one core after the other: two runs are the same.
+    #[default]
+    Counted,
+    /// As the host's, all cores at once (QEMU's MTTCG): no two runs are the same.
+    Real,
+}
+
+impl Timing {
+    fn arguments(self) -> Vec<String> {
+        let arguments = match self {
+            Self::Counted => [COUNTING, REPEATABLE].concat(),
+            Self::Real => PARALLEL.to_vec(),
+        };
+        arguments.into_iter().map(str::to_owned).collect()
+    }
+}
+
 /// A guest without a hypervisor.
+#[derive(Clone, Debug)]
 pub struct Plain<'a> {
     /// The GIC's version.
     pub gic: u32,
@@ -45,14 +72,25 @@ pub struct Plain<'a> {
     pub tree: Option<&'a Path>,
     /// Whether it starts at EL2.
     pub at_el2: bool,
+    /// How its time goes.
+    pub timing: Timing,
+    /// More arguments for QEMU.
+    pub extra: Vec<String>,
 }
 
-impl Plain<'_> {
+impl<'a> Plain<'a> {
+    /// The bench guest's machine, or another's that differs in some of this.
+    pub fn bench(gic: u32, cpus: usize, kernel: &'a Path, arguments: &'a str) -> Self {
+        let (memory_mib, initrd, tree) = (128, None, None);
+        let (at_el2, timing, extra) = (false, Timing::Counted, Vec::new());
+        Self { gic, cpus, memory_mib, kernel, initrd, arguments, tree, at_el2, timing, extra }
+    }
+
     fn command(&self) -> Command {
         let mut command = qemu::tied("qemu-system-aarch64");
         let el2 = if self.at_el2 { ",virtualization=on" } else { "" };
         command.args(["-M", &format!("virt,gic-version={},dtb-randomness=off{el2}", self.gic)]);
-        command.args(COUNTING).args(REPEATABLE);
+        command.args(self.timing.arguments());
         command.args(["-smp", &self.cpus.to_string(), "-m", &format!("{}M", self.memory_mib)]);
         command.args(["-nodefaults", "-no-reboot", "-display", "none", "-monitor", "none"]);
         command.args(["-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console"]);
@@ -63,12 +101,13 @@ impl Plain<'_> {
         if let Some(tree) = self.tree {
             command.arg("-dtb").arg(tree);
         }
+        command.args(&self.extra);
         command
     }
 
     /// QEMU's own device tree of the machine.
     pub fn own_tree(&self) -> Result<Vec<u8>> {
-        let path = folder()?.join(format!("qemu-gic{}.dtb", self.gic));
+        let path = folder()?.join(format!("qemu-gic{}-{}.dtb", self.gic, self.cpus));
         let mut command = self.command();
         let output = command.args(["-M", &format!("dumpdtb={}", path.display())]).stdin(Stdio::null()).output()?;
         ensure!(output.status.success(), "QEMU: {}", String::from_utf8_lossy(&output.stderr).trim());
@@ -90,18 +129,25 @@ pub struct Ours {
     pub system: String,
     /// The GIC's version.
     pub gic: u32,
+    /// How its time goes.
+    pub timing: Timing,
     /// More arguments for QEMU.
     pub extra: Vec<String>,
 }
 
 impl Ours {
+    /// A system on a machine that counts.
+    pub fn counted(name: String, system: String, gic: u32) -> Self {
+        Self { name, system, gic, timing: Timing::Counted, extra: Vec::new() }
+    }
+
     /// One VM of the bench guest.
     pub fn bench(gic: u32, cpus: usize, memory_mib: u64, arguments: &str) -> Self {
         let system = format!(
             "[[vm]]\nname = \"bench\"\ncpus = {cpus}\nmemory = \"{memory_mib}M\"\nimage = \"tessera:guest/bench\"\n\
              command-line = \"{arguments}\"\n"
         );
-        Self { name: format!("bench-gic{gic}"), system, gic, extra: Vec::new() }
+        Self::counted(format!("bench-gic{gic}"), system, gic)
     }
 
     /// One VM of the guest that writes to pages of its own image, which is shared.
@@ -110,7 +156,7 @@ impl Ours {
             "[[vm]]\nname = \"bench\"\ncpus = 1\nmemory = \"{memory_mib}M\"\nimage = \"tessera:guest/bench-shared\"\n\
              share-image = true\n"
         );
-        Self { name: format!("bench-sharing-gic{gic}"), system, gic, extra: Vec::new() }
+        Self::counted(format!("bench-sharing-gic{gic}"), system, gic)
     }
 
     /// The command that runs it.
@@ -126,8 +172,7 @@ impl Ours {
             gic: Some(self.gic),
         };
         let mut machine = prepare::prepare(&request, hypervisor)?.machine;
-        let own = COUNTING.iter().chain(&REPEATABLE).map(|argument| (*argument).to_owned());
-        machine.extra.extend(own);
+        machine.extra.extend(self.timing.arguments());
         machine.extra.extend(self.extra.iter().cloned());
         Ok(machine.command())
     }
@@ -143,25 +188,29 @@ impl Ours {
 ///
 /// A machine that ends with an error has said why on its console: that is for the reader of the text.
 fn run(command: &mut Command) -> Result<String, String> {
-    let mut text = Vec::new();
-    let outcome = run_into(command, &mut text);
+    let (mut text, mut errors) = (Vec::new(), String::new());
+    let outcome = run_into(command, &mut text, &mut errors);
     let text = String::from_utf8_lossy(&text).into_owned();
-    match outcome {
-        Ok(Verdict::Ended(Some(_))) => Ok(text),
-        Ok(verdict) => Err(failure(&verdict).unwrap_or_else(|| "it did not end".to_owned())),
-        Err(error) => Err(format!("{error:#}")),
+    let said = errors.lines().rev().map(str::trim).find(|line| !line.is_empty());
+    let said = said.map(|line| line.strip_prefix("qemu-system-aarch64: ").unwrap_or(line));
+    match (outcome, said) {
+        (Ok(Verdict::Ended(Some(_))), Some(said)) if text.is_empty() => Err(format!("QEMU: {said}")),
+        (Ok(Verdict::Ended(Some(_))), _) => Ok(text),
+        (Ok(verdict), said) => {
+            let why = failure(&verdict).unwrap_or_else(|| "it did not end".to_owned());
+            Err(said.map_or(why.clone(), |said| format!("{why}: {said}")))
+        }
+        (Err(error), _) => Err(format!("{error:#}")),
     }
 }
 
-fn run_into(command: &mut Command, text: &mut Vec<u8>) -> Result<Verdict> {
+fn run_into(command: &mut Command, text: &mut Vec<u8>, errors: &mut String) -> Result<Verdict> {
     let mut session = Session::start(command, &[])?;
     let plan = Plan { script: Script::new(Vec::new(), &[] as &[&str])?, stop_after_script: false, limit: Some(LIMIT) };
     let verdict = session.run(plan, &mut |bytes| text.extend(bytes))?;
     session.stop();
-    match (&verdict, text.is_empty()) {
-        (Verdict::Ended(_), true) => anyhow::bail!("QEMU: {}", session.errors().trim()),
-        _ => Ok(verdict),
-    }
+    *errors = session.errors();
+    Ok(verdict)
 }
 
 /// Where files made for a bench lie.
@@ -205,20 +254,13 @@ mod tests {
         let why = run(Command::new("sh").args(["-c", "echo no such machine >&2; exit 1"])).expect_err("fails");
         assert!(why.contains("no such machine"), "{why}");
         assert_eq!(run(Command::new("sh").args(["-c", "echo hello"])).as_deref(), Ok("hello\n"));
+        let why = run(Command::new("sh").args(["-c", "echo hello; echo bug >&2; kill -ABRT $$"])).expect_err("killed");
+        assert_eq!(why, "QEMU was killed: bug");
     }
 
     #[test]
     fn a_plain_machine_counts_and_repeats() {
-        let plain = Plain {
-            gic: 2,
-            cpus: 2,
-            memory_mib: 64,
-            kernel: Path::new("/k"),
-            initrd: None,
-            arguments: "ops=spi",
-            tree: None,
-            at_el2: false,
-        };
+        let plain = Plain::bench(2, 2, Path::new("/k"), "ops=spi");
         let words: Vec<_> = plain.command().get_args().map(|word| word.to_string_lossy().into_owned()).collect();
         let line = words.join(" ");
         assert!(line.contains("virt,gic-version=2,dtb-randomness=off -icount shift=0,sleep=off"), "{line}");

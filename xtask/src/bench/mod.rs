@@ -1,9 +1,11 @@
 //! `cargo xtask bench`: what Tessera costs, in executed instructions, beside the plain machine and its peers.
-//! The parts: `operation` (the rows), `machine` (what runs), `rows` (which run gives which cell), `table`, `json` and
-//! `svg` (what is shown), `budget` (what may not rise), `trace` and `attribution` (where the instructions go).
+//! The parts: `operation` (the rows), `machine` (what runs), `counter` (how it counts), `rows` (which run gives which cell),
+//! `table`, `json` and `svg` (what is shown), `budget` (what may not rise), `trace` and `attribution` (where the instructions
+//! go), `smp` (Linux on two cores).
 
 mod attribution;
 pub mod budget;
+mod counter;
 mod figures;
 mod image;
 mod json;
@@ -12,6 +14,7 @@ pub mod machine;
 pub mod operation;
 mod peers;
 mod rows;
+mod smp;
 mod svg;
 mod table;
 mod trace;
@@ -39,6 +42,8 @@ pub struct BenchOptions {
     pub only: Option<String>,
     /// The peers too.
     pub peers: bool,
+    /// Linux on two cores too.
+    pub smp: bool,
     /// Fail where a figure of ours exceeds its bound.
     pub check: bool,
     /// Make the bounds what is measured.
@@ -73,13 +78,18 @@ pub fn bench(options: &BenchOptions) -> Result<ExitCode> {
     let wanted = options.wanted()?;
     let toolchain = setup::ensure(setup::toolchain::Choice::Auto)?;
     let hypervisor = build::all(&toolchain, Profile::Release)?;
+    build::counter()?;
     let rows = rows::measure(&wanted, &hypervisor)?;
     println!("{}", table::render(&rows, wanted.peers));
     if !options.is_verdict() {
         println!("{}", sections(&hypervisor)?);
         println!("{}", where_instructions_go(&wanted, &hypervisor));
     }
-    write_files(options, &rows)?;
+    let smp = options.smp.then(|| smp::measure(&wanted.gics, &hypervisor));
+    if let Some(rows) = &smp {
+        println!("{}", smp::show::render(rows));
+    }
+    write_files(options, &rows, smp.as_deref())?;
     let mut good = true;
     if options.twice {
         good &= is_repeatable(&wanted, &hypervisor, &rows)?;
@@ -90,12 +100,12 @@ pub fn bench(options: &BenchOptions) -> Result<ExitCode> {
     Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn write_files(options: &BenchOptions, rows: &[Row]) -> Result<()> {
+fn write_files(options: &BenchOptions, rows: &[Row], smp: Option<&[smp::Row]>) -> Result<()> {
     let write = |path: &PathBuf, text: String| {
         fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
     };
     if let Some(path) = &options.json {
-        write(path, json::render(rows))?;
+        write(path, json::render(rows, smp))?;
     }
     if let (Some(path), Some(row)) = (&options.svg, rows.first()) {
         write(path, svg::render(rows, row.gic))?;
@@ -148,16 +158,15 @@ const NOT_TRACED: [&str; 4] = ["vtimer_spin", "eoi", "dir", "page_first_touch"];
 /// The parts of each operation's trap, and the functions that take most of it.
 fn where_instructions_go(wanted: &Wanted, hypervisor: &Hypervisor) -> String {
     let mut text = String::new();
-    for gic in wanted.gics.iter().copied() {
-        let traced = wanted.operations().filter(|operation| is_traced(operation));
+    let traced: Vec<_> = wanted.operations().filter(|operation| is_traced(operation)).collect();
+    for gic in wanted.gics.iter().copied().filter(|_| !traced.is_empty()) {
         let step = Step::start(format!("GICv{gic}: where the instructions go"));
         let shown = step.shown();
-        let breakdowns: Vec<_> = traced
-            .map(|operation| {
-                shown(operation.label);
-                (operation, trace::operation(operation.name, gic, hypervisor))
-            })
-            .collect();
+        let breakdown = |operation: &&'static Operation| {
+            shown(operation.label);
+            (*operation, trace::operation(operation.name, gic, hypervisor))
+        };
+        let breakdowns: Vec<_> = traced.iter().map(breakdown).collect();
         drop(shown);
         step.done();
         text.push_str(&format!("\nWhere the instructions go, GICv{gic} (averages; the guest's own are left out)\n"));

@@ -144,10 +144,7 @@ impl Column<'_> {
 
     fn floor(&self) -> Result<Cells> {
         let kernel = build::guest("bench")?;
-        let machine = |cpus, arguments: &str| {
-            let (gic, kernel) = (self.gic, kernel.as_path());
-            Plain { gic, cpus, memory_mib: 128, kernel, initrd: None, arguments, tree: None, at_el2: false }.run()
-        };
+        let machine = |cpus, arguments: &str| Plain::bench(self.gic, cpus, &kernel, arguments).run();
         let mut cells = self.guest(machine);
         if self.wanted.wants_named("linux_to_init") {
             cells.insert("linux_to_init".into(), linux::plain(self.gic).into());
@@ -162,8 +159,7 @@ impl Column<'_> {
         }
         let (gic, kernel) = (self.gic, stubbed()?);
         let arguments = &format!("ops={STUB_SERVES}");
-        let machine =
-            Plain { gic, cpus: 1, memory_mib: 128, kernel: &kernel, initrd: None, arguments, tree: None, at_el2: true };
+        let machine = Plain { at_el2: true, ..Plain::bench(gic, 1, &kernel, arguments) };
         let mut cells = cells_or_why(machine.run(), gic, &[Kind::Guest]);
         cells.retain(|name, _| served(name));
         Ok(cells)
@@ -179,18 +175,23 @@ impl Column<'_> {
         if self.wanted.wants(Kind::Whole) {
             cells.extend(self.step("Tessera, the whole system", |column| column.whole())?);
         }
-        if self.wanted.wants_named("linux_to_init") {
-            let linux = |column: &Self| linux::ours(column.gic, column.hypervisor).into();
-            cells.extend(self.step("Tessera, Linux", |column| Ok([("linux_to_init".into(), linux(column))].into()))?);
+        if self.wanted.wants_named("linux_to_init") || self.wanted.wants_named("linux_el2") {
+            cells.extend(self.step("Tessera, Linux", |column| Ok(column.linux()))?);
         }
         Ok(cells)
+    }
+
+    fn linux(&self) -> Cells {
+        let executed = linux::ours(self.gic, self.hypervisor);
+        let parts = [("linux_to_init", executed.clone().map(|of| of.all)), ("linux_el2", executed.map(|of| of.el2))];
+        parts.into_iter().map(|(name, count)| (name.to_owned(), count.into())).collect()
     }
 
     fn sharing(&self) -> Cells {
         let path = paths::guests().join("systems/bench-shared.toml");
         let console = std::fs::read_to_string(path).map_err(|error| error.to_string()).and_then(|system| {
             let name = format!("bench-shared-gic{}", self.gic);
-            Ours { name, system, gic: self.gic, extra: Vec::new() }.run(self.hypervisor)
+            Ours::counted(name, system, self.gic).run(self.hypervisor)
         });
         cells_or_why(console, self.gic, &[Kind::Sharing])
     }

@@ -57,7 +57,8 @@ fn median(cell: &Cell) -> String {
     }
 }
 
-fn cut(why: &str) -> String {
+/// A reason that fits into a cell.
+pub fn cut(why: &str) -> String {
     if why.chars().count() <= LONGEST_REASON {
         return why.to_owned();
     }

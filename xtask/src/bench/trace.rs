@@ -11,13 +11,9 @@ use anyhow::{Context, Result, ensure};
 use object::{Object, ObjectSymbol};
 
 use super::attribution::{Assembly, Breakdown, Shares, Symbols, break_down};
-use super::machine::Ours;
+use super::machine::{LARGEST_IMAGE, LOADED, Ours};
 use crate::build::Hypervisor;
 
-/// Where QEMU loads our image: 2 MiB into the RAM, which begins at 1 GiB.
-const LOADED: u64 = 0x4020_0000;
-/// The most that is looked at.
-const IMAGE: u64 = 0x10_0000;
 /// How often an operation is repeated, but for the warm-up; what happens less often is not the operation.
 const REPEATED: u64 = 1024;
 /// As little as the guest runs with: EL2 scrubs it under the trace.
@@ -25,15 +21,18 @@ const GUEST_MIB: u64 = 4;
 /// The same for the guest with pages to be copied.
 const SHARING_MIB: u64 = 12;
 
+/// The symbol where EL2 enters a guest, in hyp/src/arch/aarch64/vectors.rs.
+const ENTRY: &str = "enter_guest_registers";
+
 /// The breakdown of one operation.
 pub fn operation(name: &str, gic: u32, hypervisor: &Hypervisor) -> Result<Breakdown> {
     let mut ours = guest(name, gic);
-    let filter = format!("{LOADED:#x}+{IMAGE:#x}");
+    let filter = format!("{LOADED:#x}+{LARGEST_IMAGE:#x}");
     let tracing = ["-accel", "tcg,one-insn-per-tb=on", "-d", "exec,nochain", "-dfilter", &filter];
     ours.name = format!("bench-trace-gic{gic}");
     ours.extra = tracing.map(str::to_owned).to_vec();
     let mut symbols = Symbols::load(&hypervisor.elf)?;
-    let entry = symbol(hypervisor, "enter_guest_registers")?;
+    let entry = symbol(hypervisor, ENTRY)?;
     let traps = follow(&mut ours.command(hypervisor)?, entry, &mut symbols)?;
     let shares = repeated(&traps);
     ensure!(!shares.is_empty(), "no trap was repeated as often as the operation");
@@ -164,6 +163,13 @@ fn repeated(cores: &[Traps]) -> Shares {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_hypervisor_enters_guests_where_the_trace_expects_it() {
+        let source = crate::paths::workspace().join("hyp/src/arch/aarch64/vectors.rs");
+        let text = std::fs::read_to_string(source).expect("readable");
+        assert!(text.contains(&format!("\n{ENTRY}:\n")));
+    }
 
     #[test]
     fn lines_of_the_trace_are_read() {

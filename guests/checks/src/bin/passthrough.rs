@@ -171,7 +171,9 @@ fn alarms_again_and_again(_: &Machine) -> Outcome {
     arm();
     for round in 0..ROUNDS {
         alarm_now();
-        ensure_equal!(take(ARRIVAL_LIMIT), Some(INTERRUPT), "alarm {round}");
+        let taken = take(ARRIVAL_LIMIT);
+        let (raw, time, alarm) = (read(RAW_INTERRUPT), read(DATA), read(MATCH));
+        ensure_equal!(taken, Some(INTERRUPT), "alarm {round}; RTCRIS {raw}, RTCDR {time}, RTCMR {alarm}");
         write(INTERRUPT_CLEAR, 1);
         end();
     }

@@ -76,6 +76,7 @@ fn boot(guest: &Guest, pages: Pages, step: &Step) -> Result<String> {
     step.shown()(&format!("running the guest under KVM, GICv{}", guest.gic));
     let mut command = machine.command();
     command.arg("-initrd").arg(place.join("initramfs")).args(["-append", &kernel_arguments(guest, pages)]);
+    command.args(guest.counting());
     guest_text(guest, &console::watch(command, LIMIT, |_| Next::Wait)?)
 }
 

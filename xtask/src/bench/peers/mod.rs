@@ -16,6 +16,7 @@ use std::path::Path;
 
 use anyhow::{Result, bail};
 
+use crate::bench::counter::Counter;
 use crate::progress::Step;
 
 /// Measures a peer: the bench guest's image, the one that writes to its own pages, the GIC's version. The result is the
@@ -36,7 +37,7 @@ const LINUX_DONE: &str = "bench: init at ";
 const NOT_APART: &str = "part of the start";
 
 /// The guest to be measured.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Guest<'a> {
     /// Its flat image, which begins with the arm64 Linux header.
     pub image: &'a Path,
@@ -50,12 +51,19 @@ pub struct Guest<'a> {
     pub memory: u64,
     /// The first file system, if it is Linux.
     pub initrd: Option<&'a Path>,
+    /// What counts its instructions, if its own counter is not to.
+    pub counter: Option<&'a Counter>,
 }
 
 impl<'a> Guest<'a> {
     /// The bench guest.
     pub fn bench(image: &'a Path, command_line: &'a str, gic: u32, cpus: usize) -> Self {
-        Self { image, command_line, gic, cpus, memory: GUEST_MEMORY, initrd: None }
+        Self { image, command_line, gic, cpus, memory: GUEST_MEMORY, initrd: None, counter: None }
+    }
+
+    /// The arguments for QEMU that come with the counter.
+    fn counting(&self) -> Vec<String> {
+        self.counter.map(Counter::arguments).unwrap_or_default()
     }
 
     /// Fails with the machine's last line unless the guest's text has the line that ends it.
@@ -69,8 +77,15 @@ impl<'a> Guest<'a> {
     }
 }
 
-/// An error in one line, short enough for a footnote.
+/// An error in one line, short enough for a footnote: of a command that failed its name and the line that says why.
 fn one_line(error: &anyhow::Error) -> String {
-    let text = format!("{error:#}");
-    text.lines().map(str::trim).filter(|line| !line.is_empty()).take(2).collect::<Vec<_>>().join(": ")
+    let (whole, cause) = (format!("{error:#}"), error.root_cause().to_string());
+    let Some(command) = cause.strip_prefix("failed: ") else {
+        return whole.lines().next().unwrap_or_default().to_owned();
+    };
+    let context = whole.strip_suffix(&cause).unwrap_or_default();
+    let name = command.split_whitespace().next().unwrap_or_default();
+    let said: Vec<_> = command.lines().skip(1).map(str::trim).filter(|line| !line.is_empty()).collect();
+    let telling = said.iter().find_map(|line| line.strip_prefix("E: ")).or(said.last().copied());
+    format!("{context}{name} failed: {}", telling.unwrap_or("it does not say why"))
 }

@@ -81,8 +81,19 @@ fn beginnings_are_read() {
 
 #[test]
 fn an_error_becomes_one_line() {
-    let error = anyhow::anyhow!("failed: apt-get\n\n  E: nothing there\nmore").context("cannot fetch xen");
-    assert_eq!(one_line(&error), "cannot fetch xen: failed: apt-get: E: nothing there");
+    let told = |text: &'static str| one_line(&anyhow::anyhow!(text).context("cannot fetch xen"));
+    let apt = "failed: apt-get -o a=b download xen\n\n  Ign:1 http://somewhere\n  E: nothing there\nE: more";
+    assert_eq!(told(apt), "cannot fetch xen: apt-get failed: nothing there");
+    assert_eq!(
+        told("failed: gcc -O2 x.c\nx.c: In function\nx.c:1: error: y"),
+        "cannot fetch xen: gcc failed: x.c:1: error: y"
+    );
+    assert_eq!(told("failed: gcc x.c"), "cannot fetch xen: gcc failed: it does not say why");
+    assert_eq!(
+        told("the VMM failed: /dev/kvm: no such file"),
+        "cannot fetch xen: the VMM failed: /dev/kvm: no such file"
+    );
+    assert_eq!(told("no such file\nmore"), "cannot fetch xen: no such file");
 }
 
 #[test]
@@ -110,9 +121,9 @@ fn the_kvm_guests_tree_describes_the_vmms_machine() {
 #[test]
 fn the_domain_is_added_where_xen_looks_for_it() {
     let mut tree = DeviceTree::new();
-    assert!(tree::add_domain(&mut tree, &guest(3, 1), [0, 0]).is_err(), "no /chosen");
+    assert!(tree::add_domain(&mut tree, &guest(3, 1), [0, 0], None).is_err(), "no /chosen");
     tree.root.add_child(dtoolkit::model::DeviceTreeNode::new_unchecked("chosen"));
-    tree::add_domain(&mut tree, &guest(3, 1), [0x5000_0000, 0x1234]).expect("added");
+    tree::add_domain(&mut tree, &guest(3, 1), [0x5000_0000, 0x1234], Some([0x5800_0000, 0x56])).expect("added");
     let blob = tree.to_dtb();
     let fdt = Fdt::new(&blob).expect("valid");
     let node = |path: &str| fdt.find_node(path).expect(path);
@@ -123,4 +134,7 @@ fn the_domain_is_added_where_xen_looks_for_it() {
     assert!(node(module).is_compatible("multiboot,kernel"));
     assert_eq!(value(module, "reg"), [0x5000_0000u64.to_be_bytes(), 0x1234u64.to_be_bytes()].concat());
     assert_eq!(value(module, "bootargs"), b"ops=spi\0");
+    let ramdisk = "/chosen/domU1/module@58000000";
+    assert!(node(ramdisk).is_compatible("multiboot,ramdisk"));
+    assert_eq!(value(ramdisk, "reg"), [0x5800_0000u64.to_be_bytes(), 0x56u64.to_be_bytes()].concat());
 }

@@ -48,13 +48,11 @@ fn set(node: &mut DeviceTreeNode, name: &str, value: impl ToPropertyValue) {
     node.add_property(DeviceTreeProperty::new_unchecked(name, value));
 }
 
-/// Adds the guest as a domain that Xen starts by itself, its image at `place` (address and bytes). Without `conswitch`'s
-/// `x`, the console's input would leave Xen. (Xen, docs/misc/arm/device-tree/booting.txt.)
-pub fn add_domain(tree: &mut DeviceTree, guest: &Guest, place: [u64; 2]) -> Result<()> {
-    let mut module = node(&format!("module@{:x}", place[0]));
-    set(&mut module, "compatible", ["multiboot,kernel", "multiboot,module"].as_slice());
-    set(&mut module, "reg", cells(&place));
-    set(&mut module, "bootargs", guest.command_line);
+/// Adds the guest as a domain that Xen starts by itself, its image and its first file system at these places (address and
+/// bytes). Without `conswitch`'s `x`, the console's input would leave Xen. (Xen, docs/misc/arm/device-tree/booting.txt.)
+pub fn add_domain(tree: &mut DeviceTree, guest: &Guest, image: [u64; 2], ramdisk: Option<[u64; 2]>) -> Result<()> {
+    let mut kernel = module("multiboot,kernel", image);
+    set(&mut kernel, "bootargs", guest.command_line);
     let mut domain = node("domU1");
     set(&mut domain, "compatible", "xen,domain");
     set(&mut domain, "#address-cells", 2u32);
@@ -62,13 +60,21 @@ pub fn add_domain(tree: &mut DeviceTree, guest: &Guest, place: [u64; 2]) -> Resu
     set(&mut domain, "memory", guest.memory >> 10);
     set(&mut domain, "cpus", u32::try_from(guest.cpus)?);
     set(&mut domain, "vpl011", Vec::<u8>::new());
-    domain.add_child(module);
+    domain.add_child(kernel);
+    ramdisk.into_iter().for_each(|place| domain.add_child(module("multiboot,ramdisk", place)));
     let chosen = chosen(tree)?;
     set(chosen, "#address-cells", 2u32);
     set(chosen, "#size-cells", 2u32);
     set(chosen, "xen,xen-bootargs", "console=dtuart conswitch=ax");
     chosen.add_child(domain);
     Ok(())
+}
+
+fn module(kind: &str, place: [u64; 2]) -> DeviceTreeNode {
+    let mut module = node(&format!("module@{:x}", place[0]));
+    set(&mut module, "compatible", [kind, "multiboot,module"].as_slice());
+    set(&mut module, "reg", cells(&place));
+    module
 }
 
 /// The tree of KVM's guest: what guests/kvm-vmm makes. `initrd` is its size, if there is one.

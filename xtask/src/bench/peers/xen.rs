@@ -9,13 +9,15 @@ use anyhow::{Context, Result};
 use super::collected::{self, Collected};
 use super::command::Machine;
 use super::console::{self, Next};
-use super::{DONE, GUEST_MEMORY, Guest, MACHINE_MEMORY, NOT_APART, one_line, packages, tree};
+use super::{DONE, GUEST_MEMORY, Guest, LINUX_DONE, MACHINE_MEMORY, NOT_APART, one_line, packages, tree};
+use crate::bench;
 use crate::progress::Step;
 
 /// The longest a run may take; a busy machine needs a tenth of it.
 const LIMIT: Duration = Duration::from_secs(180);
-/// Where QEMU leaves the guest's image for Xen.
+/// Where QEMU leaves the guest's image for Xen, and its first file system.
 const MODULE: u64 = 0x5000_0000;
+const RAMDISK: u64 = 0x5800_0000;
 /// How Xen's lines begin, and those of its first domain among them.
 const XEN_TAG: &str = "(XEN) ";
 const GUEST_TAG: &str = "(XEN) DOM1: ";
@@ -38,12 +40,12 @@ pub fn measure(image: &Path, _writer: &Path, gic: u32, step: &Step) -> Result<St
     all.set("el2_memory_bytes", kept.ok_or_else(|| "Xen does not tell".to_owned()));
     all.set("image_bytes", image_bytes.map_err(|error| one_line(&error)));
     all.set("scrub_128_mib", Err(NOT_APART.to_owned()));
-    all.set("linux_to_init", Err("its counter starts early".to_owned()));
+    all.set("linux_to_init", bench::linux::under_xen(gic, step));
     Ok(all.into_text())
 }
 
 /// Runs the guest under Xen: its console's text and the memory that Xen keeps, or in one line why there is none.
-fn run(guest: &Guest, step: &Step) -> Result<(String, Option<u64>), String> {
+pub fn run(guest: &Guest, step: &Step) -> Result<(String, Option<u64>), String> {
     let result = boot(guest, step).and_then(|lines| Ok((guest_text(guest, &lines)?, kept_memory(&lines))));
     result.map_err(|error| one_line(&error))
 }
@@ -53,15 +55,21 @@ fn boot(guest: &Guest, step: &Step) -> Result<Vec<String>> {
     let machine = machine(guest, packages::xen(step)?, folder.path(), step)?;
     step.shown()(&format!("running the guest under Xen, GICv{}", guest.gic));
     let mut command = machine.command();
-    let file = guest.image.display().to_string().replace(',', ",,");
-    command.args(["-device", &format!("loader,file={file},addr={MODULE:#x},force-raw=on")]);
+    for (file, address) in [(Some(guest.image), MODULE), (guest.initrd, RAMDISK)] {
+        // A comma in a value is written twice.
+        let file = file.map(|file| file.display().to_string().replace(',', ",,"));
+        let loader = file.map(|file| format!("loader,file={file},addr={address:#x},force-raw=on"));
+        command.args(loader.into_iter().flat_map(|loader| ["-device".to_owned(), loader]));
+    }
+    command.args(guest.counting());
     console::watch(command, LIMIT, next)
 }
 
 fn machine(guest: &Guest, kernel: PathBuf, place: &Path, step: &Step) -> Result<Machine> {
-    let bytes = fs::metadata(guest.image).with_context(|| guest.image.display().to_string())?.len();
+    let bytes = |file: &Path| anyhow::Ok(fs::metadata(file).with_context(|| file.display().to_string())?.len());
+    let ramdisk = guest.initrd.map(bytes).transpose()?.map(|bytes| [RAMDISK, bytes]);
     let mut tree = tree::machine(step, guest, place)?;
-    tree::add_domain(&mut tree, guest, [MODULE, bytes])?;
+    tree::add_domain(&mut tree, guest, [MODULE, bytes(guest.image)?], ramdisk)?;
     let file = place.join("xen.dtb");
     fs::write(&file, tree.to_dtb())?;
     Ok(Machine { gic: guest.gic, cpus: guest.cpus, tree: file, kernel })
@@ -72,6 +80,7 @@ fn next(line: &str) -> Next {
     let fatal = |line: &str| line.starts_with("Panic on CPU") || line.contains("Reboot in five seconds");
     match line.strip_prefix(GUEST_TAG) {
         Some(DONE) => Next::Type(MEMORY_KEY),
+        Some(line) if line.starts_with(LINUX_DONE) => Next::Stop,
         Some(_) => Next::Wait,
         None if free_kilobytes(line).is_some() => Next::Stop,
         None if line.strip_prefix(XEN_TAG).is_some_and(fatal) => Next::Stop,
