@@ -1,0 +1,215 @@
+//! What giving devices of the board to a guest means: which nodes it needs with them, which registers and interrupts those
+//! have, and what of it nobody else may have.
+//!
+//! Pure: xtask asks the same of the tree it knows (to say early what is wrong) as EL2 of the tree it booted with (to be
+//! safe). Whom a device is for, and how a guest's tree is written, belongs to those. Needed nodes are found by the
+//! references that the common bindings define ([`references`]); what a driver reads besides is the user's to name.
+
+mod closure;
+mod conflict;
+mod everything;
+mod interrupts;
+mod references;
+mod resources;
+
+pub use conflict::{Conflict, Kept, between, with_kept};
+pub use everything::everything_except;
+
+use crate::interrupt_id::Interrupt;
+use crate::span::Span;
+use crate::tree::{BoardError, DeviceNode, Tree};
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+/// Registers and devices are given in pages of so many bytes: what Stage 2 can tell apart.
+pub const PAGE_BYTES: u64 = 4096;
+
+/// Why a node is given.
+#[derive(Clone, Copy)]
+pub enum Reason<'tree> {
+    /// It was named.
+    Named,
+    /// It is part of (below) a node that is given.
+    Part(DeviceNode<'tree>),
+    /// The node's `property` refers to it.
+    Referred(DeviceNode<'tree>, &'tree str),
+    /// The node is reached through it only: a port of it, or a device on a bus that it drives.
+    Holds(DeviceNode<'tree>),
+}
+
+/// A node that is given.
+#[derive(Clone, Copy)]
+pub struct Given<'tree> {
+    /// Which.
+    pub node: DeviceNode<'tree>,
+    /// Why.
+    pub reason: Reason<'tree>,
+    /// Whether only one guest can have it. Others, like fixed clocks, have no state and are copied as often as needed.
+    pub exclusive: bool,
+}
+
+/// Registers that are given.
+#[derive(Clone, Copy)]
+pub struct Region<'tree> {
+    /// Whose they are.
+    pub node: DeviceNode<'tree>,
+    /// Machine addresses, in bytes; never empty.
+    pub span: Span,
+}
+
+impl Region<'_> {
+    /// The whole pages it lies in.
+    pub fn pages(&self) -> Span {
+        pages(self.span)
+    }
+}
+
+/// Whether a guest's tree has the property `name` where the board's has it: not if it speaks of an SMMU or of MSIs, which no
+/// guest is offered.
+pub fn is_offered(name: &str) -> bool {
+    !references::LEFT_OUT.contains(&name)
+}
+
+/// `span` grown to whole pages.
+fn pages(span: Span) -> Span {
+    let start = span.start() & !(PAGE_BYTES - 1);
+    // A span ends at 52 bits at most: a multiple of pages.
+    Span::between(start, span.end().next_multiple_of(PAGE_BYTES)).unwrap_or(span)
+}
+
+/// What a node is in the tree of the guest that is given devices.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Role {
+    /// Nothing.
+    Absent,
+    /// A bus above something given: only how it translates addresses.
+    Bus,
+    /// Given.
+    Given,
+}
+
+/// Devices of the board, and all that comes with them.
+pub struct Assignment<'tree> {
+    tree: &'tree Tree<'tree>,
+    /// In tree order.
+    given: Vec<Given<'tree>>,
+    regions: Vec<Region<'tree>>,
+    interrupts: Vec<(DeviceNode<'tree>, Interrupt)>,
+    roles: Vec<Role>,
+}
+
+impl<'tree> Assignment<'tree> {
+    /// What giving `named` means, each with the nodes below it.
+    ///
+    /// # Errors
+    /// A node that is disabled or that no guest can have, or a reference that cannot be followed.
+    pub fn new(tree: &'tree Tree<'tree>, named: &[DeviceNode<'tree>]) -> Result<Self, BoardError> {
+        let given = closure::of(tree, named)?;
+        let mut regions = Vec::new();
+        let mut interrupts = Vec::new();
+        for one in &given {
+            regions.extend(resources::regions(one.node)?);
+            interrupts::of_gic(one.node, &mut interrupts)?;
+        }
+        let roles = roles(tree, &given);
+        Ok(Self { tree, given, regions, interrupts, roles })
+    }
+
+    /// The tree that the devices are of.
+    pub fn tree(&self) -> &'tree Tree<'tree> {
+        self.tree
+    }
+
+    /// The nodes that are given, in tree order.
+    pub fn given(&self) -> &[Given<'tree>] {
+        &self.given
+    }
+
+    /// Their registers.
+    pub fn regions(&self) -> &[Region<'tree>] {
+        &self.regions
+    }
+
+    /// Their shared interrupts at the GIC, each with its device.
+    pub fn interrupts(&self) -> &[(DeviceNode<'tree>, Interrupt)] {
+        &self.interrupts
+    }
+
+    /// The pages their registers lie in: sorted, not touching each other.
+    pub fn pages(&self) -> Vec<Span> {
+        crate::span::merge(self.regions.iter().map(Region::pages).collect())
+    }
+
+    /// Their interrupts, each once.
+    pub fn distinct_interrupts(&self) -> Vec<Interrupt> {
+        let mut all: Vec<Interrupt> = self.interrupts.iter().map(|(_, interrupt)| *interrupt).collect();
+        all.sort_unstable_by_key(|interrupt| interrupt.id);
+        all.dedup_by_key(|interrupt| interrupt.id);
+        all
+    }
+
+    /// Those that (may) read and write memory by themselves.
+    pub fn dma_masters(&self) -> impl Iterator<Item = DeviceNode<'tree>> {
+        self.given.iter().map(|given| given.node).filter(|node| resources::masters_dma(*node))
+    }
+
+    /// What `node` is in the tree of a guest that is given this.
+    pub fn role(&self, node: DeviceNode) -> Role {
+        self.roles.get(node.position()).copied().unwrap_or(Role::Absent)
+    }
+
+    /// Whether `node` is given.
+    pub fn gives(&self, node: DeviceNode) -> bool {
+        self.role(node) == Role::Given
+    }
+
+    /// How `node` comes to be given.
+    fn find(&self, node: DeviceNode) -> Option<&Given<'tree>> {
+        self.given.iter().find(|given| given.node == node)
+    }
+
+    /// The node that was named and brings `node` along.
+    pub fn cause(&self, node: DeviceNode<'tree>) -> DeviceNode<'tree> {
+        self.chain(node).last().map_or(node, |given| given.node)
+    }
+
+    /// `node` and, one after the other, who needs it; the last one was named.
+    fn chain(&self, node: DeviceNode<'tree>) -> impl Iterator<Item = &Given<'tree>> {
+        let next = |given: &&Given<'tree>| match given.reason {
+            Reason::Named => None,
+            Reason::Part(other) | Reason::Referred(other, _) | Reason::Holds(other) => self.find(other),
+        };
+        // Each was found from the next one: the chain has an end, and no node twice.
+        core::iter::successors(self.find(node), next).take(self.given.len())
+    }
+
+    /// Why it is given, in words: `for /emmc2bus/mmc@7e340000 (clocks)`; empty if it was named.
+    pub fn explain(&self, node: DeviceNode<'tree>) -> String {
+        let steps = self.chain(node).filter_map(|given| match given.reason {
+            Reason::Named => None,
+            Reason::Part(other) => Some(format!("as part of {}", other.path())),
+            Reason::Referred(other, property) => Some(format!("for {} ({property})", other.path())),
+            Reason::Holds(other) => Some(format!("to reach {}", other.path())),
+        });
+        steps.collect::<Vec<_>>().join(", that ")
+    }
+}
+
+/// What each node of the tree is, by its position.
+fn roles(tree: &Tree, given: &[Given]) -> Vec<Role> {
+    let mut roles = alloc::vec![Role::Absent; tree.nodes().count()];
+    for one in given {
+        for above in one.node.ancestors().skip(1) {
+            if let Some(role) = roles.get_mut(above.position()).filter(|role| **role == Role::Absent) {
+                *role = Role::Bus;
+            }
+        }
+    }
+    for one in given {
+        if let Some(role) = roles.get_mut(one.node.position()) {
+            *role = Role::Given;
+        }
+    }
+    roles
+}
