@@ -97,6 +97,11 @@ fn name_at(bytes: &[u8], offset: usize) -> Option<&str> {
     core::str::from_utf8(name).ok()
 }
 
+/// Whether `text` begins with `name` and a byte that may follow it: looked at first, as few names are of one length.
+fn begins_with(text: &[u8], name: &str, may_follow: impl Fn(u8) -> bool) -> bool {
+    text.get(name.len()).is_some_and(|&next| may_follow(next)) && text.starts_with(name.as_bytes())
+}
+
 fn wrong(problem: impl Into<alloc::borrow::Cow<'static, str>>) -> BoardError {
     BoardError::new("", "", problem, REMEDY)
 }
@@ -212,8 +217,8 @@ impl<'blob> Blob<'blob> {
 
     /// Whether a node is called `name`: whole, or but for its unit address where `bare`.
     pub(super) fn is_called(&self, node: NodeEntry, name: &str, bare: bool) -> bool {
-        let rest = self.structure.get(node.name as usize..).and_then(|text| text.strip_prefix(name.as_bytes()));
-        rest.and_then(|rest| rest.first()).is_some_and(|&next| next == 0 || bare && next == b'@')
+        let text = self.structure.get(node.name as usize..).unwrap_or_default();
+        begins_with(text, name, |next| next == 0 || bare && next == b'@')
     }
 
     /// The value of `compatible` of a node.
@@ -231,6 +236,12 @@ impl<'blob> Blob<'blob> {
     pub(super) fn properties(&self, node: NodeEntry) -> impl Iterator<Item = (&'blob str, &'blob [u8])> + use<'blob> {
         let strings = self.strings;
         self.raw_properties(node).map_while(move |property| Some((property.name(strings)?, property.value)))
+    }
+
+    /// The name of the first property of a node that is not among `known`.
+    pub(super) fn unknown_property(&self, node: NodeEntry, known: &[&str]) -> Option<&'blob str> {
+        let is_known = |property: &RawProperty| known.iter().any(|name| property.is_called(self.strings, name));
+        self.raw_properties(node).find(|property| !is_known(property))?.name(self.strings)
     }
 
     fn raw_properties(&self, node: NodeEntry) -> impl Iterator<Item = RawProperty<'blob>> + use<'blob> {
@@ -275,8 +286,7 @@ impl<'blob> RawProperty<'blob> {
 
     /// Whether that is its name, byte for byte: cheaper than to look for its end first.
     fn is_called(&self, strings: &[u8], name: &str) -> bool {
-        let rest = strings.get(self.name..).and_then(|text| text.strip_prefix(name.as_bytes()));
-        rest.is_some_and(|rest| rest.first() == Some(&0))
+        begins_with(strings.get(self.name..).unwrap_or_default(), name, |next| next == 0)
     }
 }
 

@@ -75,6 +75,11 @@ impl<'tree> DeviceNode<'tree> {
             .or_else(|| self.children().find(|node| node.is_called(name, true)))
     }
 
+    /// Whether `name` is its name but for the unit address.
+    pub fn has_base_name(self, name: &str) -> bool {
+        self.is_called(name, true)
+    }
+
     fn is_called(self, name: &str, bare: bool) -> bool {
         self.entry().is_some_and(|entry| self.tree.blob.is_called(entry, name, bare))
     }
@@ -89,6 +94,11 @@ impl<'tree> DeviceNode<'tree> {
     /// Its properties, name and value.
     pub fn properties(self) -> impl Iterator<Item = (&'tree str, &'tree [u8])> {
         self.entry().into_iter().flat_map(|entry| self.tree.blob.properties(entry))
+    }
+
+    /// The name of its first property that is not among `known`.
+    pub fn unknown_property(self, known: &[&str]) -> Option<&'tree str> {
+        self.tree.blob.unknown_property(self.entry()?, known)
     }
 
     /// The value of a property.
