@@ -3,6 +3,7 @@
 //! Everything a user can get wrong is refused here, before any guest starts, by one line that says what to change.
 
 mod cores;
+mod devices;
 mod layout;
 mod selftest;
 
@@ -56,7 +57,7 @@ extern "C" fn tessera_boot(tree: u64) -> ! {
     terminal::mark("memory");
     let layout = require(Layout::new(&board, (start, end), (tree, blob.len() as u64)));
     layout.activate();
-    start_system(board, layout)
+    start_system(board, layout, blob)
 }
 
 /// Reads the board, once there is a terminal to say what is wrong with it.
@@ -108,7 +109,7 @@ fn wrong_exception_level(blob: &[u8]) -> ! {
 }
 
 /// All of RAM can be used: finds out what to run, builds it, and runs it.
-fn start_system(board: Board, layout: Layout) -> ! {
+fn start_system(board: Board, layout: Layout, tree: &'static [u8]) -> ! {
     terminal::mark("interrupt controller");
     // SAFETY: the final tables map the controller's registers, for good.
     let gic = require(unsafe { Gic::new(&board.interrupt_controller) });
@@ -126,15 +127,25 @@ fn start_system(board: Board, layout: Layout) -> ! {
     terminal::mark("system archive");
     let archive_bytes = layout.archive();
     let archive = require(Archive::parse(archive_bytes));
-    let manifest = require(Manifest::read(&archive));
+    let mut manifest = require(Manifest::read(&archive));
     require(adopt(&mut frames, archive_bytes));
+    let tree = require(devices::tree(&manifest, tree, &mut frames));
+    let board_devices = require(devices::assign(&mut manifest, tree.as_ref(), &board, &layout));
     let cores: Vec<_> = board.cores.iter().filter(|core| core.usable).cloned().collect();
     let placements = require(validate(&manifest, &board, &layout, &gic, &frames, cores.len()));
     let names: Vec<&str> = manifest.vms.iter().map(|vm| vm.name.as_str()).collect();
     terminal::set_guests(&names);
     terminal::mark("guests");
     let compatible = cores.first().map_or("", |core| core.compatible.as_str());
-    let vms = require(build_vms(manifest.vms, &placements, &mut frames, gic_parts, archive_bytes, compatible));
+    let mut parts = Parts {
+        frames: &mut frames,
+        geometry: geometry(),
+        gic: gic_parts,
+        archive: archive_bytes,
+        cpu_compatible: compatible,
+        board_devices: &board_devices,
+    };
+    let vms = require(build_vms(manifest.vms, &placements, &mut parts));
     let interrupts = require(interrupts(&board));
     let passthrough = passthrough(&vms);
     let system = System { gic, interrupts, clock, cores, vms, frames: Mutex::new(frames), passthrough, vtcr: vtcr() };
@@ -194,19 +205,11 @@ fn vmid_bits() -> VmidBits {
     VmidBits::from_id_register(read_register!("id_aa64mmfr1_el1"))
 }
 
-fn build_vms(
-    configs: Vec<VmConfig>,
-    placements: &[Placement],
-    frames: &mut Frames,
-    gic: GicParts,
-    archive: &'static [u8],
-    cpu_compatible: &str,
-) -> Result<Vec<Vm>, String> {
+fn build_vms(configs: Vec<VmConfig>, placements: &[Placement], parts: &mut Parts) -> Result<Vec<Vm>, String> {
     let mut vmids = VmidAllocator::new(vmid_bits());
-    let mut parts = Parts { frames, geometry: geometry(), gic, archive, cpu_compatible };
     let build = |(index, (config, placement)): (usize, (VmConfig, &Placement))| {
         let vmid = vmids.allocate().map_err(|error| format!("{error}"))?;
-        Vm::build(index, config, placement, vmid, &mut parts).map_err(|error| format!("{error}"))
+        Vm::build(index, config, placement, vmid, parts).map_err(|error| format!("{error}"))
     };
     configs.into_iter().zip(placements).enumerate().map(build).collect()
 }

@@ -9,7 +9,9 @@ use dtoolkit::fdt::{Fdt, FdtNode};
 use dtoolkit::{Node, Property};
 
 use super::*;
-use crate::manifest::{CoreRequest, Device, DeviceKind, DeviceTreeArea, GicConfig, Interrupt, Policy, Span};
+use crate::manifest::{
+    BoardDevices, CoreRequest, Device, DeviceKind, DeviceTreeArea, GicConfig, Interrupt, Policy, Span, WantedDevices,
+};
 
 fn uart(ipa: u64, spi: u32, console: bool) -> Device {
     Device {
@@ -40,6 +42,7 @@ fn config() -> VmConfig {
             redistributors: 0x080a_0000,
         },
         devices: vec![uart(0x0900_0000, 1, true)],
+        board_devices: BoardDevices { wanted: WantedDevices::Named(vec![]), without_dma: vec![] },
         share_image: false,
         on_reset: Policy::Restart,
         on_crash: Policy::Stop,
@@ -47,7 +50,7 @@ fn config() -> VmConfig {
 }
 
 fn facts(gic_version: u8) -> TreeFacts<'static> {
-    TreeFacts { cpu_compatible: &["arm,cortex-a72"], gic_version }
+    TreeFacts { cpu_compatible: &["arm,cortex-a72"], gic_version, board: None }
 }
 
 fn built(config: &VmConfig, gic_version: u8) -> Vec<u8> {
@@ -149,7 +152,7 @@ fn firmware_is_not_told_of_and_a_vm_without_console_has_none() {
 fn passed_through() -> Device {
     Device {
         name: "virtio_mmio".into(),
-        kind: DeviceKind::Passthrough { machine: 0x0a00_3000 },
+        kind: DeviceKind::Passthrough { machine: 0x0a00_3000, described: true },
         ipa: 0x0a00_0000,
         bytes: 0x1000,
         interrupts: vec![Interrupt { spi: 40, edge: true }, Interrupt { spi: 41, edge: false }],

@@ -72,7 +72,8 @@ impl GuestMemory {
         let one_core = placement.cores.windows(2).all(|pair| pair[0] == pair[1]);
         let mut hardware = Hardware { reach: if one_core { Reach::ThisCore } else { Reach::AllCores } };
         let map = PhysMap::new(parts.geometry, vmid, &mut parts.frames.tables(vm), &mut hardware)?;
-        let facts = TreeFacts { cpu_compatible: &[parts.cpu_compatible], gic_version: placement.gic_version };
+        let board = parts.board_devices.get(index).and_then(Option::as_ref);
+        let facts = TreeFacts { cpu_compatible: &[parts.cpu_compatible], gic_version: placement.gic_version, board };
         let tree = device_tree(config, &facts, parts.archive)?;
         let mut memory = Self { map, vm, hardware, reservation: None, archive: parts.archive, tree };
         memory.fill(config, parts.frames)?;
@@ -229,7 +230,7 @@ impl GuestMemory {
 
     fn map_devices(&mut self, config: &VmConfig, frames: &mut Frames) -> Result<()> {
         for device in &config.devices {
-            let DeviceKind::Passthrough { machine } = device.kind else { continue };
+            let DeviceKind::Passthrough { machine, .. } = device.kind else { continue };
             self.map_device(device.ipa, machine, device.bytes, frames)?;
         }
         Ok(())

@@ -121,6 +121,11 @@ impl<'tree> Assignment<'tree> {
         self.tree
     }
 
+    /// The board's GIC.
+    pub fn interrupt_controller(&self) -> Option<DeviceNode<'tree>> {
+        self.tree.nodes().find(|node| resources::is_gic(*node) && node.is_enabled())
+    }
+
     /// The nodes that are given, in tree order.
     pub fn given(&self) -> &[Given<'tree>] {
         &self.given

@@ -124,6 +124,7 @@ impl Ours {
             cpus: None,
             memory: Some(OUR_MEMORY),
             gic: Some(self.gic),
+            disks: Vec::new(),
         };
         let mut machine = prepare::prepare(&request, hypervisor)?.machine;
         let own = COUNTING.iter().chain(&REPEATABLE).map(|argument| (*argument).to_owned());
