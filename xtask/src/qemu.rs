@@ -107,7 +107,9 @@ impl Machine {
                 command.arg("-drive").arg(format!("if=none,id=disk{index},{common}"));
                 command.arg("-device").arg(format!("virtio-blk-device,drive=disk{index},bus=virtio-mmio-bus.{bus}"));
             } else {
-                command.arg("-drive").arg(format!("if=sd,{common}"));
+                // QEMU's own SD card is at the wireless card's controller; on the board it is at this one, the last added.
+                command.arg("-drive").arg(format!("if=none,id=disk{index},{common}"));
+                command.args(["-device", &format!("sd-card,drive=disk{index},bus=/generic-sdhci/sd-bus")]);
             }
         }
         if self.board == Board::Virt && !self.disks.is_empty() {

@@ -23,6 +23,7 @@
 //! | | `board-devices` | string list, optional: paths of the board's tree whose devices it gets, with all that they need |
 //! | | `board-devices-except` | string list, optional, instead: it gets all but these (none: an empty value) |
 //! | | `board-devices-without-dma` | string list, optional: paths of devices that do not access memory by themselves |
+//! | | `board-devices-left-out` | string list, optional: pairs of such a path and a property that the guest is to go without |
 //! | `/vm@N/memory@A` | `reg` | u64 address, u64 bytes; multiples of [`PAGE_BYTES`] |
 //! | | `machine` | u64, optional: the machine address it must have |
 //! | | `firmware` | empty, optional: holds firmware; the guest is not told of it as memory |
@@ -135,6 +136,8 @@ pub mod property {
     pub const BOARD_DEVICES_EXCEPT: &str = "board-devices-except";
     /// Devices of the board's tree that do not access memory by themselves, whatever they look like.
     pub const BOARD_DEVICES_WITHOUT_DMA: &str = "board-devices-without-dma";
+    /// Properties of such devices that are left out, with what they refer to.
+    pub const BOARD_DEVICES_LEFT_OUT: &str = "board-devices-left-out";
     /// What follows a guest's SYSTEM_RESET.
     pub const ON_RESET: &str = "on-reset";
     /// What follows a crash.

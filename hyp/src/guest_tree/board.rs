@@ -5,16 +5,12 @@
 
 use alloc::vec::Vec;
 
-use tessera_platform::assignment::{Assignment, Role, is_offered};
+use tessera_platform::assignment::{Assignment, Role};
 use tessera_platform::tree::{Cells, DeviceNode, Tree};
 
 use super::Phandles;
 use super::blob::Writer;
 use crate::manifest::VmConfig;
-
-/// What a bus is without what drives it.
-const BUS_PROPERTIES: [&str; 6] =
-    ["compatible", "#address-cells", "#size-cells", "ranges", "dma-ranges", "dma-coherent"];
 
 /// The phandles of what the guest's own machine adds to `assignment`.
 pub(super) fn phandles(assignment: &Assignment) -> Phandles {
@@ -46,23 +42,22 @@ fn node<'a>(parent: &mut Writer<'a>, assignment: &'a Assignment<'a>, node: Devic
         return;
     }
     parent.node(node.name(), |writer| {
-        for (name, value) in node.properties().filter(|(name, _)| is_copied(role, name)) {
+        for (name, value) in node.properties().filter(|(name, _)| assignment.copies(node, name)) {
             match at_root.then(|| widened(node, name)).flatten() {
                 Some(wide) => writer.bytes(name, &wide),
                 None => writer.bytes(name, value),
             }
         }
-        if role == Role::Given {
-            inherited(writer, node);
+        match role {
+            Role::Given => inherited(writer, node),
+            // Perhaps only because of a bus above it.
+            Role::Mentioned => writer.string("status", "disabled"),
+            Role::Absent | Role::Bus => {}
         }
         for child in node.children() {
             self::node(writer, assignment, child, false);
         }
     });
-}
-
-fn is_copied(role: Role, name: &str) -> bool {
-    is_offered(name) && (role == Role::Given || BUS_PROPERTIES.contains(&name))
 }
 
 /// An interrupt parent that the board's tree states above the node, where the guest's does not.

@@ -5,7 +5,7 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
-use tessera_platform::assignment::{Assignment, Conflict, Kept, between, everything_except, with_kept};
+use tessera_platform::assignment::{Assignment, Conflict, Kept, LeftOut, between, everything_except, with_kept};
 use tessera_platform::tree::{DeviceNode, Tree};
 use tessera_platform::{IntId, Trigger};
 
@@ -75,10 +75,22 @@ fn find<'tree>(vm: &VmConfig, paths: &[String], tree: &'tree Tree<'tree>) -> Res
 fn named<'tree>(vm: &VmConfig, tree: &'tree Tree<'tree>) -> Result<Option<Assignment<'tree>>> {
     match &vm.board_devices.wanted {
         WantedDevices::Named(paths) if !paths.is_empty() => {
-            Assignment::new(tree, &find(vm, paths, tree)?).map(Some).map_err(|problem| error(vm, problem))
+            let nodes = find(vm, paths, tree)?;
+            let left_out = left_out(vm, tree)?;
+            Assignment::new(tree, &nodes, &left_out).map(Some).map_err(|problem| error(vm, problem))
         }
         _ => Ok(None),
     }
+}
+
+fn left_out<'tree>(vm: &VmConfig, tree: &'tree Tree<'tree>) -> Result<Vec<LeftOut<'tree>>> {
+    let mut all = Vec::new();
+    for (path, property) in &vm.board_devices.left_out {
+        for node in find(vm, core::slice::from_ref(path), tree)? {
+            all.push(LeftOut::new(node, property).map_err(|problem| error(vm, problem))?);
+        }
+    }
+    Ok(all)
 }
 
 fn between_vms(vms: &[VmConfig], assignments: &[Option<Assignment>]) -> Result<()> {
@@ -104,7 +116,7 @@ fn all_others<'tree>(
     let except = find(vm, paths, tree)?;
     let others: Vec<&Assignment> = assignments.iter().flatten().collect();
     let wanted = everything_except(tree, &except, &others, kept, kept_ids);
-    Assignment::new(tree, &wanted).map(Some).map_err(|problem| error(vm, problem))
+    Assignment::new(tree, &wanted, &[]).map(Some).map_err(|problem| error(vm, problem))
 }
 
 /// A device that accesses memory by itself does so by machine addresses, past EL2's protection: its guest must know these,

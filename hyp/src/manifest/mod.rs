@@ -246,6 +246,8 @@ pub struct BoardDevices {
     pub wanted: WantedDevices,
     /// Paths of devices that are known not to access memory by themselves, whatever they look like.
     pub without_dma: Vec<String>,
+    /// Paths, and properties that the guest goes without: what these refer to is not needed then.
+    pub left_out: Vec<(String, String)>,
 }
 
 impl BoardDevices {

@@ -69,7 +69,7 @@ fn vm(fields: Fields<'_>, archive: &Archive<'_>) -> Result<VmConfig> {
     vm_named(name, fields.of_vm(name), archive)
 }
 
-const VM_PROPERTIES: [&str; 12] = [
+const VM_PROPERTIES: [&str; 13] = [
     key::VM_NAME,
     key::CPUS,
     key::CORES,
@@ -82,6 +82,7 @@ const VM_PROPERTIES: [&str; 12] = [
     key::BOARD_DEVICES,
     key::BOARD_DEVICES_EXCEPT,
     key::BOARD_DEVICES_WITHOUT_DMA,
+    key::BOARD_DEVICES_LEFT_OUT,
 ];
 const VM_CHILDREN: [&str; 5] = [node::MEMORY, node::SEGMENT, node::DEVICE_TREE, node::GIC, node::DEVICE];
 
@@ -238,7 +239,12 @@ fn board_devices(fields: &Fields<'_>) -> Result<BoardDevices> {
         (None, Some(except)) => WantedDevices::AllExcept(except),
         (None, None) => WantedDevices::Named(Vec::new()),
     };
-    Ok(BoardDevices { wanted, without_dma })
+    let left_out = list(key::BOARD_DEVICES_LEFT_OUT)?.unwrap_or_default();
+    let (pairs, rest) = left_out.as_chunks::<2>();
+    if !rest.is_empty() {
+        return Err(fields.error_at(key::BOARD_DEVICES_LEFT_OUT, "must be pairs of a path and a property"));
+    }
+    Ok(BoardDevices { wanted, without_dma, left_out: pairs.iter().cloned().map(<(String, String)>::from).collect() })
 }
 
 fn interrupts(fields: &Fields<'_>) -> Result<Vec<Interrupt>> {

@@ -1,6 +1,6 @@
 //! Which nodes come along with those that are named.
 
-use super::{Given, Reason, interrupts, references, resources};
+use super::{Given, LeftOut, Reason, interrupts, references, resources};
 use crate::tree::{BoardError, DeviceNode, Tree};
 use alloc::vec;
 use alloc::vec::Vec;
@@ -9,16 +9,37 @@ use alloc::vec::Vec;
 const STATELESS: &[&str] = &["fixed-clock", "fixed-factor-clock", "regulator-fixed", "simple-bus"];
 
 /// Nodes that describe the machine itself: each guest has its own instead.
-const MACHINE: &[&str] =
-    &["cpus", "chosen", "aliases", "memory", "psci", "timer", "pmu", "reserved-memory", "__symbols__", "firmware"];
+const MACHINE: &[&str] = &[
+    "cpus",
+    "chosen",
+    "aliases",
+    "memory",
+    "psci",
+    "timer",
+    "pmu",
+    "arm-pmu",
+    "reserved-memory",
+    "__symbols__",
+    "firmware",
+];
+/// The Raspberry Pi's per-core interrupt controller, which also sets the speed of all cores' counters.
+const MACHINE_MODELS: &[&str] = &["brcm,bcm2836-l1-intc"];
 
-/// `named`, all below them, and all that these need; in tree order.
+/// `named`, all below them, and all that these need, in tree order; and the disabled nodes that these refer to.
 pub(super) fn of<'tree>(
     tree: &'tree Tree<'tree>,
     named: &[DeviceNode<'tree>],
-) -> Result<Vec<Given<'tree>>, BoardError> {
-    let mut closure =
-        Closure { tree, given: Vec::new(), seen: vec![false; tree.nodes().count()], edges: Vec::new(), next: 0 };
+    left_out: &[LeftOut<'tree>],
+) -> Result<(Vec<Given<'tree>>, Vec<DeviceNode<'tree>>), BoardError> {
+    let mut closure = Closure {
+        tree,
+        given: Vec::new(),
+        mentioned: Vec::new(),
+        left_out,
+        seen: vec![false; tree.nodes().count()],
+        edges: Vec::new(),
+        next: 0,
+    };
     for &node in named {
         closure.name(node)?;
     }
@@ -28,12 +49,16 @@ pub(super) fn of<'tree>(
     }
     closure.settle();
     closure.given.sort_unstable_by_key(|given| given.node.position());
-    Ok(closure.given)
+    Ok((closure.given, closure.mentioned))
 }
 
-struct Closure<'tree> {
+struct Closure<'a, 'tree> {
     tree: &'tree Tree<'tree>,
     given: Vec<Given<'tree>>,
+    /// Disabled nodes that are referred to: drivers look at their properties all the same.
+    mentioned: Vec<DeviceNode<'tree>>,
+    /// What is not followed.
+    left_out: &'a [LeftOut<'tree>],
     /// By position in the tree: whether it is in `given`.
     seen: Vec<bool>,
     /// Positions: who needs whom.
@@ -42,7 +67,7 @@ struct Closure<'tree> {
     next: usize,
 }
 
-impl<'tree> Closure<'tree> {
+impl<'tree> Closure<'_, 'tree> {
     fn name(&mut self, node: DeviceNode<'tree>) -> Result<(), BoardError> {
         if !node.is_enabled() {
             return Err(node.error("status", "it is disabled: this board does not have it", "name another device"));
@@ -86,8 +111,13 @@ impl<'tree> Closure<'tree> {
                 self.need(node, child, Reason::Part(node))?;
             }
         }
-        for reference in references::of(self.tree, node)? {
-            self.need(node, reference.to, Reason::Referred(node, reference.property))?;
+        let is_left_out = |property| self.left_out.contains(&LeftOut { node, property });
+        for reference in references::of(self.tree, node, is_left_out)? {
+            if reference.to.is_enabled() {
+                self.need(node, reference.to, Reason::Referred(node, reference.property))?;
+            } else if reference.to.ancestors().skip(1).all(is_plain_bus) {
+                self.mentioned.push(reference.to);
+            }
         }
         for (controller, property) in interrupts::controllers(node)? {
             self.need(node, controller, Reason::Referred(node, property))?;
@@ -146,5 +176,6 @@ pub(super) fn not_for_guests(node: DeviceNode) -> Option<&'static str> {
     if top.is_none() {
         return Some("the root is the whole board: use `everything-except`");
     }
-    MACHINE.contains(&base).then_some("it describes the machine, of which each guest has its own")
+    (MACHINE.contains(&base) || node.is_compatible(MACHINE_MODELS))
+        .then_some("it describes the machine, of which each guest has its own")
 }

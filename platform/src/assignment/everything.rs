@@ -18,7 +18,7 @@ pub fn everything_except<'tree>(
     kept_ids: &[IntId],
 ) -> Vec<DeviceNode<'tree>> {
     // What is exceptional is given to somebody who does not exist.
-    let nobody: Vec<Assignment> = except.iter().filter_map(|node| Assignment::new(tree, &[*node]).ok()).collect();
+    let nobody: Vec<Assignment> = except.iter().filter_map(|node| Assignment::new(tree, &[*node], &[]).ok()).collect();
     let is_free = |wanted: &Assignment<'tree>| {
         let taken = others.iter().copied().chain(&nobody);
         let excepted = wanted.given.iter().any(|given| except.iter().any(|node| given.node.is_within(*node)));
@@ -27,7 +27,7 @@ pub fn everything_except<'tree>(
             && taken.into_iter().all(|other| between(("", wanted), ("", other)).is_none())
     };
     let candidates = tree.nodes().filter(|node| is_candidate(*node));
-    candidates.filter(|node| Assignment::new(tree, &[*node]).is_ok_and(|wanted| is_free(&wanted))).collect()
+    candidates.filter(|node| Assignment::new(tree, &[*node], &[]).is_ok_and(|wanted| is_free(&wanted))).collect()
 }
 
 /// An enabled device directly on the board or on a bus that does nothing but translate.

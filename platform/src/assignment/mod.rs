@@ -67,15 +67,47 @@ impl Region<'_> {
 
 /// Whether a guest's tree has the property `name` where the board's has it: not if it speaks of an SMMU or of MSIs, which no
 /// guest is offered.
-pub fn is_offered(name: &str) -> bool {
+fn is_offered(name: &str) -> bool {
     !references::LEFT_OUT.contains(&name)
 }
+
+/// What a bus is without what drives it.
+const BUS_PROPERTIES: [&str; 6] =
+    ["compatible", "#address-cells", "#size-cells", "ranges", "dma-ranges", "dma-coherent"];
 
 /// `span` grown to whole pages.
 fn pages(span: Span) -> Span {
     let start = span.start() & !(PAGE_BYTES - 1);
     // A span ends at 52 bits at most: a multiple of pages.
     Span::between(start, span.end().next_multiple_of(PAGE_BYTES)).unwrap_or(span)
+}
+
+/// A property that is left out: what it refers to is not needed then, and the guest's tree lacks it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct LeftOut<'tree> {
+    /// Whose it is.
+    pub node: DeviceNode<'tree>,
+    /// Its name.
+    pub property: &'tree str,
+}
+
+impl<'tree> LeftOut<'tree> {
+    /// The property `name` of `node`.
+    ///
+    /// # Errors
+    /// It has none.
+    pub fn new(node: DeviceNode<'tree>, name: &str) -> Result<Self, BoardError> {
+        let found = node.properties().find(|(property, _)| *property == name);
+        let property = found.map(|(property, _)| property).ok_or_else(|| {
+            let all: Vec<_> = node.properties().map(|(property, _)| property).collect();
+            node.error(
+                "",
+                format!("it has no property `{}`", name.escape_debug()),
+                format!("it has: {}", all.join(", ")),
+            )
+        })?;
+        Ok(Self { node, property })
+    }
 }
 
 /// What a node is in the tree of the guest that is given devices.
@@ -85,6 +117,8 @@ pub enum Role {
     Absent,
     /// A bus above something given: only how it translates addresses.
     Bus,
+    /// Disabled on this board, but referred to by something given.
+    Mentioned,
     /// Given.
     Given,
 }
@@ -97,23 +131,28 @@ pub struct Assignment<'tree> {
     regions: Vec<Region<'tree>>,
     interrupts: Vec<(DeviceNode<'tree>, Interrupt)>,
     roles: Vec<Role>,
+    left_out: Vec<LeftOut<'tree>>,
 }
 
 impl<'tree> Assignment<'tree> {
-    /// What giving `named` means, each with the nodes below it.
+    /// What giving `named` means, each with the nodes below it, and without the properties `left_out`.
     ///
     /// # Errors
     /// A node that is disabled or that no guest can have, or a reference that cannot be followed.
-    pub fn new(tree: &'tree Tree<'tree>, named: &[DeviceNode<'tree>]) -> Result<Self, BoardError> {
-        let given = closure::of(tree, named)?;
+    pub fn new(
+        tree: &'tree Tree<'tree>,
+        named: &[DeviceNode<'tree>],
+        left_out: &[LeftOut<'tree>],
+    ) -> Result<Self, BoardError> {
+        let (given, mentioned) = closure::of(tree, named, left_out)?;
         let mut regions = Vec::new();
         let mut interrupts = Vec::new();
         for one in &given {
             regions.extend(resources::regions(one.node)?);
             interrupts::of_gic(one.node, &mut interrupts)?;
         }
-        let roles = roles(tree, &given);
-        Ok(Self { tree, given, regions, interrupts, roles })
+        let roles = roles(tree, &given, &mentioned);
+        Ok(Self { tree, given, regions, interrupts, roles, left_out: left_out.to_vec() })
     }
 
     /// The tree that the devices are of.
@@ -164,6 +203,17 @@ impl<'tree> Assignment<'tree> {
         self.roles.get(node.position()).copied().unwrap_or(Role::Absent)
     }
 
+    /// Whether the guest's tree has the property `name` of `node` as the board's tree has it.
+    pub fn copies(&self, node: DeviceNode<'tree>, name: &str) -> bool {
+        let is_kept = is_offered(name) && !self.left_out.iter().any(|left| left.node == node && left.property == name);
+        match self.role(node) {
+            Role::Absent => false,
+            Role::Bus => BUS_PROPERTIES.contains(&name),
+            Role::Mentioned => is_kept && name != "status",
+            Role::Given => is_kept,
+        }
+    }
+
     /// Whether `node` is given.
     pub fn gives(&self, node: DeviceNode) -> bool {
         self.role(node) == Role::Given
@@ -202,19 +252,18 @@ impl<'tree> Assignment<'tree> {
 }
 
 /// What each node of the tree is, by its position.
-fn roles(tree: &Tree, given: &[Given]) -> Vec<Role> {
+fn roles(tree: &Tree, given: &[Given], mentioned: &[DeviceNode]) -> Vec<Role> {
     let mut roles = alloc::vec![Role::Absent; tree.nodes().count()];
-    for one in given {
-        for above in one.node.ancestors().skip(1) {
-            if let Some(role) = roles.get_mut(above.position()).filter(|role| **role == Role::Absent) {
-                *role = Role::Bus;
-            }
+    let mut set = |node: DeviceNode, role| {
+        if let Some(place) = roles.get_mut(node.position()) {
+            *place = role;
         }
+    };
+    let nodes = || given.iter().map(|given| given.node);
+    for node in nodes().chain(mentioned.iter().copied()) {
+        node.ancestors().skip(1).for_each(|above| set(above, Role::Bus));
     }
-    for one in given {
-        if let Some(role) = roles.get_mut(one.node.position()) {
-            *role = Role::Given;
-        }
-    }
+    mentioned.iter().for_each(|node| set(*node, Role::Mentioned));
+    nodes().for_each(|node| set(node, Role::Given));
     roles
 }

@@ -48,18 +48,19 @@ pub(super) struct Reference<'tree> {
     pub(super) property: &'tree str,
 }
 
-/// Everything enabled that `node` refers to.
+/// Every other node that `node` refers to, but for properties that are left out.
 pub(super) fn of<'tree>(
     tree: &'tree Tree<'tree>,
     node: DeviceNode<'tree>,
+    is_left_out: impl Fn(&'tree str) -> bool,
 ) -> Result<Vec<Reference<'tree>>, BoardError> {
     let mut found = Vec::new();
-    for (property, value) in node.properties() {
+    for (property, value) in node.properties().filter(|(property, _)| !is_left_out(property)) {
         let Some(kind) = Kind::of(property) else { continue };
         let cells = Cells::new(value).ok_or_else(|| broken(node, property))?;
         let targets = targets(tree, node, property, kind, cells)?;
-        let is_other = |to: &DeviceNode| *to != node && to.is_enabled();
-        found.extend(targets.into_iter().filter(is_other).map(|to| Reference { to, property }));
+        let others = targets.into_iter().filter(|to| *to != node);
+        found.extend(others.map(|to| Reference { to, property }));
     }
     Ok(found)
 }

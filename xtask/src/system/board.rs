@@ -1,9 +1,9 @@
 //! Devices that a system names by the board's tree: found, and checked as EL2 will check them, each problem at its place
 //! in the file.
 
-use tessera_platform::assignment::{Assignment, Conflict, Kept, between, everything_except, with_kept};
+use tessera_platform::assignment::{Assignment, Conflict, Kept, LeftOut, between, everything_except, with_kept};
 use tessera_platform::board::Board;
-use tessera_platform::tree::{DeviceNode, Tree};
+use tessera_platform::tree::{BoardError, DeviceNode, Tree};
 use tessera_platform::{IntId, Span};
 
 use super::ImageProvider;
@@ -78,13 +78,13 @@ impl<'tree> Finding<'tree> {
             return Ok(None);
         }
         let names = self.nodes(devices.named.iter().map(|device| device.with(device.value.name.as_str())))?;
+        let left_out = left_out(vm, &names)?;
         // One by one first, so that what is wrong is said of the right one.
         for name in &names {
-            Assignment::new(self.tree, &[name.value])
-                .map_err(|error| name.problem(format!("{}: {}", error.path(), error.problem())).help(error.remedy()))?;
+            Assignment::new(self.tree, &[name.value], &left_out).map_err(|error| of_tree(name, &error))?;
         }
         let nodes: Vec<_> = names.iter().map(|name| name.value).collect();
-        let assignment = Assignment::new(self.tree, &nodes).map_err(|error| names[0].problem(error.to_string()))?;
+        let assignment = Assignment::new(self.tree, &nodes, &left_out).map_err(|error| of_tree(&names[0], &error))?;
         Ok(Some((names, assignment)))
     }
 
@@ -94,7 +94,7 @@ impl<'tree> Finding<'tree> {
         let nodes: Vec<_> = names.iter().map(|name| name.value).collect();
         let others: Vec<_> = found.iter().flatten().map(|(_, assignment)| assignment).collect();
         let wanted = everything_except(self.tree, &nodes, &others, &self.kept(), &self.kept_ids);
-        let assignment = Assignment::new(self.tree, &wanted).map_err(|error| except.problem(error.to_string()))?;
+        let assignment = Assignment::new(self.tree, &wanted, &[]).map_err(|error| of_tree(except, &error))?;
         Ok(Some((names, assignment)))
     }
 
@@ -182,12 +182,29 @@ impl<'tree> Finding<'tree> {
         interrupts.dedup_by_key(|interrupt| interrupt.value);
         FoundDevices {
             paths: named.collect(),
+            left_out: left_out(vm, names).into_iter().flatten().map(|left| path_and_name(&left)).collect(),
             without_dma: harmless(vm, names).map(DeviceNode::path).collect(),
             pages: pages.map(|pages| At::new((pages.start(), pages.size()), place_of(pages))).collect(),
             interrupts,
             tree_bytes: 0,
         }
     }
+}
+
+fn of_tree<T>(at: &At<T>, error: &BoardError) -> Problem {
+    let place = if error.property().is_empty() { String::new() } else { format!(", {}", error.property()) };
+    at.problem(format!("{}{place}: {}", error.path(), error.problem())).help(error.remedy())
+}
+
+/// What the file says that guests go without.
+fn left_out<'tree>(vm: &Vm, names: &[Named<'tree>]) -> Result<Vec<LeftOut<'tree>>> {
+    let of_device = vm.board_devices.named.iter().zip(names);
+    let all = of_device.flat_map(|(device, name)| device.value.without.iter().map(|property| (name.value, property)));
+    all.map(|(node, property)| LeftOut::new(node, &property.value).map_err(|error| of_tree(property, &error))).collect()
+}
+
+fn path_and_name(left: &LeftOut) -> (String, String) {
+    (left.node.path(), left.property.to_owned())
 }
 
 const DMA: &str = "give the VM memory where it is in the machine: \

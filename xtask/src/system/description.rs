@@ -117,6 +117,8 @@ pub(super) struct BoardDevice {
     pub(super) name: String,
     /// Whether it may access memory by itself, if it looks like that.
     pub(super) may_master_dma: bool,
+    /// Properties that the guest goes without.
+    pub(super) without: Vec<At<String>>,
 }
 
 /// What the board's tree says of [`BoardDevices`].
@@ -125,6 +127,7 @@ pub(super) struct FoundDevices {
     /// Paths of those that are named, or excepted.
     pub(super) paths: Vec<String>,
     pub(super) without_dma: Vec<String>,
+    pub(super) left_out: Vec<(String, String)>,
     /// Whole pages of registers: start and bytes.
     pub(super) pages: Vec<At<(u64, u64)>>,
     pub(super) interrupts: Vec<At<u64>>,

@@ -99,6 +99,10 @@ fn board_devices(node: &mut Writer, vm: &Vm) {
     if vm.board_devices.except.is_some() {
         node.set(key::BOARD_DEVICES_EXCEPT, list(&found.paths));
     }
+    if !found.left_out.is_empty() {
+        let pairs: Vec<String> = found.left_out.iter().cloned().flat_map(<[String; 2]>::from).collect();
+        node.set(key::BOARD_DEVICES_LEFT_OUT, list(&pairs));
+    }
     if !found.without_dma.is_empty() {
         node.set(key::BOARD_DEVICES_WITHOUT_DMA, list(&found.without_dma));
     }

@@ -39,15 +39,19 @@ fn except(value: Value<'_>) -> Result<Vec<At<String>>> {
 fn board_device(value: Value<'_>) -> Result<Option<At<BoardDevice>>> {
     if value.get_ref().is_str() {
         let name = string(value, "devices")?;
-        return Ok(Some(At::new(BoardDevice { name: name.value, may_master_dma: true }, name.span)));
+        return Ok(Some(At::new(
+            BoardDevice { name: name.value, may_master_dma: true, without: Vec::new() },
+            name.span,
+        )));
     }
     if !value.get_ref().as_table().is_some_and(|table| table.contains_key("device")) {
         return Ok(None);
     }
-    let table = Table::from(value, "a device of the board", &["device", "dma"])?;
+    let table = Table::from(value, "a device of the board", &["device", "dma", "without"])?;
     let name = table.required("device", table.string("device")?)?;
     let may_master_dma = table.boolean("dma")?.is_none_or(|dma| dma.value);
-    Ok(Some(At::new(BoardDevice { name: name.value, may_master_dma }, name.span)))
+    let without = table.array("without")?.into_iter().map(|name| string(name, "without")).collect::<Result<_>>()?;
+    Ok(Some(At::new(BoardDevice { name: name.value, may_master_dma, without }, name.span)))
 }
 
 /// Reads one device.
