@@ -17,6 +17,7 @@ pub mod interrupts;
 pub mod manifest;
 #[cfg(target_os = "none")]
 pub mod scheduler;
+pub mod seed;
 #[cfg(target_os = "none")]
 pub mod system;
 #[cfg(target_os = "none")]

@@ -29,6 +29,7 @@ use crate::devices::{Bus, DeviceSlot, Pl031};
 use crate::guest_tree::vcpu_affinity;
 use crate::interrupts::{VcpuSet, Vgic};
 use crate::manifest::{Placement, VmConfig};
+use crate::seed::SeedSource;
 use crate::system::System;
 use crate::vcpu::{Power, VcpuControl};
 
@@ -76,7 +77,9 @@ pub struct Parts<'a> {
     /// `compatible` of the board's cores.
     pub cpu_compatible: &'a str,
     /// What each is given of the board's devices.
-    pub board_devices: &'a [Option<Assignment<'a>>],
+    pub board_devices: &'static [Option<Assignment<'static>>],
+    /// Where the guests' random seeds come from.
+    pub seeds: Option<&'a mut SeedSource>,
 }
 
 /// What of the machine's interrupt controller the guests' are made of.

@@ -2,6 +2,7 @@
 
 use core::fmt::Display;
 
+use alloc::boxed::Box;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
@@ -22,7 +23,11 @@ const HEAP_ORDER: u32 = 7;
 ///
 /// # Errors
 /// No memory for the work.
-pub fn tree<'blob>(manifest: &Manifest, blob: &'blob [u8], frames: &mut Frames) -> Result<Option<Tree<'blob>>, String> {
+pub fn tree(
+    manifest: &Manifest,
+    blob: &'static [u8],
+    frames: &mut Frames,
+) -> Result<Option<&'static Tree<'static>>, String> {
     if manifest.vms.iter().all(|vm| vm.board_devices.is_empty()) {
         return Ok(None);
     }
@@ -30,20 +35,21 @@ pub fn tree<'blob>(manifest: &Manifest, blob: &'blob [u8], frames: &mut Frames) 
     let span = frames.allocate(Owner::Hypervisor, HEAP_ORDER).map_err(|error| text(&error))?.will_be_overwritten();
     // SAFETY: RAM that EL2 maps for writing, and that has just become its own.
     unsafe { heap::extend(span.start().get(), span.bytes()) };
-    Tree::parse(blob).map(Some).map_err(|error| text(&error))
+    // Guests that start afresh get their tree from it again.
+    Tree::parse(blob).map(|tree| Some(&*Box::leak(Box::new(tree)))).map_err(|error| text(&error))
 }
 
 /// What each VM is given of it.
 ///
 /// # Errors
 /// What is unsafe, or not there.
-pub fn assign<'tree>(
+pub fn assign(
     manifest: &mut Manifest,
-    tree: Option<&'tree Tree<'tree>>,
+    tree: Option<&'static Tree<'static>>,
     board: &Board,
     layout: &Layout,
-) -> Result<Vec<Option<Assignment<'tree>>>, manifest::ManifestError> {
-    let Some(tree) = tree else { return Ok(Vec::new()) };
+) -> Result<&'static [Option<Assignment<'static>>], manifest::ManifestError> {
+    let Some(tree) = tree else { return Ok(&[]) };
     let kept = layout.kept(board);
     let kept: Vec<_> = kept.into_iter().map(|(owner, span)| Kept { owner, span }).collect();
     let uart: Vec<IntId> = board.console.iter().filter_map(|uart| Some(uart.interrupt?.id)).collect();
@@ -54,5 +60,5 @@ pub fn assign<'tree>(
             log::info!("{}: is given {}", vm.name, paths.join(" "));
         }
     }
-    Ok(assignments)
+    Ok(Vec::leak(assignments))
 }

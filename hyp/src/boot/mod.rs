@@ -25,6 +25,7 @@ use crate::arch::aarch64::registers::read_register;
 use crate::arch::aarch64::{self as arch, fault, stage1};
 use crate::archive::Archive;
 use crate::manifest::{BoardFacts, DeviceKind, Manifest, Placement, Reserved, VmConfig};
+use crate::seed::SeedSource;
 use crate::system::{Interrupts, System};
 use crate::vm::{GicParts, Parts, Vm};
 use crate::{heap, manifest, terminal};
@@ -130,25 +131,36 @@ fn start_system(board: Board, layout: Layout, tree: &'static [u8]) -> ! {
     let mut manifest = require(Manifest::read(&archive));
     require(adopt(&mut frames, archive_bytes));
     let tree = require(devices::tree(&manifest, tree, &mut frames));
-    let board_devices = require(devices::assign(&mut manifest, tree.as_ref(), &board, &layout));
+    let board_devices = require(devices::assign(&mut manifest, tree, &board, &layout));
     let cores: Vec<_> = board.cores.iter().filter(|core| core.usable).cloned().collect();
     let placements = require(validate(&manifest, &board, &layout, &gic, &frames, cores.len()));
     let names: Vec<&str> = manifest.vms.iter().map(|vm| vm.name.as_str()).collect();
     terminal::set_guests(&names);
     terminal::mark("guests");
-    let compatible = cores.first().map_or("", |core| core.compatible.as_str());
-    let mut parts = Parts {
+    let mut seeds = SeedSource::new(&board.chosen.seed, clock.now());
+    let parts = Parts {
         frames: &mut frames,
         geometry: geometry(),
         gic: gic_parts,
         archive: archive_bytes,
-        cpu_compatible: compatible,
-        board_devices: &board_devices,
+        cpu_compatible: cores.first().map_or("", |core| core.compatible.as_str()),
+        board_devices,
+        seeds: seeds.as_mut(),
     };
-    let vms = require(build_vms(manifest.vms, &placements, &mut parts));
+    let vms = require(build_vms(manifest.vms, &placements, parts));
     let interrupts = require(interrupts(&board));
     let passthrough = passthrough(&vms);
-    let system = System { gic, interrupts, clock, cores, vms, frames: Mutex::new(frames), passthrough, vtcr: vtcr() };
+    let system = System {
+        gic,
+        interrupts,
+        clock,
+        cores,
+        vms,
+        frames: Mutex::new(frames),
+        passthrough,
+        seeds: seeds.map(Mutex::new),
+        vtcr: vtcr(),
+    };
     let system = system.install();
     terminal::mark("cores");
     require(cores::start_all(system, &board, &layout));
@@ -205,11 +217,11 @@ fn vmid_bits() -> VmidBits {
     VmidBits::from_id_register(read_register!("id_aa64mmfr1_el1"))
 }
 
-fn build_vms(configs: Vec<VmConfig>, placements: &[Placement], parts: &mut Parts) -> Result<Vec<Vm>, String> {
+fn build_vms(configs: Vec<VmConfig>, placements: &[Placement], mut parts: Parts) -> Result<Vec<Vm>, String> {
     let mut vmids = VmidAllocator::new(vmid_bits());
     let build = |(index, (config, placement)): (usize, (VmConfig, &Placement))| {
         let vmid = vmids.allocate().map_err(|error| format!("{error}"))?;
-        Vm::build(index, config, placement, vmid, parts).map_err(|error| format!("{error}"))
+        Vm::build(index, config, placement, vmid, &mut parts).map_err(|error| format!("{error}"))
     };
     configs.into_iter().zip(placements).enumerate().map(build).collect()
 }

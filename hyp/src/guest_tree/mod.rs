@@ -17,9 +17,9 @@ use tessera_abi::manifest as abi;
 use tessera_platform::assignment::Assignment;
 
 use crate::manifest::{MemoryRegion, VmConfig};
+use crate::seed::Seed;
 
-/// What the guest's tree takes from the board rather than from the manifest.
-#[derive(Clone, Copy)]
+/// What the guest's tree does not take from the manifest.
 pub struct TreeFacts<'a> {
     /// `compatible` of the board's cores, most specific first: `arm,cortex-a72`. Empty if unknown.
     pub cpu_compatible: &'a [&'a str],
@@ -27,6 +27,8 @@ pub struct TreeFacts<'a> {
     pub gic_version: u8,
     /// What it is given of the board's devices.
     pub board: Option<&'a Assignment<'a>>,
+    /// For its random numbers.
+    pub seed: Option<Seed>,
 }
 
 /// The tree needs more room than the manifest keeps for it.
@@ -106,7 +108,7 @@ fn fill_root<'a>(root: &mut Writer<'a>, config: &'a VmConfig, facts: &TreeFacts<
     timer(root, config.vcpus(), facts.gic_version);
     devices::clock(root, phandles);
     aliases(root, config, facts);
-    chosen(root, config);
+    chosen(root, config, facts.seed.as_ref());
 }
 
 /// PSCI (DEN0022F, chapter 6): by HVC, the function numbers being the standard ones since version 0.2.
@@ -179,7 +181,7 @@ fn aliases<'a>(root: &mut Writer<'a>, config: &VmConfig, facts: &TreeFacts<'a>) 
     });
 }
 
-fn chosen<'a>(root: &mut Writer<'a>, config: &'a VmConfig) {
+fn chosen<'a>(root: &mut Writer<'a>, config: &'a VmConfig, seed: Option<&Seed>) {
     root.node("chosen", |chosen| {
         if let Some(console) = config.console() {
             chosen.string("stdout-path", &devices::path(console));
@@ -190,6 +192,10 @@ fn chosen<'a>(root: &mut Writer<'a>, config: &'a VmConfig) {
         if let Some(initrd) = config.initrd {
             chosen.double_cells("linux,initrd-start", &[initrd.start]);
             chosen.double_cells("linux,initrd-end", &[initrd.end().unwrap_or(initrd.start)]);
+        }
+        if let Some(seed) = seed {
+            chosen.bytes("rng-seed", &seed.rng);
+            chosen.double_cells("kaslr-seed", &[seed.kaslr]);
         }
     });
 }

@@ -113,7 +113,7 @@ impl Case {
 /// all on a GICv3, what has to do with interrupts on a GICv2 too, and other boards.
 pub fn all(gic: Option<u32>) -> Vec<Case> {
     let with_interrupts = [real_guests(), small_guests(), passthrough(), containment(), budget()].concat();
-    let others = [sharing(), faults(), refusals()].concat();
+    let others = [vec![eight_cores()], sharing(), faults(), refusals()].concat();
     match gic {
         Some(2) => with_interrupts.iter().chain(&others).filter_map(Case::on_gicv2).collect(),
         Some(_) => [with_interrupts, others].concat(),
@@ -162,6 +162,16 @@ const BOTH_WORK: [&str; 5] = [
     "send freertos:tasks\\n",
     "expect freertos:[1-9]\\d* sent, [1-9]\\d* received, 0 lost",
 ];
+
+/// Without a random seed of its own it would hardly move: every new process would wait for one lock.
+fn eight_cores() -> Case {
+    const SYSTEM: &str = "[[vm]]\nname = \"linux\"\ncpus = 8\nmemory = \"512M\"\nimage = \"tessera:linux\"\n\
+                          initrd = \"tessera:initramfs\"\ncommand-line = \"console=ttyAMA0 panic=-1\"\n";
+    let steps = ["expect linux:crng init done", "expect linux:8 CPUs online", "expect linux:linux# $"];
+    let load = ["send linux:load 5\\n", "expect linux:load: done [1-9]\\d* rounds", "send linux:poweroff -f\\n"];
+    let case = Case::new("a linux on 8 cores stands a load", System::Inline(SYSTEM.to_owned()));
+    Case { seconds: 240, ..case.steps(&steps).steps(&load).ends(0) }
+}
 
 /// The Raspberry Pi 4, as far as QEMU has it: without firmware to call, and with.
 fn raspberry_pi() -> Vec<Case> {
