@@ -13,6 +13,7 @@ pub mod exit;
 pub mod guest_tree;
 #[cfg(target_os = "none")]
 mod heap;
+pub mod identity_map;
 pub mod interrupts;
 pub mod manifest;
 #[cfg(target_os = "none")]

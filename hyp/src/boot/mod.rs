@@ -15,7 +15,7 @@ use alloc::vec::Vec;
 use spin::Mutex;
 use tessera_memory::vmid::VmidBits;
 use tessera_memory::{Frames, Geometry, Owner, Pa, Span, VmidAllocator};
-use tessera_platform::board::{Board, find_console, find_firmware};
+use tessera_platform::board::{Board, Console, find_console, find_firmware};
 use tessera_platform::gic::{Controller, Gic, GicError};
 use tessera_platform::timer::Clock;
 use tessera_platform::tree::Tree;
@@ -64,9 +64,9 @@ extern "C" fn tessera_boot(tree: u64) -> ! {
 /// Reads the board, once there is a terminal to say what is wrong with it.
 fn discover(blob: &[u8]) -> Board {
     let tree = Tree::parse(blob);
-    open_terminal(tree.as_ref().ok());
+    let console = open_terminal(tree.as_ref().ok());
     terminal::mark("device tree");
-    require(Board::from_tree(&require(tree)))
+    require(Board::from_tree(&require(tree), console))
 }
 
 /// The device tree at `address`, if there is one: its header says how long it is (Devicetree Specification 5.2).
@@ -86,11 +86,12 @@ fn device_tree(address: u64) -> Option<&'static [u8]> {
     Some(unsafe { core::slice::from_raw_parts(address as *const u8, bytes as usize) })
 }
 
-fn open_terminal(tree: Option<&Tree>) {
-    if let Some(uart) = tree.and_then(find_console) {
-        // SAFETY: the tree's UART; the first tables map all that is not RAM as device, the final ones map it too.
-        unsafe { terminal::open(&uart) };
-    }
+/// Speaks on the tree's console from here on, if there is one.
+fn open_terminal(tree: Option<&Tree>) -> Option<Console> {
+    let console = tree.and_then(find_console)?;
+    // SAFETY: the tree's UART; the first tables map all that is not RAM as device, the final ones map it too.
+    unsafe { terminal::open(&console) };
+    Some(console)
 }
 
 /// EL1: somebody forgot to enable virtualization; EL3: no firmware ran. The MMU stays off: this only speaks and stops.

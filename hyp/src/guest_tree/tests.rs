@@ -234,3 +234,74 @@ fn dtc_finds_nothing_to_complain_about() {
         assert!(source.contains("pl031@9010000"), "{source}");
     }
 }
+
+const VIRT: &[u8] = include_bytes!("../../../platform/tests/blobs/virt-gicv3-2.dtb");
+const PI: &[u8] = include_bytes!("../../../platform/tests/blobs/bcm2711-rpi-4-b-qemu.dtb");
+
+/// The tree of a guest that is given these devices of a board, without some properties of the first.
+fn with_devices(board: &[u8], paths: &[&str], without: &[&str]) -> Vec<u8> {
+    use tessera_platform::assignment::LeftOut;
+    let tree = tessera_platform::tree::Tree::parse(board).expect("a real tree");
+    let nodes: Vec<_> = paths.iter().map(|path| tree.find(path).expect("there")).collect();
+    let left: Vec<_> = without.iter().map(|name| LeftOut::new(nodes[0], name).expect("there")).collect();
+    let given = Assignment::new(&tree, &nodes, &left).expect("good");
+    let mut config = config();
+    config.device_tree.bytes = 0x2_0000;
+    let blob = build(&config, &TreeFacts { board: Some(&given), ..facts(3) }).expect("fits");
+    // The reader that Linux's rules are nearest to.
+    tessera_platform::tree::Tree::parse(&blob).expect("a valid tree");
+    blob
+}
+
+#[test]
+fn a_device_of_the_board_keeps_its_properties_and_finds_its_controller() {
+    let blob = with_devices(VIRT, &["/virtio_mmio@a000200"], &[]);
+    assert_eq!(words(&blob, "/virtio_mmio@a000200", "interrupts"), [0, 0x11, 1]);
+    assert_eq!(words(&blob, "/virtio_mmio@a000200", "reg"), [0, 0x0a00_0200, 0, 0x200]);
+    assert_eq!(words(&blob, "/", "interrupt-parent"), [0x8003], "the board's number");
+    assert_eq!(words(&blob, "/intc@8000000", "phandle"), [0x8003]);
+    assert!(!has(&blob, "/virtio_mmio@a000000") && !has(&blob, "/pl031@9010000"));
+    value(&blob, "/", "dma-coherent");
+}
+
+#[test]
+fn the_guests_own_nodes_make_way_for_the_boards() {
+    let blob = with_devices(VIRT, &["/pl031@9010000"], &[]);
+    let clock = words(&blob, "/pl031@9010000", "clocks");
+    assert_eq!(words(&blob, "/apb-pclk", "phandle"), clock, "the board's clock");
+    let own = words(&blob, "/uart-clock", "phandle");
+    assert_ne!(own, clock);
+    assert_eq!(words(&blob, "/pl011@9000000", "clocks"), [own[0], own[0]]);
+}
+
+#[test]
+fn buses_clocks_and_supplies_come_along() {
+    let blob = with_devices(PI, &["/emmc2bus/mmc@7e340000"], &["vmmc-supply"]);
+    assert_eq!(words(&blob, "/emmc2bus", "dma-ranges"), [0, 0xc000_0000, 0, 0, 0x4000_0000]);
+    let clocks = words(&blob, "/soc/cprman@7e101000", "phandle");
+    assert_eq!(words(&blob, "/emmc2bus/mmc@7e340000", "clocks")[0], clocks[0]);
+    assert!(node(&blob, "/emmc2bus/mmc@7e340000").property("vmmc-supply").is_none());
+    assert!(has(&blob, "/sd_io_1v8_reg") && !has(&blob, "/sd_vcc_reg") && !has(&blob, "/soc/usb@7e980000"));
+    assert_eq!(value(&blob, "/soc/dsi@7e209000", "status"), b"disabled\0", "only its name is of interest");
+    assert!(node(&blob, "/").property("dma-coherent").is_none(), "the board's DMA sees no caches");
+    assert_eq!(words(&blob, "/", "#size-cells"), [2]);
+}
+
+/// The Raspberry Pi's root has sizes of one cell.
+#[test]
+fn addresses_at_the_root_are_widened() {
+    use dtoolkit::model::{DeviceTree, DeviceTreeNode, DeviceTreeProperty};
+    let mut board = DeviceTree::from_fdt(&Fdt::new_unchecked(PI));
+    let mut gadget = DeviceTreeNode::new_unchecked("gadget@fd800000");
+    let mut set = |name: &str, cells: &[u32]| {
+        gadget.add_property(DeviceTreeProperty::new_unchecked(name, cells.to_vec()));
+    };
+    set("reg", &[0, 0xfd80_0000, 0x100, 1, 2, 3]);
+    set("#address-cells", &[1]);
+    set("#size-cells", &[1]);
+    set("ranges", &[5, 0, 0xfd80_0000, 6, 7, 1, 2, 8]);
+    board.root.add_child(gadget);
+    let blob = with_devices(&board.to_dtb(), &["/gadget@fd800000"], &[]);
+    assert_eq!(words(&blob, "/gadget@fd800000", "reg"), [0, 0xfd80_0000, 0, 0x100, 1, 2, 0, 3]);
+    assert_eq!(words(&blob, "/gadget@fd800000", "ranges"), [5, 0, 0xfd80_0000, 6, 7, 1, 2, 8], "two cells already");
+}

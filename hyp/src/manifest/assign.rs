@@ -124,7 +124,8 @@ fn all_others<'tree>(
 fn dma(vm: &VmConfig, assignment: &Assignment, tree: &Tree) -> Result<()> {
     let harmless = find(vm, &vm.board_devices.without_dma, tree)?;
     let Some(master) = assignment.dma_masters().find(|node| !harmless.contains(node)) else { return Ok(()) };
-    if vm.memory.iter().all(|region| region.machine == Some(region.ipa)) {
+    // Of memory for firmware the guest is not told.
+    if vm.memory.iter().all(|region| region.firmware || region.machine == Some(region.ipa)) {
         return Ok(());
     }
     let problem = format!(

@@ -1,5 +1,6 @@
 //! A good manifest is read as written; each broken kind is refused with its message; mutated ones never panic.
 
+mod assigned;
 mod board;
 mod broken;
 mod fuzz;

@@ -70,9 +70,14 @@ impl<'tree> DeviceNode<'tree> {
 
     /// The child called `name`; without unit address the first child of that name with any.
     pub fn child(self, name: &str) -> Option<Self> {
-        self.children()
-            .find(|node| node.is_called(name, false))
-            .or_else(|| self.children().find(|node| node.is_called(name, true)))
+        let mut similar = None;
+        for node in self.children().filter(|node| node.is_called(name, true)) {
+            if node.is_called(name, false) {
+                return Some(node);
+            }
+            similar = similar.or(Some(node));
+        }
+        similar
     }
 
     /// Whether `name` is its name but for the unit address.
@@ -140,8 +145,13 @@ impl<'tree> DeviceNode<'tree> {
 
     /// Whether its `compatible` names one of `models`.
     pub fn is_compatible(self, models: &[&str]) -> bool {
+        self.is_compatible_with_any(&[models])
+    }
+
+    /// Whether its `compatible` names one of the models of one of these lists.
+    pub fn is_compatible_with_any(self, lists: &[&[&str]]) -> bool {
         let value = self.entry().and_then(|entry| self.tree.blob.compatible(entry)?.strip_suffix(&[0]));
-        let is_one = |text: &[u8]| models.iter().any(|model| model.as_bytes() == text);
+        let is_one = |text: &[u8]| lists.iter().any(|models| models.iter().any(|model| model.as_bytes() == text));
         value.is_some_and(|value| value.split(|&byte| byte == 0).any(is_one))
     }
 

@@ -2,7 +2,7 @@
 
 use super::common::blob;
 use tessera_platform::assignment::{Assignment, Kept, LeftOut, Role, between, everything_except, with_kept};
-use tessera_platform::board::Board;
+use tessera_platform::board::{Board, find_console};
 use tessera_platform::tree::Tree;
 use tessera_platform::{IntId, Span};
 
@@ -105,7 +105,7 @@ fn a_fact_can_be_in_two_trees() {
 fn what_the_hypervisor_uses_is_refused() {
     for name in ["virt-gicv3-2", "bcm2711-rpi-4-b-qemu"] {
         let tree = Tree::parse(blob(name)).unwrap();
-        let board = Board::from_tree(&tree).unwrap();
+        let board = Board::from_tree(&tree, find_console(&tree)).unwrap();
         let uart = board.console.as_ref().unwrap();
         let spans = board.own_registers();
         let kept: Vec<_> = spans.iter().map(|span| Kept { owner: "EL2", span: *span }).collect();
@@ -124,7 +124,7 @@ fn what_the_hypervisor_uses_is_refused() {
 #[test]
 fn everything_is_what_is_neither_excepted_nor_kept_nor_anothers() {
     let tree = Tree::parse(blob("bcm2711-rpi-4-b-qemu")).unwrap();
-    let board = Board::from_tree(&tree).unwrap();
+    let board = Board::from_tree(&tree, find_console(&tree)).unwrap();
     let spans = board.own_registers();
     let kept: Vec<_> = spans.iter().map(|span| Kept { owner: "EL2", span: *span }).collect();
     let except = [tree.find("/soc/gpio@7e200000").unwrap()];

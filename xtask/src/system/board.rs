@@ -2,7 +2,7 @@
 //! in the file.
 
 use tessera_platform::assignment::{Assignment, Conflict, Kept, LeftOut, between, everything_except, with_kept};
-use tessera_platform::board::Board;
+use tessera_platform::board::{Board, find_console};
 use tessera_platform::tree::{BoardError, DeviceNode, Tree};
 use tessera_platform::{IntId, Span};
 
@@ -16,7 +16,7 @@ pub(super) fn find(system: &mut System, provider: &dyn ImageProvider) -> Result<
     let at = |message: String| Problem::new(first.clone(), message);
     let blob = provider.board_tree().map_err(|error| at(format!("no device tree of the board: {error:#}")))?;
     let tree = Tree::parse(&blob).map_err(|error| at(format!("the board's {error}")))?;
-    let board = Board::from_tree(&tree).map_err(|error| at(format!("the board's {error}")))?;
+    let board = Board::from_tree(&tree, find_console(&tree)).map_err(|error| at(format!("the board's {error}")))?;
     let finding = Finding { tree: &tree, kept: kept(&board), kept_ids: kept_ids(&board) };
     let assignments = finding.assignments(&system.vms)?;
     for (vm, assignment) in system.vms.iter_mut().zip(assignments) {
