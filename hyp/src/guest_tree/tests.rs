@@ -241,7 +241,9 @@ const PI: &[u8] = include_bytes!("../../../platform/tests/blobs/bcm2711-rpi-4-b-
 /// The tree of a guest that is given these devices of a board, without some properties of the first.
 fn with_devices(board: &[u8], paths: &[&str], without: &[&str]) -> Vec<u8> {
     use tessera_platform::assignment::LeftOut;
-    let tree = tessera_platform::tree::Tree::parse(board).expect("a real tree");
+    // Aligned, as a loader gives it.
+    let board = board.to_vec();
+    let tree = tessera_platform::tree::Tree::parse(&board).expect("a real tree");
     let nodes: Vec<_> = paths.iter().map(|path| tree.find(path).expect("there")).collect();
     let left: Vec<_> = without.iter().map(|name| LeftOut::new(nodes[0], name).expect("there")).collect();
     let given = Assignment::new(&tree, &nodes, &left).expect("good");

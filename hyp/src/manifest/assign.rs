@@ -115,7 +115,13 @@ fn all_others<'tree>(
     let WantedDevices::AllExcept(paths) = &vm.board_devices.wanted else { return Ok(None) };
     let except = find(vm, paths, tree)?;
     let others: Vec<&Assignment> = assignments.iter().flatten().collect();
-    let wanted = everything_except(tree, &except, &others, kept, kept_ids);
+    // The guest's own machine comes first where both are at the same address.
+    let own = check::physical_layout(vm).into_iter().filter_map(|placed| {
+        let span = tessera_platform::Span::new(placed.span.start, placed.span.bytes)?;
+        Some(Kept { owner: "the guest's own machine", span })
+    });
+    let kept: Vec<Kept> = kept.iter().copied().chain(own).collect();
+    let wanted = everything_except(tree, &except, &others, &kept, kept_ids);
     Assignment::new(tree, &wanted, &[]).map(Some).map_err(|problem| error(vm, problem))
 }
 

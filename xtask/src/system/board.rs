@@ -8,6 +8,7 @@ use tessera_platform::{IntId, Span};
 
 use super::ImageProvider;
 use super::description::{FoundDevices, System, Vm};
+use super::place::claims;
 use super::problem::{At, Problem, Result, one_of};
 
 /// Finds out what the devices are that VMs are given, and whether they can have them.
@@ -93,7 +94,11 @@ impl<'tree> Finding<'tree> {
         let names = self.nodes(except.value.iter().map(|name| name.with(name.value.as_str())))?;
         let nodes: Vec<_> = names.iter().map(|name| name.value).collect();
         let others: Vec<_> = found.iter().flatten().map(|(_, assignment)| assignment).collect();
-        let wanted = everything_except(self.tree, &nodes, &others, &self.kept(), &self.kept_ids);
+        // The guest's own machine comes first where both are at the same address.
+        let own = vm.memory.iter().map(claims::ram).chain(claims::devices(vm));
+        let own = own.filter_map(|claim| Some(Kept { owner: "the guest", span: Span::new(claim.start, claim.bytes)? }));
+        let kept: Vec<_> = self.kept().into_iter().chain(own).collect();
+        let wanted = everything_except(self.tree, &nodes, &others, &kept, &self.kept_ids);
         let assignment = Assignment::new(self.tree, &wanted, &[]).map_err(|error| of_tree(except, &error))?;
         Ok(Some((names, assignment)))
     }
@@ -127,18 +132,20 @@ impl<'tree> Finding<'tree> {
         }
     }
 
+    /// What was meant, if it can be guessed.
     fn unknown(&self, name: &At<&str>) -> Problem {
-        let known: Vec<String> = self.tree.nodes().map(DeviceNode::path).chain(self.aliases()).collect();
-        let near = one_of(name.value, known.iter().cloned());
-        let has_labels = self.tree.by_path("/__symbols__").is_some();
-        let hint = match (near.starts_with("did you mean"), has_labels || name.value.contains('/')) {
+        let paths: Vec<String> = self.tree.nodes().map(DeviceNode::path).collect();
+        let near = one_of(name.value, paths.iter().cloned().chain(self.aliases()));
+        let alike: Vec<_> = paths.iter().filter(|path| !name.value.is_empty() && path.contains(name.value)).collect();
+        let has_labels = self.tree.by_path("/__symbols__").is_some() || name.value.contains('/');
+        let hint = match (near.starts_with("did you mean"), alike.last()) {
             (true, _) => near,
-            (false, false) => "this tree has no labels (no /__symbols__): write a path or an alias; \
-                `dtc -I dtb -O dts` shows them"
-                .into(),
-            (false, true) => "`dtc -I dtb -O dts` shows the board's tree".into(),
+            (false, Some(path)) => format!("did you mean `{path}`?"),
+            (false, None) => "`dtc -I dtb -O dts` shows the board's tree".to_owned(),
         };
-        name.problem(format!("this board's tree has no device `{}`", name.value)).help(hint)
+        let labels =
+            if has_labels { "" } else { "; this tree has no labels (no /__symbols__): write a path or an alias" };
+        name.problem(format!("this board's tree has no device `{}`", name.value)).help(hint + labels)
     }
 
     fn aliases(&self) -> Vec<String> {

@@ -22,7 +22,9 @@ fn assigned(devices: &[&str], change: impl FnOnce(&mut DeviceTree)) -> Result<Ma
     set(&mut tree, "/vm@1/board-devices", list(devices));
     change(&mut tree);
     let mut manifest = Manifest::parse(&blob(&tree), &archive()).map_err(|error| error.to_string())?;
-    let tree = Tree::parse(BOARD).expect("a real tree");
+    // Aligned, as a loader gives it.
+    let board = BOARD.to_vec();
+    let tree = Tree::parse(&board).expect("a real tree");
     let board = Board::from_tree(&tree, find_console(&tree)).expect("a real board");
     let spans = board.own_registers();
     let kept: Vec<_> = spans.iter().map(|span| Kept { owner: "EL2", span: *span }).collect();

@@ -7,7 +7,7 @@ use super::super::layout::Claim;
 use super::super::problem::At;
 
 /// A region of RAM.
-pub(super) fn ram(memory: &At<Memory>) -> Claim {
+pub(in super::super) fn ram(memory: &At<Memory>) -> Claim {
     Claim {
         start: memory.value.base,
         bytes: memory.value.bytes,
@@ -17,7 +17,7 @@ pub(super) fn ram(memory: &At<Memory>) -> Claim {
 }
 
 /// Devices and the interrupt controller.
-pub(super) fn devices(vm: &Vm) -> Vec<Claim> {
+pub(in super::super) fn devices(vm: &Vm) -> Vec<Claim> {
     let mut claims = interrupt_controller(vm);
     if vm.console {
         claims.push(fixed(vm, "the console's UART", vm.layout.uart, abi::PAGE_BYTES));
