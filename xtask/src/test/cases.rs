@@ -191,23 +191,26 @@ fn by_name() -> Vec<Case> {
     let again = ["send linux:reboot -f\\n", "expect tessera:linux: reset"];
     let off = ["send linux:poweroff -f\\n", "expect tessera:linux: off"];
     let root = root.steps(&ON_A_DISK).steps(&again).steps(&ON_A_DISK).steps(&off).ends(0);
-    let vm = |name: &str, base: u64, devices: &str| {
-        format!(
-            "[[vm]]\nname = \"{name}\"\ncpus = 1\nimage = \"tessera:guest/hello\"\n\
-             memory = [{{ base = {base:#x}, size = \"32M\", one-to-one = true }}]\n{devices}\n"
-        )
-    };
-    let all = vm("hello", 0x6000_0000, "everything-except = [\"/pl061@9030000\"]");
-    let clock = vm("other", 0x6400_0000, "devices = [\"/pl031@9010000\"]");
+    let all = "[[vm]]\nname = \"linux\"\ncpus = 1\nmemory = [{ base = 0x60000000, size = \"256M\", one-to-one = true }]\n\
+               image = \"tessera:linux\"\ninitrd = \"tessera:initramfs\"\ncommand-line = \"console=ttyAMA0 panic=-1\"\n\
+               everything-except = [\"/pl061@9030000\"]\n";
+    let clock = "[[vm]]\nname = \"hello\"\ncpus = 1\nmemory = \"32M\"\nimage = \"tessera:guest/hello\"\n\
+                 devices = [\"/pl031@9010000\"]\n";
     let given = [
-        "expect tessera:hello: is given .*/virtio_mmio@a000000 ",
-        "expect tessera:other: is given /pl031@9010000 /apb-pclk",
+        "expect tessera:linux: is given .*/virtio_mmio@a000000 ",
+        "expect tessera:hello: is given /pl031@9010000 /apb-pclk",
         "expect hello:hello> $",
+        "expect linux:linux# $",
+        "send linux:ls /sys/bus/platform/devices | wc -l; ls -d /proc/device-tree/p*\\n",
+        "expect linux:^/proc/device-tree/pcie@10000000",
+        "expect linux:linux# $",
+        "send linux:ls -d /proc/device-tree/pl0[36]1@*; echo done\\n",
+        "expect linux:^done",
+        "send linux:poweroff -f\\n",
+        "expect tessera:linux: off",
         "send hello:off\\n",
-        "expect other:other> $|hello> $",
-        "send other:off\\n",
     ];
-    let everything = Case::new("a guest is given everything but another's", System::Inline(all + &clock));
+    let everything = Case::new("a guest is given everything but another's", System::Inline(format!("{all}{clock}")));
     vec![Case { seconds: 150, ..root }, everything.steps(&given).ends(0)]
 }
 
