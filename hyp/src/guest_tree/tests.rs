@@ -307,3 +307,37 @@ fn addresses_at_the_root_are_widened() {
     assert_eq!(words(&blob, "/gadget@fd800000", "reg"), [0, 0xfd80_0000, 0, 0x100, 1, 2, 0, 3]);
     assert_eq!(words(&blob, "/gadget@fd800000", "ranges"), [5, 0, 0xfd80_0000, 6, 7, 1, 2, 8], "two cells already");
 }
+
+/// Whatever is wrong with the board's tree, what a guest is given is a tree, or nothing is.
+#[test]
+fn damaged_boards_make_whole_trees() {
+    use tessera_platform::tree::Tree;
+    let mut seed = 7_u64;
+    let mut random = |limit: usize| {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (seed >> 33) as usize % limit
+    };
+    let mut built = 0;
+    for round in 0..300 {
+        let mut board = if round % 2 == 0 { VIRT.to_vec() } else { PI.to_vec() };
+        for _ in 0..=random(3) {
+            let (from, to) = (random(board.len() / 4 - 16) + 16, random(board.len() / 4 - 16) + 16);
+            match random(3) {
+                0 => board[to * 4 + 3] ^= 1 << random(8),
+                1 => board[to * 4..to * 4 + 4].fill(0xff),
+                _ => board.copy_within(from * 4..from * 4 + 4, to * 4),
+            }
+        }
+        let Ok(tree) = Tree::parse(&board) else { continue };
+        for node in tree.nodes() {
+            let Ok(given) = Assignment::new(&tree, &[node], &[]) else { continue };
+            let mut config = config();
+            config.device_tree.bytes = 0x2_0000;
+            let blob =
+                build(&config, &TreeFacts { board: Some(&given), ..facts(2) }).expect("no more than the board's");
+            assert!(Tree::parse(&blob).is_ok(), "{}", node.path());
+            built += 1;
+        }
+    }
+    assert!(built > 5000, "only {built}");
+}

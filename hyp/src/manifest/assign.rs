@@ -129,7 +129,9 @@ fn all_others<'tree>(
 /// and whoever wrote the system must have said so.
 fn dma(vm: &VmConfig, assignment: &Assignment, tree: &Tree) -> Result<()> {
     let harmless = find(vm, &vm.board_devices.without_dma, tree)?;
-    let Some(master) = assignment.dma_masters().find(|node| !harmless.contains(node)) else { return Ok(()) };
+    let Some(master) = assignment.dma_masters().into_iter().find(|node| !harmless.contains(node)) else {
+        return Ok(());
+    };
     // Of memory for firmware the guest is not told.
     if vm.memory.iter().all(|region| region.firmware || region.machine == Some(region.ipa)) {
         return Ok(());

@@ -193,9 +193,17 @@ impl<'tree> Assignment<'tree> {
         all
     }
 
-    /// Those that (may) read and write memory by themselves.
-    pub fn dma_masters(&self) -> impl Iterator<Item = DeviceNode<'tree>> {
-        self.given.iter().map(|given| given.node).filter(|node| resources::masters_dma(*node))
+    /// Those that (may) read and write memory by themselves, and those that come along in pages of what is given: whoever
+    /// has their registers has them, named or not, enabled or not.
+    pub fn dma_masters(&self) -> Vec<DeviceNode<'tree>> {
+        let own = self.given.iter().map(|given| given.node).filter(|node| resources::masters_dma(*node));
+        let pages = self.pages();
+        let comes_along = |node: &DeviceNode<'tree>| {
+            let regions = resources::regions(*node).unwrap_or_default();
+            !self.gives(*node) && regions.iter().any(|region| pages.iter().any(|page| page.overlaps(region.span)))
+        };
+        let others = self.tree.nodes().filter(|node| resources::masters_dma(*node));
+        own.chain(others.filter(comes_along)).collect()
     }
 
     /// What `node` is in the tree of a guest that is given this.

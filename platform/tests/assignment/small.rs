@@ -127,7 +127,7 @@ fn who_may_access_memory_is_known_or_assumed() {
         let blob = machine.blob();
         let tree = Tree::parse(&blob).unwrap();
         let given = Assignment::new(&tree, &[tree.find(path).unwrap()], &[]).unwrap();
-        given.dma_masters().map(|node| node.path()).collect::<Vec<_>>()
+        given.dma_masters().iter().map(|node| node.path()).collect::<Vec<_>>()
     };
     assert_eq!(masters(&machine(&[]), THING), [THING], "unknown: so it may");
     let serial = Machine::new().set("/serial@b000000", "reg", [0_u32, 0x0b00_0000, 0, 0x1000]);
@@ -141,4 +141,10 @@ fn who_may_access_memory_is_known_or_assumed() {
         .set("/dma@c000000", "#dma-cells", 0_u32)
         .set("/dma@c000000", "phandle", 7_u32);
     assert_eq!(masters(&dma, "/serial@b000000"), ["/dma@c000000"]);
+    let neighbour = Machine::new()
+        .set("/serial@b000000", "reg", [0_u32, 0x0b00_0000, 0, 0x100])
+        .set("/thing@b000800", "reg", [0_u32, 0x0b00_0800, 0, 0x100])
+        .set("/thing@b000800", "status", "disabled")
+        .set("/thing@b001000", "reg", [0_u32, 0x0b00_1000, 0, 0x100]);
+    assert_eq!(masters(&neighbour, "/serial@b000000"), ["/thing@b000800"], "whoever has its page can use it");
 }

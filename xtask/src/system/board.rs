@@ -164,12 +164,15 @@ impl<'tree> Finding<'tree> {
         }
         let harmless: Vec<_> = harmless(vm, names).collect();
         let is_one_to_one = vm.memory.iter().all(|memory| memory.value.machine == Some(memory.value.base));
-        let Some(master) = assignment.dma_masters().find(|node| !harmless.contains(node)) else { return Ok(()) };
+        let Some(master) = assignment.dma_masters().into_iter().find(|node| !harmless.contains(node)) else {
+            return Ok(());
+        };
         if is_one_to_one {
             return Ok(());
         }
         let span = span(vm, names, assignment.cause(master));
-        let message = format!("{} can access memory by itself (DMA), which no SMMU checks", master.path());
+        let along = if assignment.gives(master) { "" } else { ", in a page that comes along," };
+        let message = format!("{}{along} can access memory by itself (DMA), which no SMMU checks", master.path());
         Err(Problem::new(span, message).help(DMA))
     }
 

@@ -129,6 +129,10 @@ fn dma_without_one_to_one_memory() {
     expect(&toml, "\"/virtio", message, "one-to-one = true");
     expect(&toml, "\"/virtio", message, "nothing then keeps this VM from having the device read and write all");
     let toml = guest_vm("image = \"raw.bin\"\ndevices = [{ device = \"/virtio_mmio@a000000\", dma = false }]");
+    let message =
+        "/virtio_mmio@a000200, in a page that comes along, can access memory by itself (DMA), which no SMMU checks";
+    expect(&toml, "\"/virtio", message, "one-to-one = true");
+    let toml = guest_vm("image = \"raw.bin\"\ndevices = [{ device = \"/fw-cfg@9020000\", dma = false }]");
     accepted(&Workshop::new(), &toml);
 }
 
