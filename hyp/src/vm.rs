@@ -16,6 +16,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use spin::Mutex;
 use tessera_memory::{Frames, Geometry, Ipa, Vmid};
+use tessera_platform::assignment::Assignment;
 
 pub use counters::Counters;
 pub use life::{CrashReason, StopReason};
@@ -75,6 +76,8 @@ pub struct Parts<'a> {
     pub archive: &'static [u8],
     /// `compatible` of the board's cores.
     pub cpu_compatible: &'a str,
+    /// What each is given of the board's devices.
+    pub board_devices: &'static [Option<Assignment<'static>>],
     /// Where the guests' random seeds come from.
     pub seeds: Option<&'a mut SeedSource>,
 }

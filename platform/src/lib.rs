@@ -8,6 +8,7 @@
 extern crate alloc;
 
 pub mod affinity;
+pub mod assignment;
 pub mod board;
 pub mod gic;
 pub mod gicv2;

@@ -157,6 +157,9 @@ pub struct RunArguments {
     /// The longest it may take [default: 60 with a script, no limit without].
     #[arg(long, value_name = "SECONDS", value_parser = parse_seconds)]
     timeout: Option<Duration>,
+    /// A disk of the machine, as a raw image; what is written to it stays. May be given several times.
+    #[arg(long, value_name = "FILE", value_parser = existing_file)]
+    disk: Vec<PathBuf>,
     /// Wait until the guest has written this; `tessera` is the hypervisor itself.
     #[arg(long, value_name = "VM:REGEX")]
     expect: Vec<String>,
@@ -193,6 +196,7 @@ impl RunArguments {
             memory: self.memory,
             board: self.machine,
             gic: self.gic,
+            disks: self.disk,
             timeout: self.timeout,
             steps,
             gdb: self.gdb,
@@ -219,6 +223,12 @@ fn steps(matches: &ArgMatches) -> Result<Vec<Step>> {
     }
     steps.sort_by_key(|(index, _)| *index);
     Ok(steps.into_iter().map(|(_, step)| step).collect())
+}
+
+fn existing_file(text: &str) -> Result<PathBuf> {
+    let path = PathBuf::from(text);
+    anyhow::ensure!(path.is_file(), "there is no file {text}");
+    Ok(path)
 }
 
 /// Seconds, with a fraction if need be.

@@ -4,8 +4,25 @@
 use std::path::PathBuf;
 use std::process::Command;
 
+use anyhow::{Result, ensure};
+
 use crate::process;
 use crate::raspberry_pi;
+use crate::system::Disk;
+
+/// QEMU's `virt` has 32 virtio-mmio devices of 512 bytes (hw/arm/virt.c): 8 to a page of 4 KiB.
+const VIRTIO_PER_PAGE: usize = 8;
+const VIRTIO_PAGES: usize = 4;
+
+/// The device tree of `virt` with a GIC of this version. Its devices are the same whatever cores and memory it has.
+pub fn virt_tree(gic: u32) -> Result<Vec<u8>> {
+    let file = tempfile::NamedTempFile::new()?;
+    let machine = format!("virt,virtualization=on,gic-version={gic},dumpdtb={}", file.path().display());
+    let mut command = Command::new("qemu-system-aarch64");
+    command.args(["-M", &machine, "-cpu", "cortex-a72", "-m", "4G", "-nodefaults", "-display", "none"]);
+    process::output(&mut command)?;
+    Ok(std::fs::read(file.path())?)
+}
 
 /// The boards that QEMU emulates for us.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -38,6 +55,8 @@ pub struct Machine {
     pub firmware: Option<PathBuf>,
     /// The system's archive.
     pub initrd: Option<PathBuf>,
+    /// Disks: of `virt` the first virtio-mmio devices of each page, of a Raspberry Pi the SD card.
+    pub disks: Vec<Disk>,
     /// Whether the console's tags are coloured.
     pub colour: bool,
     /// Wait for gdb on TCP port 1234 before the first instruction.
@@ -59,11 +78,43 @@ impl Machine {
             Board::Raspi4b => self.add_raspberry_pi(&mut command),
             Board::Raspi4bTfa => self.add_raspberry_pi_with_firmware(&mut command),
         }
+        self.add_disks(&mut command);
         if self.gdb {
             command.args(["-s", "-S"]);
         }
         command.args(&self.extra);
         command
+    }
+
+    /// Whether the board has room for the disks.
+    ///
+    /// # Errors
+    /// It has not, and how much it has.
+    pub fn check_disks(&self) -> Result<()> {
+        let room = if self.board == Board::Virt { VIRTIO_PAGES } else { 1 };
+        ensure!(self.disks.len() <= room, "this machine has room for {room} disks, not {}", self.disks.len());
+        Ok(())
+    }
+
+    /// Each virtio-mmio disk in a page of its own, so that each can be a guest's alone.
+    fn add_disks(&self, command: &mut Command) {
+        for (index, disk) in self.disks.iter().enumerate() {
+            let file = disk.path.display().to_string().replace(',', ",,");
+            let snapshot = if disk.keeps_changes { "off" } else { "on" };
+            let common = format!("file={file},format=raw,snapshot={snapshot}");
+            if self.board == Board::Virt {
+                let bus = index * VIRTIO_PER_PAGE;
+                command.arg("-drive").arg(format!("if=none,id=disk{index},{common}"));
+                command.arg("-device").arg(format!("virtio-blk-device,drive=disk{index},bus=virtio-mmio-bus.{bus}"));
+            } else {
+                // QEMU's own SD card is at the wireless card's controller; on the board it is at this one, the last added.
+                command.arg("-drive").arg(format!("if=none,id=disk{index},{common}"));
+                command.args(["-device", &format!("sd-card,drive=disk{index},bus=/generic-sdhci/sd-bus")]);
+            }
+        }
+        if self.board == Board::Virt && !self.disks.is_empty() {
+            command.args(["-global", "virtio-mmio.force-legacy=false"]);
+        }
     }
 
     fn add_virt(&self, command: &mut Command) {
@@ -147,6 +198,7 @@ mod tests {
             gic: 2,
             kernel: "/k".into(),
             initrd: Some("/i".into()),
+            disks: Vec::new(),
             colour: false,
             gdb: false,
             extra: vec!["-d".into(), "int".into()],

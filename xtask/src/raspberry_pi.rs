@@ -61,6 +61,11 @@ pub fn write_complete_tree(path: &Path, initrd_bytes: u64, arguments: &str) -> R
     Ok(())
 }
 
+/// The tree with all RAM.
+pub fn tree_with_memory() -> Result<Vec<u8>> {
+    complete_tree(&fs::read(tree())?, 0, "")
+}
+
 fn complete_tree(blob: &[u8], initrd_bytes: u64, arguments: &str) -> Result<Vec<u8>> {
     // Its node names are longer than the specification allows, which the checking constructor refuses; it is ours.
     let mut tree = DeviceTree::from_fdt(&Fdt::new_unchecked(blob));

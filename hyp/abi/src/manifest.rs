@@ -20,6 +20,10 @@
 //! | | `initrd` | u64 start, u64 bytes, optional: what `/chosen` names as the initrd |
 //! | | `share-image` | empty, optional: map image segments in place, copied on write |
 //! | | `on-reset`, `on-crash` | string, optional: `restart` or `stop`; a reset restarts, a crash stops by default |
+//! | | `board-devices` | string list, optional: paths of the board's tree whose devices it gets, with all that they need |
+//! | | `board-devices-except` | string list, optional, instead: it gets all but these (none: an empty value) |
+//! | | `board-devices-without-dma` | string list, optional: paths of devices that do not access memory by themselves |
+//! | | `board-devices-left-out` | string list, optional: pairs of such a path and a property that the guest is to go without |
 //! | `/vm@N/memory@A` | `reg` | u64 address, u64 bytes; multiples of [`PAGE_BYTES`] |
 //! | | `machine` | u64, optional: the machine address it must have |
 //! | | `firmware` | empty, optional: holds firmware; the guest is not told of it as memory |
@@ -67,6 +71,8 @@ pub const MAX_INTERRUPTS: usize = 64;
 pub const MAX_STRINGS: usize = 16;
 /// Most further properties of a device.
 pub const MAX_DEVICE_PROPERTIES: usize = 32;
+/// Most devices of the board's tree that a list names.
+pub const MAX_BOARD_DEVICES: usize = 64;
 /// Most bytes of a manifest: EL2 reads it with a small heap.
 pub const MAX_BYTES: usize = 64 * 1024;
 
@@ -124,6 +130,14 @@ pub mod property {
     pub const INITRD: &str = "initrd";
     /// Whether the image is mapped in place.
     pub const SHARE_IMAGE: &str = "share-image";
+    /// Devices of the board's tree.
+    pub const BOARD_DEVICES: &str = "board-devices";
+    /// All devices of the board's tree but these.
+    pub const BOARD_DEVICES_EXCEPT: &str = "board-devices-except";
+    /// Devices of the board's tree that do not access memory by themselves, whatever they look like.
+    pub const BOARD_DEVICES_WITHOUT_DMA: &str = "board-devices-without-dma";
+    /// Properties of such devices that are left out, with what they refer to.
+    pub const BOARD_DEVICES_LEFT_OUT: &str = "board-devices-left-out";
     /// What follows a guest's SYSTEM_RESET.
     pub const ON_RESET: &str = "on-reset";
     /// What follows a crash.

@@ -6,7 +6,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use tessera_memory::{PAGE_SIZE, Pa, Span};
-use tessera_platform::board::{Board, InterruptController};
+use tessera_platform::board::Board;
 use tessera_platform::span;
 
 use crate::arch::aarch64::stage1::{self, AddressSpace, SecondaryStart, Use};
@@ -135,19 +135,7 @@ impl Layout {
 
 /// The registers that EL2 itself uses, in whole pages.
 fn devices(board: &Board) -> Vec<span::Span> {
-    let mut spans = Vec::new();
-    match &board.interrupt_controller {
-        InterruptController::GicV3(gic) => {
-            spans.push(gic.distributor);
-            spans.extend(&gic.redistributors);
-        }
-        InterruptController::GicV2(gic) => {
-            spans.extend([gic.distributor, gic.cpu_interface, gic.virtual_control, gic.virtual_cpu_interface]);
-        }
-    }
-    spans.extend(board.console.as_ref().map(|uart| uart.registers));
-    spans.extend(board.watchdog);
-    spans.iter().filter_map(|span| pages(span.start(), span.end()).ok()).collect()
+    board.own_registers().iter().filter_map(|span| pages(span.start(), span.end()).ok()).collect()
 }
 
 fn whole_pages(span: span::Span) -> Option<span::Span> {

@@ -3,6 +3,7 @@
 //! Everything a user can get wrong is refused here, before any guest starts, by one line that says what to change.
 
 mod cores;
+mod devices;
 mod layout;
 mod selftest;
 
@@ -57,7 +58,7 @@ extern "C" fn tessera_boot(tree: u64) -> ! {
     terminal::mark("memory");
     let layout = require(Layout::new(&board, (start, end), (tree, blob.len() as u64)));
     layout.activate();
-    start_system(board, layout)
+    start_system(board, layout, blob)
 }
 
 /// Reads the board, once there is a terminal to say what is wrong with it.
@@ -110,7 +111,7 @@ fn wrong_exception_level(blob: &[u8]) -> ! {
 }
 
 /// All of RAM can be used: finds out what to run, builds it, and runs it.
-fn start_system(board: Board, layout: Layout) -> ! {
+fn start_system(board: Board, layout: Layout, tree: &'static [u8]) -> ! {
     terminal::mark("interrupt controller");
     // SAFETY: the final tables map the controller's registers, for good.
     let gic = require(unsafe { Gic::new(&board.interrupt_controller) });
@@ -128,8 +129,10 @@ fn start_system(board: Board, layout: Layout) -> ! {
     terminal::mark("system archive");
     let archive_bytes = layout.archive();
     let archive = require(Archive::parse(archive_bytes));
-    let manifest = require(Manifest::read(&archive));
+    let mut manifest = require(Manifest::read(&archive));
     require(adopt(&mut frames, archive_bytes));
+    let tree = require(devices::tree(&manifest, tree, &mut frames));
+    let board_devices = require(devices::assign(&mut manifest, tree, &board, &layout));
     let cores: Vec<_> = board.cores.iter().filter(|core| core.usable).cloned().collect();
     let placements = require(validate(&manifest, &board, &layout, &gic, &frames, cores.len()));
     let names: Vec<&str> = manifest.vms.iter().map(|vm| vm.name.as_str()).collect();
@@ -142,6 +145,7 @@ fn start_system(board: Board, layout: Layout) -> ! {
         gic: gic_parts,
         archive: archive_bytes,
         cpu_compatible: cores.first().map_or("", |core| core.compatible.as_str()),
+        board_devices,
         seeds: seeds.as_mut(),
     };
     let vms = require(build_vms(manifest.vms, &placements, parts));

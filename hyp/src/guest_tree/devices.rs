@@ -6,8 +6,8 @@ use alloc::vec::Vec;
 
 use tessera_abi::manifest as abi;
 
+use super::Phandles;
 use super::blob::Writer;
-use super::{CLOCK_PHANDLE, GIC_PHANDLE};
 use crate::manifest::{Device, DeviceKind, VmConfig};
 
 /// The path of the device's node.
@@ -23,16 +23,19 @@ fn node_name(device: &Device) -> String {
 const GIVEN: [&str; 3] = ["interrupts", "reg", "compatible"];
 
 /// The node of any device but the interrupt controller.
-pub(super) fn node<'a>(root: &mut Writer<'a>, device: &'a Device) {
+pub(super) fn node<'a>(root: &mut Writer<'a>, device: &'a Device, phandles: Phandles) {
+    if matches!(device.kind, DeviceKind::Passthrough { described: false, .. }) {
+        return;
+    }
     root.node(&node_name(device), |node| {
         match device.kind {
             DeviceKind::Uart { .. } => {
                 node.strings("clock-names", &["uartclk", "apb_pclk"]);
-                node.cells("clocks", &[CLOCK_PHANDLE, CLOCK_PHANDLE]);
+                node.cells("clocks", &[phandles.clock, phandles.clock]);
             }
             DeviceKind::RealTimeClock => {
                 node.string("clock-names", "apb_pclk");
-                node.u32("clocks", CLOCK_PHANDLE);
+                node.u32("clocks", phandles.clock);
             }
             DeviceKind::Passthrough { .. } => {}
         }
@@ -68,7 +71,7 @@ fn interrupts(device: &Device) -> Vec<u32> {
 }
 
 /// The interrupt controller, without what we do not offer: no ITS and no GICv2m, so no MSIs.
-pub(super) fn gic(root: &mut Writer, config: &VmConfig, version: u8) {
+pub(super) fn gic(root: &mut Writer, config: &VmConfig, version: u8, phandles: Phandles) {
     let gic = config.gic;
     let redistributors = abi::GIC_REDISTRIBUTOR_BYTES.saturating_mul(config.vcpus() as u64);
     let (compatible, frame, bytes) = match version {
@@ -76,7 +79,7 @@ pub(super) fn gic(root: &mut Writer, config: &VmConfig, version: u8) {
         _ => ("arm,gic-v3", gic.redistributors, redistributors),
     };
     root.node(&format!("intc@{:x}", gic.distributor), |node| {
-        node.u32("phandle", GIC_PHANDLE);
+        node.u32("phandle", phandles.gic);
         if version != 2 {
             node.u32("#redistributor-regions", 1);
         }
@@ -91,9 +94,9 @@ pub(super) fn gic(root: &mut Writer, config: &VmConfig, version: u8) {
 }
 
 /// The clock of UART and real-time clock, as QEMU has it.
-pub(super) fn clock(root: &mut Writer) {
-    root.node("apb-pclk", |clock| {
-        clock.u32("phandle", CLOCK_PHANDLE);
+pub(super) fn clock(root: &mut Writer, phandles: Phandles) {
+    root.node(phandles.clock_name, |clock| {
+        clock.u32("phandle", phandles.clock);
         clock.string("clock-output-names", "clk24mhz");
         clock.u32("clock-frequency", 24_000_000);
         clock.u32("#clock-cells", 0);

@@ -4,6 +4,7 @@
 //! has is described. Values come from a checked [`VmConfig`]; nothing here decides an address.
 
 mod blob;
+mod board;
 mod devices;
 #[cfg(test)]
 mod tests;
@@ -13,6 +14,7 @@ use alloc::vec::Vec;
 
 use blob::Writer;
 use tessera_abi::manifest as abi;
+use tessera_platform::assignment::Assignment;
 
 use crate::manifest::{MemoryRegion, VmConfig};
 use crate::seed::Seed;
@@ -23,6 +25,8 @@ pub struct TreeFacts<'a> {
     pub cpu_compatible: &'a [&'a str],
     /// Version of the guest's GIC: 2 or 3.
     pub gic_version: u8,
+    /// What it is given of the board's devices.
+    pub board: Option<&'a Assignment<'a>>,
     /// For its random numbers.
     pub seed: Option<Seed>,
 }
@@ -52,17 +56,28 @@ pub const fn vcpu_affinity(index: usize) -> u64 {
     (index % 16) | ((index / 16) << 8)
 }
 
-/// The interrupt controller's phandle. QEMU's numbers differ from version to version, guests follow the reference.
-const GIC_PHANDLE: u32 = 1;
-/// The UART's clock's phandle.
-const CLOCK_PHANDLE: u32 = 2;
+/// What other nodes refer to. QEMU's numbers differ from version to version, guests follow the reference.
+#[derive(Clone, Copy)]
+struct Phandles {
+    /// The interrupt controller.
+    gic: u32,
+    /// The UART's clock.
+    clock: u32,
+    /// The name of that clock's node.
+    clock_name: &'static str,
+}
+
+impl Phandles {
+    /// Without nodes of the board.
+    const OWN: Self = Self { gic: 1, clock: 2, clock_name: "apb-pclk" };
+}
 
 /// The tree of a guest that brings none of its own, as a blob.
 ///
 /// # Errors
 ///
 /// It does not fit into [`crate::manifest::DeviceTreeArea::bytes`].
-pub fn build(config: &VmConfig, facts: &TreeFacts<'_>) -> Result<Vec<u8>, TreeTooLarge> {
+pub fn build<'a>(config: &'a VmConfig, facts: &TreeFacts<'a>) -> Result<Vec<u8>, TreeTooLarge> {
     let blob = Writer::tree(|root| fill_root(root, config, facts));
     let room = config.device_tree.bytes;
     if blob.len() as u64 > room {
@@ -71,21 +86,28 @@ pub fn build(config: &VmConfig, facts: &TreeFacts<'_>) -> Result<Vec<u8>, TreeTo
     Ok(blob)
 }
 
-fn fill_root<'a>(root: &mut Writer<'a>, config: &'a VmConfig, facts: &TreeFacts<'_>) {
-    root.u32("interrupt-parent", GIC_PHANDLE);
-    root.flag("dma-coherent");
+fn fill_root<'a>(root: &mut Writer<'a>, config: &'a VmConfig, facts: &TreeFacts<'a>) {
+    let phandles = facts.board.map_or(Phandles::OWN, board::phandles);
+    root.u32("interrupt-parent", phandles.gic);
+    // The board's devices are what the board says.
+    if facts.board.is_none_or(|given| board::is_coherent(given.tree())) {
+        root.flag("dma-coherent");
+    }
     root.string("model", "linux,dummy-virt");
     root.u32("#size-cells", 2);
     root.u32("#address-cells", 2);
     root.string("compatible", "linux,dummy-virt");
     psci(root);
     config.memory.iter().filter(|region| !region.firmware).for_each(|region| memory(root, region));
-    config.devices.iter().for_each(|device| devices::node(root, device));
-    devices::gic(root, config, facts.gic_version);
+    config.devices.iter().for_each(|device| devices::node(root, device, phandles));
+    if let Some(given) = facts.board {
+        board::nodes(root, given);
+    }
+    devices::gic(root, config, facts.gic_version, phandles);
     cpus(root, config.vcpus(), facts);
     timer(root, config.vcpus(), facts.gic_version);
-    devices::clock(root);
-    aliases(root, config);
+    devices::clock(root, phandles);
+    aliases(root, config, facts);
     chosen(root, config, facts.seed.as_ref());
 }
 
@@ -145,10 +167,18 @@ fn ppi_cpu_mask(vcpus: usize, gic_version: u8) -> u32 {
     }
 }
 
-fn aliases(root: &mut Writer, config: &VmConfig) {
-    if let Some(console) = config.console() {
-        root.node("aliases", |aliases| aliases.string("serial0", &devices::path(console)));
+fn aliases<'a>(root: &mut Writer<'a>, config: &VmConfig, facts: &TreeFacts<'a>) {
+    if config.console().is_none() && facts.board.is_none() {
+        return;
     }
+    root.node("aliases", |aliases| {
+        if let Some(console) = config.console() {
+            aliases.string("serial0", &devices::path(console));
+        }
+        if let Some(given) = facts.board {
+            board::aliases(aliases, given, config);
+        }
+    });
 }
 
 fn chosen<'a>(root: &mut Writer<'a>, config: &'a VmConfig, seed: Option<&Seed>) {

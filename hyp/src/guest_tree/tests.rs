@@ -9,7 +9,9 @@ use dtoolkit::fdt::{Fdt, FdtNode};
 use dtoolkit::{Node, Property};
 
 use super::*;
-use crate::manifest::{CoreRequest, Device, DeviceKind, DeviceTreeArea, GicConfig, Interrupt, Policy, Span};
+use crate::manifest::{
+    BoardDevices, CoreRequest, Device, DeviceKind, DeviceTreeArea, GicConfig, Interrupt, Policy, Span, WantedDevices,
+};
 
 fn uart(ipa: u64, spi: u32, console: bool) -> Device {
     Device {
@@ -40,6 +42,7 @@ fn config() -> VmConfig {
             redistributors: 0x080a_0000,
         },
         devices: vec![uart(0x0900_0000, 1, true)],
+        board_devices: BoardDevices { wanted: WantedDevices::Named(vec![]), without_dma: vec![], left_out: vec![] },
         share_image: false,
         on_reset: Policy::Restart,
         on_crash: Policy::Stop,
@@ -47,7 +50,7 @@ fn config() -> VmConfig {
 }
 
 fn facts(gic_version: u8) -> TreeFacts<'static> {
-    TreeFacts { cpu_compatible: &["arm,cortex-a72"], gic_version, seed: None }
+    TreeFacts { cpu_compatible: &["arm,cortex-a72"], gic_version, seed: None, board: None }
 }
 
 fn built(config: &VmConfig, gic_version: u8) -> Vec<u8> {
@@ -159,7 +162,7 @@ fn firmware_is_not_told_of_and_a_vm_without_console_has_none() {
 fn passed_through() -> Device {
     Device {
         name: "virtio_mmio".into(),
-        kind: DeviceKind::Passthrough { machine: 0x0a00_3000 },
+        kind: DeviceKind::Passthrough { machine: 0x0a00_3000, described: true },
         ipa: 0x0a00_0000,
         bytes: 0x1000,
         interrupts: vec![Interrupt { spi: 40, edge: true }, Interrupt { spi: 41, edge: false }],
@@ -230,4 +233,111 @@ fn dtc_finds_nothing_to_complain_about() {
         assert_eq!(warnings, "");
         assert!(source.contains("pl031@9010000"), "{source}");
     }
+}
+
+const VIRT: &[u8] = include_bytes!("../../../platform/tests/blobs/virt-gicv3-2.dtb");
+const PI: &[u8] = include_bytes!("../../../platform/tests/blobs/bcm2711-rpi-4-b-qemu.dtb");
+
+/// The tree of a guest that is given these devices of a board, without some properties of the first.
+fn with_devices(board: &[u8], paths: &[&str], without: &[&str]) -> Vec<u8> {
+    use tessera_platform::assignment::LeftOut;
+    // Aligned, as a loader gives it.
+    let board = board.to_vec();
+    let tree = tessera_platform::tree::Tree::parse(&board).expect("a real tree");
+    let nodes: Vec<_> = paths.iter().map(|path| tree.find(path).expect("there")).collect();
+    let left: Vec<_> = without.iter().map(|name| LeftOut::new(nodes[0], name).expect("there")).collect();
+    let given = Assignment::new(&tree, &nodes, &left).expect("good");
+    let mut config = config();
+    config.device_tree.bytes = 0x2_0000;
+    let blob = build(&config, &TreeFacts { board: Some(&given), ..facts(3) }).expect("fits");
+    // The reader that Linux's rules are nearest to.
+    tessera_platform::tree::Tree::parse(&blob).expect("a valid tree");
+    blob
+}
+
+#[test]
+fn a_device_of_the_board_keeps_its_properties_and_finds_its_controller() {
+    let blob = with_devices(VIRT, &["/virtio_mmio@a000200"], &[]);
+    assert_eq!(words(&blob, "/virtio_mmio@a000200", "interrupts"), [0, 0x11, 1]);
+    assert_eq!(words(&blob, "/virtio_mmio@a000200", "reg"), [0, 0x0a00_0200, 0, 0x200]);
+    assert_eq!(words(&blob, "/", "interrupt-parent"), [0x8003], "the board's number");
+    assert_eq!(words(&blob, "/intc@8000000", "phandle"), [0x8003]);
+    assert!(!has(&blob, "/virtio_mmio@a000000") && !has(&blob, "/pl031@9010000"));
+    value(&blob, "/", "dma-coherent");
+}
+
+#[test]
+fn the_guests_own_nodes_make_way_for_the_boards() {
+    let blob = with_devices(VIRT, &["/pl031@9010000"], &[]);
+    let clock = words(&blob, "/pl031@9010000", "clocks");
+    assert_eq!(words(&blob, "/apb-pclk", "phandle"), clock, "the board's clock");
+    let own = words(&blob, "/uart-clock", "phandle");
+    assert_ne!(own, clock);
+    assert_eq!(words(&blob, "/pl011@9000000", "clocks"), [own[0], own[0]]);
+}
+
+#[test]
+fn buses_clocks_and_supplies_come_along() {
+    let blob = with_devices(PI, &["/emmc2bus/mmc@7e340000"], &["vmmc-supply"]);
+    assert_eq!(words(&blob, "/emmc2bus", "dma-ranges"), [0, 0xc000_0000, 0, 0, 0x4000_0000]);
+    let clocks = words(&blob, "/soc/cprman@7e101000", "phandle");
+    assert_eq!(words(&blob, "/emmc2bus/mmc@7e340000", "clocks")[0], clocks[0]);
+    assert!(node(&blob, "/emmc2bus/mmc@7e340000").property("vmmc-supply").is_none());
+    assert!(has(&blob, "/sd_io_1v8_reg") && !has(&blob, "/sd_vcc_reg") && !has(&blob, "/soc/usb@7e980000"));
+    assert_eq!(value(&blob, "/soc/dsi@7e209000", "status"), b"disabled\0", "only its name is of interest");
+    assert!(node(&blob, "/").property("dma-coherent").is_none(), "the board's DMA sees no caches");
+    assert_eq!(words(&blob, "/", "#size-cells"), [2]);
+}
+
+/// The Raspberry Pi's root has sizes of one cell.
+#[test]
+fn addresses_at_the_root_are_widened() {
+    use dtoolkit::model::{DeviceTree, DeviceTreeNode, DeviceTreeProperty};
+    let mut board = DeviceTree::from_fdt(&Fdt::new_unchecked(PI));
+    let mut gadget = DeviceTreeNode::new_unchecked("gadget@fd800000");
+    let mut set = |name: &str, cells: &[u32]| {
+        gadget.add_property(DeviceTreeProperty::new_unchecked(name, cells.to_vec()));
+    };
+    set("reg", &[0, 0xfd80_0000, 0x100, 1, 2, 3]);
+    set("#address-cells", &[1]);
+    set("#size-cells", &[1]);
+    set("ranges", &[5, 0, 0xfd80_0000, 6, 7, 1, 2, 8]);
+    board.root.add_child(gadget);
+    let blob = with_devices(&board.to_dtb(), &["/gadget@fd800000"], &[]);
+    assert_eq!(words(&blob, "/gadget@fd800000", "reg"), [0, 0xfd80_0000, 0, 0x100, 1, 2, 0, 3]);
+    assert_eq!(words(&blob, "/gadget@fd800000", "ranges"), [5, 0, 0xfd80_0000, 6, 7, 1, 2, 8], "two cells already");
+}
+
+/// Whatever is wrong with the board's tree, what a guest is given is a tree, or nothing is.
+#[test]
+fn damaged_boards_make_whole_trees() {
+    use tessera_platform::tree::Tree;
+    let mut seed = 7_u64;
+    let mut random = |limit: usize| {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (seed >> 33) as usize % limit
+    };
+    let mut built = 0;
+    for round in 0..300 {
+        let mut board = if round % 2 == 0 { VIRT.to_vec() } else { PI.to_vec() };
+        for _ in 0..=random(3) {
+            let (from, to) = (random(board.len() / 4 - 16) + 16, random(board.len() / 4 - 16) + 16);
+            match random(3) {
+                0 => board[to * 4 + 3] ^= 1 << random(8),
+                1 => board[to * 4..to * 4 + 4].fill(0xff),
+                _ => board.copy_within(from * 4..from * 4 + 4, to * 4),
+            }
+        }
+        let Ok(tree) = Tree::parse(&board) else { continue };
+        for node in tree.nodes() {
+            let Ok(given) = Assignment::new(&tree, &[node], &[]) else { continue };
+            let mut config = config();
+            config.device_tree.bytes = 0x2_0000;
+            let blob =
+                build(&config, &TreeFacts { board: Some(&given), ..facts(2) }).expect("no more than the board's");
+            assert!(Tree::parse(&blob).is_ok(), "{}", node.path());
+            built += 1;
+        }
+    }
+    assert!(built > 5000, "only {built}");
 }

@@ -178,6 +178,19 @@ impl<'a> Fields<'a> {
 
     /// A list of strings, empty if not there.
     pub(super) fn strings(&self, property: &str) -> Result<Vec<String>> {
+        self.strings_up_to(property, abi::MAX_STRINGS)
+    }
+
+    /// A list of at most `limit` strings, if there; one without any is an empty value.
+    pub(super) fn list(&self, property: &str, limit: usize) -> Result<Option<Vec<String>>> {
+        match self.value(property) {
+            None => Ok(None),
+            Some([]) => Ok(Some(Vec::new())),
+            Some(_) => self.strings_up_to(property, limit).map(Some),
+        }
+    }
+
+    fn strings_up_to(&self, property: &str, limit: usize) -> Result<Vec<String>> {
         let Some(value) = self.value(property) else {
             return Ok(Vec::new());
         };
@@ -185,8 +198,8 @@ impl<'a> Fields<'a> {
             return Err(self.error_at(property, "must be text that ends with a NUL"));
         };
         let text = core::str::from_utf8(value).map_err(|_| self.error_at(property, "must be text in UTF-8"))?;
-        if text.split('\0').count() > abi::MAX_STRINGS {
-            let problem = format!("more than {} strings: shorten the list", abi::MAX_STRINGS);
+        if text.split('\0').count() > limit {
+            let problem = format!("more than {limit} strings: shorten the list");
             return Err(self.error_at(property, problem));
         }
         Ok(text.split('\0').map(str::to_string).collect())

@@ -5,6 +5,7 @@
 //! they allocate and start nothing, so a refusal leaves nothing half done. The types are plain data for whoever builds
 //! the VMs; building them does not belong here. The format is in [`tessera_abi::manifest`].
 
+mod assign;
 mod board;
 mod check;
 mod error;
@@ -17,6 +18,7 @@ mod tests;
 use alloc::string::String;
 use alloc::vec::Vec;
 
+pub use assign::assign;
 pub use board::{BoardFacts, Placement, Reserved};
 pub use error::ManifestError;
 pub use span::Span;
@@ -95,6 +97,8 @@ pub struct VmConfig {
     pub gic: GicConfig,
     /// Its devices.
     pub devices: Vec<Device>,
+    /// What it is given of the devices in the board's tree; [`assign`] adds their registers to `devices`.
+    pub board_devices: BoardDevices,
     /// Whether its image's pages are mapped in place, read-only, and copied on write.
     pub share_image: bool,
     /// What follows when it asks for a reset.
@@ -229,10 +233,37 @@ impl Device {
     /// Where it is in the machine, if it is passed through.
     pub fn machine_span(&self) -> Option<Span> {
         match self.kind {
-            DeviceKind::Passthrough { machine } => Some(Span { start: machine, bytes: self.bytes }),
+            DeviceKind::Passthrough { machine, .. } => Some(Span { start: machine, bytes: self.bytes }),
             _ => None,
         }
     }
+}
+
+/// What a VM is given of the devices in the board's tree.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BoardDevices {
+    /// Which.
+    pub wanted: WantedDevices,
+    /// Paths of devices that are known not to access memory by themselves, whatever they look like.
+    pub without_dma: Vec<String>,
+    /// Paths, and properties that the guest goes without: what these refer to is not needed then.
+    pub left_out: Vec<(String, String)>,
+}
+
+impl BoardDevices {
+    /// Whether it is given none.
+    pub fn is_empty(&self) -> bool {
+        self.wanted == WantedDevices::Named(Vec::new())
+    }
+}
+
+/// Which devices of the board's tree.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum WantedDevices {
+    /// Those at these paths.
+    Named(Vec<String>),
+    /// All that can be given away, but those at these paths.
+    AllExcept(Vec<String>),
 }
 
 /// What a device is.
@@ -249,6 +280,8 @@ pub enum DeviceKind {
     Passthrough {
         /// Its machine address, a multiple of 4096.
         machine: u64,
+        /// Whether the manifest describes it. Otherwise it is of the board's tree, which describes it to the guest too.
+        described: bool,
     },
 }
 

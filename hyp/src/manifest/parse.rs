@@ -10,8 +10,8 @@ use tessera_platform::tree::Tree;
 use super::abi::{self, node, property as key, value};
 use super::fields::Fields;
 use super::{
-    CoreRequest, Device, DeviceKind, DeviceTreeArea, GicConfig, Interrupt, Manifest, ManifestError, MemoryRegion,
-    OwnTree, Policy, Segment, VmConfig,
+    BoardDevices, CoreRequest, Device, DeviceKind, DeviceTreeArea, GicConfig, Interrupt, Manifest, ManifestError,
+    MemoryRegion, OwnTree, Policy, Segment, VmConfig, WantedDevices,
 };
 use crate::archive::{Archive, File};
 
@@ -69,7 +69,7 @@ fn vm(fields: Fields<'_>, archive: &Archive<'_>) -> Result<VmConfig> {
     vm_named(name, fields.of_vm(name), archive)
 }
 
-const VM_PROPERTIES: [&str; 9] = [
+const VM_PROPERTIES: [&str; 13] = [
     key::VM_NAME,
     key::CPUS,
     key::CORES,
@@ -79,6 +79,10 @@ const VM_PROPERTIES: [&str; 9] = [
     key::SHARE_IMAGE,
     key::ON_RESET,
     key::ON_CRASH,
+    key::BOARD_DEVICES,
+    key::BOARD_DEVICES_EXCEPT,
+    key::BOARD_DEVICES_WITHOUT_DMA,
+    key::BOARD_DEVICES_LEFT_OUT,
 ];
 const VM_CHILDREN: [&str; 5] = [node::MEMORY, node::SEGMENT, node::DEVICE_TREE, node::GIC, node::DEVICE];
 
@@ -99,6 +103,7 @@ fn vm_named(name: &str, fields: Fields<'_>, archive: &Archive<'_>) -> Result<VmC
         command_line: text(&fields, key::COMMAND_LINE)?,
         gic: gic(&fields.only_child(node::GIC)?)?,
         devices: devices.iter().map(device).collect::<Result<_>>()?,
+        board_devices: board_devices(&fields)?,
         share_image,
         on_reset: policy(&fields, key::ON_RESET, Policy::Restart)?,
         on_crash: policy(&fields, key::ON_CRASH, Policy::Stop)?,
@@ -214,13 +219,32 @@ fn device_kind(fields: &Fields<'_>) -> Result<(DeviceKind, &'static str)> {
     match (kind, machine) {
         (value::PL011, None) => Ok((DeviceKind::Uart { console }, value::PL011)),
         (value::PL031, None) => Ok((DeviceKind::RealTimeClock, value::PL031)),
-        (value::PASSTHROUGH, Some(machine)) => Ok((DeviceKind::Passthrough { machine }, "device")),
+        (value::PASSTHROUGH, Some(machine)) => Ok((DeviceKind::Passthrough { machine, described: true }, "device")),
         (value::PASSTHROUGH, None) => Err(fields.error_at(key::MACHINE, "missing")),
         (value::PL011 | value::PL031, Some(_)) => {
             Err(fields.error_at(key::MACHINE, "an emulated device has no machine address"))
         }
         _ => Err(fields.error_at(key::KIND, "must be `pl011`, `pl031` or `passthrough`")),
     }
+}
+
+fn board_devices(fields: &Fields<'_>) -> Result<BoardDevices> {
+    let list = |property| fields.list(property, abi::MAX_BOARD_DEVICES);
+    let without_dma = list(key::BOARD_DEVICES_WITHOUT_DMA)?.unwrap_or_default();
+    let wanted = match (list(key::BOARD_DEVICES)?, list(key::BOARD_DEVICES_EXCEPT)?) {
+        (Some(_), Some(_)) => {
+            return Err(fields.error_at(key::BOARD_DEVICES_EXCEPT, "given beside `board-devices`: give only one"));
+        }
+        (Some(named), None) => WantedDevices::Named(named),
+        (None, Some(except)) => WantedDevices::AllExcept(except),
+        (None, None) => WantedDevices::Named(Vec::new()),
+    };
+    let left_out = list(key::BOARD_DEVICES_LEFT_OUT)?.unwrap_or_default();
+    let (pairs, rest) = left_out.as_chunks::<2>();
+    if !rest.is_empty() {
+        return Err(fields.error_at(key::BOARD_DEVICES_LEFT_OUT, "must be pairs of a path and a property"));
+    }
+    Ok(BoardDevices { wanted, without_dma, left_out: pairs.iter().cloned().map(<(String, String)>::from).collect() })
 }
 
 fn interrupts(fields: &Fields<'_>) -> Result<Vec<Interrupt>> {

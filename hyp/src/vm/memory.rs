@@ -9,6 +9,8 @@ use tessera_memory::{
     Attributes, Context, Error, Frames, Ipa, MemoryType, Owner, PAGE_SIZE, Pa, PhysMap, Reservation, Span, VmId, Vmid,
 };
 
+use tessera_platform::assignment::Assignment;
+
 use super::Parts;
 use crate::arch::aarch64::machine::{
     Hardware, Reach, clean_to_coherency, copy_to_guest, invalidate_instruction_caches, load_from_guest, store_to_guest,
@@ -62,6 +64,8 @@ pub struct GuestMemory {
     /// `compatible` of its cores.
     cpu_compatible: String,
     gic_version: u8,
+    /// What it is given of the board's devices.
+    board_devices: Option<&'static Assignment<'static>>,
 }
 
 impl GuestMemory {
@@ -83,6 +87,7 @@ impl GuestMemory {
             archive: parts.archive,
             cpu_compatible: parts.cpu_compatible.into(),
             gic_version: placement.gic_version,
+            board_devices: parts.board_devices.get(index).and_then(Option::as_ref),
         };
         let seed = parts.seeds.as_mut().map(|seeds| seeds.draw());
         memory.fill(config, seed, parts.frames)?;
@@ -188,7 +193,12 @@ impl GuestMemory {
             let tree = self.archive.get(own.archive_offset..own.archive_offset + own.file_bytes);
             return self.write(at, tree.unwrap_or_default());
         }
-        let facts = TreeFacts { cpu_compatible: &[&self.cpu_compatible], gic_version: self.gic_version, seed };
+        let facts = TreeFacts {
+            cpu_compatible: &[&self.cpu_compatible],
+            gic_version: self.gic_version,
+            seed,
+            board: self.board_devices,
+        };
         let tree = guest_tree::build(config, &facts).map_err(MemoryError::Tree)?;
         self.write(at, &tree)
     }
@@ -250,7 +260,7 @@ impl GuestMemory {
 
     fn map_devices(&mut self, config: &VmConfig, frames: &mut Frames) -> Result<()> {
         for device in &config.devices {
-            let DeviceKind::Passthrough { machine } = device.kind else { continue };
+            let DeviceKind::Passthrough { machine, .. } = device.kind else { continue };
             self.map_device(device.ipa, machine, device.bytes, frames)?;
         }
         Ok(())

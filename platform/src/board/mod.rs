@@ -100,6 +100,23 @@ impl Board {
         })
     }
 
+    /// The registers that the hypervisor itself uses: interrupt controller, console and watchdog.
+    pub fn own_registers(&self) -> Vec<Span> {
+        let mut spans = Vec::new();
+        match &self.interrupt_controller {
+            InterruptController::GicV3(gic) => {
+                spans.push(gic.distributor);
+                spans.extend(&gic.redistributors);
+            }
+            InterruptController::GicV2(gic) => {
+                spans.extend([gic.distributor, gic.cpu_interface, gic.virtual_control, gic.virtual_cpu_interface]);
+            }
+        }
+        spans.extend(self.console.as_ref().map(|uart| uart.registers));
+        spans.extend(self.watchdog);
+        spans
+    }
+
     /// The memory that neither a reservation nor one of `used` (the image, the tree itself, the initrd) takes:
     /// sorted, not touching each other.
     pub fn free_memory(&self, used: &[Span]) -> Vec<Span> {

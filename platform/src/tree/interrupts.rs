@@ -80,7 +80,7 @@ impl<'tree> DeviceNode<'tree> {
     }
 
     /// How many cells describe an interrupt of this controller.
-    fn specifier_cells(self) -> Result<usize, BoardError> {
+    pub(crate) fn specifier_cells(self) -> Result<usize, BoardError> {
         let cells = self.u32("#interrupt-cells").map(|cells| cells as usize);
         cells
             .filter(|cells| (1..=MAX_SPECIFIER).contains(cells))
@@ -88,7 +88,12 @@ impl<'tree> DeviceNode<'tree> {
     }
 
     /// Decodes `specifier`, found in `property` of this node, as an interrupt of `controller`.
-    fn decode(self, property: &'static str, controller: DeviceNode, specifier: Cells) -> Result<Interrupt, BoardError> {
+    pub(crate) fn decode(
+        self,
+        property: &'static str,
+        controller: DeviceNode,
+        specifier: Cells,
+    ) -> Result<Interrupt, BoardError> {
         if !controller.is_compatible(GIC_V2) && !controller.is_compatible(GIC_V3) {
             let problem = format!("an interrupt goes to {}, which is no GIC", controller.path());
             return Err(self.error(property, problem, "only interrupts of the GIC can be used"));

@@ -13,9 +13,33 @@ pub struct DeviceNode<'tree> {
     pub(super) index: usize,
 }
 
+/// The same place of the same tree.
+impl PartialEq for DeviceNode<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        core::ptr::eq(self.tree, other.tree) && self.index == other.index
+    }
+}
+
+impl Eq for DeviceNode<'_> {}
+
 impl<'tree> DeviceNode<'tree> {
     fn entry(self) -> Option<NodeEntry> {
         self.tree.nodes.get(self.index).copied()
+    }
+
+    /// The tree it is of.
+    pub fn tree(self) -> &'tree Tree<'tree> {
+        self.tree
+    }
+
+    /// Where it stands in tree order: the root is 0, and each node is behind its parent.
+    pub fn position(self) -> usize {
+        self.index
+    }
+
+    /// Whether it is `other` or below it.
+    pub fn is_within(self, other: Self) -> bool {
+        self.ancestors().any(|node| node == other)
     }
 
     /// Its name with unit address, as `serial@7e201000`; empty for the root.

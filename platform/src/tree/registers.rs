@@ -68,6 +68,11 @@ impl<'tree> DeviceNode<'tree> {
         })
     }
 
+    /// What the machine calls `span` of this bus's addresses.
+    pub(crate) fn translated(self, span: Span) -> Result<Span, BoardError> {
+        self.translate(self, span.start(), span.size())
+    }
+
     /// Translates an address on `bus` to a machine address.
     fn translate(self, bus: DeviceNode, address: u64, size: u64) -> Result<Span, BoardError> {
         let mut address = address;

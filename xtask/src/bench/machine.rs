@@ -170,6 +170,7 @@ impl Ours {
             cpus: None,
             memory: Some(OUR_MEMORY),
             gic: Some(self.gic),
+            disks: Vec::new(),
         };
         let mut machine = prepare::prepare(&request, hypervisor)?.machine;
         machine.extra.extend(self.timing.arguments());

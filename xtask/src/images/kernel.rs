@@ -52,7 +52,7 @@ fn unpack_zboot(file: &[u8]) -> Result<Vec<u8>> {
 }
 
 /// Unpacks through a program of the system's.
-fn filter(program: &str, packed: &[u8]) -> Result<Vec<u8>> {
+pub(super) fn filter(program: &str, packed: &[u8]) -> Result<Vec<u8>> {
     let mut command = Command::new(program);
     command.arg("-dc").stdin(Stdio::piped()).stdout(Stdio::piped());
     let mut child = command.spawn().with_context(|| format!("{program} is needed to unpack the kernel"))?;

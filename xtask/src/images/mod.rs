@@ -1,15 +1,20 @@
 //! The images that systems name with `tessera:`: what each is, and making those that are made.
 
+pub mod disk;
 pub mod freertos;
 pub mod initramfs;
 pub mod kernel;
+pub mod modules;
 
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 
 use crate::build;
+use crate::qemu::{self, Board};
+use crate::raspberry_pi;
 use crate::setup;
+use crate::setup::linux::Flavour;
 use crate::system::ImageProvider;
 
 /// The names of small guests: `guest/NAME`.
@@ -20,11 +25,23 @@ const GUEST: &str = "guest/";
 pub struct Images {
     /// 2 or 3.
     pub gic: u32,
+    /// The board whose devices systems name.
+    pub board: Board,
 }
 
 impl ImageProvider for Images {
     fn names(&self) -> Vec<String> {
-        let fixed = ["linux", "initramfs", "freertos", "freertos-gicv2", "freertos-gicv3"];
+        let fixed = [
+            "linux",
+            "linux-generic",
+            "initramfs",
+            "initramfs-disk",
+            "initramfs-disk-generic",
+            "disk",
+            "freertos",
+            "freertos-gicv2",
+            "freertos-gicv3",
+        ];
         let guests = build::guest_names().unwrap_or_default();
         let guests = guests.into_iter().map(|name| format!("{GUEST}{name}"));
         fixed.into_iter().map(str::to_owned).chain(guests).collect()
@@ -33,7 +50,11 @@ impl ImageProvider for Images {
     fn image(&self, name: &str) -> Result<PathBuf> {
         let path = match name {
             "linux" => setup::linux::kernel(),
+            "linux-generic" => disk::generic_kernel()?,
             "initramfs" => initramfs::path(),
+            "initramfs-disk" => disk::initramfs(Flavour::Cloud)?,
+            "initramfs-disk-generic" => disk::initramfs(Flavour::Generic)?,
+            "disk" => disk::image()?,
             "freertos" => freertos::path(self.gic),
             "freertos-gicv2" => freertos::path(2),
             "freertos-gicv3" => freertos::path(3),
@@ -44,6 +65,13 @@ impl ImageProvider for Images {
         };
         path.is_file().then_some(path).context("it has not been built")
     }
+
+    fn board_tree(&self) -> Result<Vec<u8>> {
+        match self.board {
+            Board::Virt => qemu::virt_tree(self.gic),
+            Board::Raspi4b | Board::Raspi4bTfa => raspberry_pi::tree_with_memory(),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -52,13 +80,13 @@ mod tests {
 
     #[test]
     fn names_cover_the_real_guests_and_the_small_ones() {
-        let names = Images { gic: 3 }.names();
+        let names = Images { gic: 3, board: Board::Virt }.names();
         assert!(names.contains(&"linux".to_owned()) && names.contains(&"guest/hello".to_owned()));
     }
 
     #[test]
     fn what_is_unknown_is_refused() {
-        assert!(Images { gic: 3 }.image("windows").is_err());
-        assert!(Images { gic: 3 }.image("guest/../x").is_err());
+        assert!(Images { gic: 3, board: Board::Virt }.image("windows").is_err());
+        assert!(Images { gic: 3, board: Board::Virt }.image("guest/../x").is_err());
     }
 }

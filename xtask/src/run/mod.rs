@@ -17,6 +17,7 @@ use crate::build::{self, Hypervisor, Profile};
 use crate::console::{Script, Step};
 use crate::qemu::Board;
 use crate::setup;
+use crate::system::Disk;
 use engine::{Plan, Session, Verdict};
 use prepare::{Prepared, Request};
 use recorder::Recorder;
@@ -38,6 +39,8 @@ pub struct RunOptions {
     pub board: Board,
     /// The GIC's version; None for the board's usual one.
     pub gic: Option<u32>,
+    /// Raw images of disks; what is written to them stays.
+    pub disks: Vec<PathBuf>,
     /// The longest it may take.
     pub timeout: Option<Duration>,
     /// The script's steps.
@@ -65,6 +68,7 @@ pub fn run(options: RunOptions) -> Result<ExitCode> {
         cpus: options.cpus,
         memory: options.memory,
         gic: options.gic,
+        disks: options.disks.iter().map(|path| Disk { path: path.clone(), keeps_changes: true }).collect(),
     };
     let mut prepared = prepare::prepare(&request, &hypervisor)?;
     let interactive = options.steps.is_empty() && terminal::is_interactive();

@@ -11,7 +11,7 @@ use crate::paths;
 use crate::qemu::{Board, Machine};
 use crate::raspberry_pi;
 use crate::setup;
-use crate::system::{self, CompiledSystem, ImageProvider, SystemError};
+use crate::system::{self, CompiledSystem, Disk, ImageProvider, SystemError};
 
 /// What is asked for; what is None comes from the system.
 #[derive(Clone, Debug)]
@@ -28,6 +28,8 @@ pub struct Request {
     pub memory: Option<u64>,
     /// The GIC's version, 2 or 3; None for the board's usual one.
     pub gic: Option<u32>,
+    /// More disks than the system's own.
+    pub disks: Vec<Disk>,
 }
 
 /// A machine, and who lives on it.
@@ -50,7 +52,7 @@ pub fn prepare_with(
     compile: impl FnOnce(&Path, &dyn ImageProvider) -> Result<CompiledSystem, SystemError>,
 ) -> Result<Prepared> {
     let gic = gic(request)?;
-    let system = compile(&request.system, &Images { gic })?;
+    let system = compile(&request.system, &Images { gic, board: request.board })?;
     let initrd = store(&request.name, &system.archive)?;
     let (cpus, memory) = size(request, &system)?;
     let mut machine = Machine {
@@ -63,9 +65,11 @@ pub fn prepare_with(
         firmware: None,
         initrd: Some(initrd),
         colour: false,
+        disks: [system.disks.as_slice(), &request.disks].concat(),
         gdb: false,
         extra: Vec::new(),
     };
+    machine.check_disks()?;
     add_board_files(&mut machine, &request.name, system.archive.len() as u64)?;
     Ok(Prepared { machine, guests: system.vms })
 }

@@ -12,59 +12,121 @@ use crate::paths;
 use crate::process;
 use crate::progress::Step;
 
-/// The package that depends on the current kernel's own, versioned one.
-const KERNEL: &str = "linux-image-cloud-arm64";
 const BUSYBOX: &str = "busybox-static";
 
-fn directory() -> PathBuf {
-    paths::cache().join("linux")
+/// Debian's kernels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flavour {
+    /// For virtual machines: few drivers.
+    Cloud,
+    /// For boards: all drivers.
+    Generic,
 }
 
-/// The kernel as an uncompressed arm64 Image.
+impl Flavour {
+    /// The package that depends on the current kernel's own, versioned one.
+    const fn package(self) -> &'static str {
+        match self {
+            Self::Cloud => "linux-image-cloud-arm64",
+            Self::Generic => "linux-image-arm64",
+        }
+    }
+
+    fn directory(self) -> PathBuf {
+        paths::cache().join(match self {
+            Self::Cloud => "linux",
+            Self::Generic => "linux-generic",
+        })
+    }
+
+    /// The kernel as an uncompressed arm64 Image.
+    pub fn kernel(self) -> PathBuf {
+        self.directory().join("Image")
+    }
+
+    /// The folder of the modules that a root file system on a disk needs, named in the order in which they are loaded.
+    pub fn modules(self) -> PathBuf {
+        self.directory().join("modules")
+    }
+
+    /// Fetches kernel and modules unless they are there. The cache must be locked (see [`super::lock`]).
+    pub fn ensure(self) -> Result<()> {
+        match self.kernel().is_file() && self.modules().is_dir() {
+            true => Ok(()),
+            false => fetch_with(self),
+        }
+    }
+}
+
+/// The cloud kernel as an uncompressed arm64 Image.
 pub fn kernel() -> PathBuf {
-    directory().join("Image")
+    Flavour::Cloud.kernel()
 }
 
 /// A statically linked arm64 busybox.
 pub fn busybox() -> PathBuf {
-    directory().join("busybox")
+    Flavour::Cloud.directory().join("busybox")
 }
 
-/// Fetches both unless they are there.
+/// Fetches the cloud kernel and busybox unless they are there.
 pub fn ensure() -> Result<()> {
-    if kernel().is_file() && busybox().is_file() {
-        return Ok(());
+    match kernel().is_file() && busybox().is_file() {
+        true => Ok(()),
+        false => fetch_with(Flavour::Cloud),
     }
+}
+
+fn fetch_with(flavour: Flavour) -> Result<()> {
     let system = System::read();
     if !system.has_apt() {
-        bail!("{}", by_hand());
+        bail!("{}", by_hand(flavour));
     }
-    let step = Step::start("Fetching Debian's arm64 kernel and busybox");
-    fetch(&step, &system).with_context(by_hand)?;
+    let step = Step::start(format!("Fetching Debian's {} and busybox", flavour.package()));
+    fetch(&step, &system, flavour).with_context(|| by_hand(flavour))?;
     step.done();
     Ok(())
 }
 
-fn fetch(step: &Step, system: &System) -> Result<()> {
+fn fetch(step: &Step, system: &System, flavour: Flavour) -> Result<()> {
     let apt = Apt::prepare(step, system, Use::Guests)?;
-    let package = versioned_kernel(&apt)?;
-    fs::create_dir_all(directory())?;
-    let unpacked = tempfile::tempdir_in(directory())?;
+    let package = versioned_kernel(&apt, flavour)?;
+    let directory = flavour.directory();
+    fs::create_dir_all(&directory)?;
+    fs::create_dir_all(Flavour::Cloud.directory())?;
+    let unpacked = tempfile::tempdir_in(&directory)?;
     apt.unpack(step, &[&package, BUSYBOX], unpacked.path())?;
     let image = images::kernel::uncompressed(&fs::read(find_kernel(unpacked.path())?)?)?;
+    let modules = images::modules::needed(unpacked.path(), flavour)?;
+    store_modules(&modules, &flavour.modules())?;
     // Written elsewhere first: what bears the name is always whole.
-    let part = directory().join("part");
+    let part = directory.join("part");
     fs::write(&part, image)?;
-    fs::rename(&part, kernel())?;
+    fs::rename(&part, flavour.kernel())?;
     fs::copy(find_busybox(unpacked.path())?, &part)?;
     fs::rename(&part, busybox())?;
-    fs::write(directory().join("package"), format!("{package}\n"))?;
+    fs::write(directory.join("package"), format!("{package}\n"))?;
     Ok(())
 }
 
-fn versioned_kernel(apt: &Apt) -> Result<String> {
-    let depends = process::output(apt.command("apt-cache").args(["depends", KERNEL]))?;
-    parse_depends(&depends).with_context(|| format!("{KERNEL} depends on no kernel"))
+/// Makes `folder` hold these modules and no others, each with its place in the order before its name.
+fn store_modules(modules: &[(String, Vec<u8>)], folder: &Path) -> Result<()> {
+    let part = folder.with_extension("part");
+    for old in [&part, &folder.to_path_buf()] {
+        if old.is_dir() {
+            fs::remove_dir_all(old)?;
+        }
+    }
+    fs::create_dir_all(&part)?;
+    for (position, (name, module)) in modules.iter().enumerate() {
+        fs::write(part.join(format!("{position:02}-{name}.ko")), module)?;
+    }
+    Ok(fs::rename(part, folder)?)
+}
+
+fn versioned_kernel(apt: &Apt, flavour: Flavour) -> Result<String> {
+    let name = flavour.package();
+    let depends = process::output(apt.command("apt-cache").args(["depends", name]))?;
+    parse_depends(&depends).with_context(|| format!("{name} depends on no kernel"))
 }
 
 fn parse_depends(depends: &str) -> Option<String> {
@@ -85,14 +147,16 @@ fn find_busybox(root: &Path) -> Result<PathBuf> {
     places.into_iter().find(|place| place.is_file()).context("no busybox in busybox-static")
 }
 
-fn by_hand() -> String {
+fn by_hand(flavour: Flavour) -> String {
     format!(
-        "the Linux guest needs two files that could not be fetched. Either set {MIRROR_VARIABLE} to a \
+        "the Linux guest needs files that could not be fetched. Either set {MIRROR_VARIABLE} to a \
          Debian mirror's address (apt and dpkg-deb needed), or put there by hand:\n  - {}: an \
-         uncompressed arm64 kernel Image (Debian's {KERNEL})\n  - {}: a static arm64 busybox \
-         (Debian's {BUSYBOX})",
-        kernel().display(),
-        busybox().display()
+         uncompressed arm64 kernel Image (Debian's {})\n  - {}: a static arm64 busybox \
+         (Debian's {BUSYBOX})\n  - for disks, {}: a folder of the kernel's modules, named in the order of loading",
+        flavour.kernel().display(),
+        flavour.package(),
+        busybox().display(),
+        flavour.modules().display()
     )
 }
 

@@ -43,6 +43,10 @@ fn machine_addresses(vms: &[Vm]) -> Result<()> {
             let what = format!("the machine's device `{}` of VM `{name}`", device.value.name);
             machine.claim(Claim { start, bytes: device.value.bytes, what, span: device.span.clone() })?;
         }
+        for pages in &vm.board_devices.found.pages {
+            let what = format!("a device of the board that VM `{name}` is given");
+            machine.claim(Claim { start: pages.value.0, bytes: pages.value.1, what, span: pages.span.clone() })?;
+        }
     }
     Ok(())
 }
@@ -57,8 +61,9 @@ fn passed_through(vm: &Vm) -> impl Iterator<Item = (&At<Device>, u64)> {
 /// Within a VM an interrupt belongs to one device.
 fn interrupts_in(vm: &Vm) -> Result<()> {
     let mut seen: Vec<u64> = vm.console.then_some(vm.layout.uart_interrupt).into_iter().collect();
-    for interrupt in vm.devices.iter().flat_map(|device| &device.value.interrupts) {
-        let spi = interrupt.value.spi;
+    let described = vm.devices.iter().flat_map(|device| &device.value.interrupts).map(|one| one.with(one.value.spi));
+    for interrupt in described.chain(vm.board_devices.found.interrupts.iter().cloned()) {
+        let spi = interrupt.value;
         if seen.contains(&spi) {
             let problem = interrupt.problem(format!("SPI {spi} belongs to another device of this VM"));
             return Err(problem.help("the console's is `layout.uart-interrupt`, 1 by default"));
@@ -72,8 +77,10 @@ fn interrupts_in(vm: &Vm) -> Result<()> {
 fn interrupts_between(vms: &[Vm]) -> Result<()> {
     let mut given: Vec<(u64, &str)> = Vec::new();
     for vm in vms {
-        for interrupt in passed_through(vm).flat_map(|(device, _)| &device.value.interrupts) {
-            let spi = interrupt.value.spi;
+        let described = passed_through(vm).flat_map(|(device, _)| &device.value.interrupts);
+        let described = described.map(|one| one.with(one.value.spi));
+        for interrupt in described.chain(vm.board_devices.found.interrupts.iter().cloned()) {
+            let spi = interrupt.value;
             if let Some((_, other)) = given.iter().find(|(number, _)| *number == spi) {
                 let problem = interrupt.problem(format!("SPI {spi} is given to VM `{other}` already"));
                 return Err(problem.help("give it to one of them"));
@@ -92,7 +99,7 @@ const STEP: u64 = 256 << 20;
 /// The machine that `[machine]` describes if it suffices, or one that does.
 pub(super) fn machine(system: &System, plans: &[Plan], archive_bytes: u64) -> Result<Machine> {
     let cpus = cpus_needed(&system.vms);
-    let memory = memory_needed(plans);
+    let memory = memory_needed(plans).max(highest_memory(&system.vms));
     if let Some(given) = &system.machine_cpus
         && given.value < cpus
     {
@@ -133,6 +140,16 @@ fn cpus_needed(vms: &[Vm]) -> u64 {
     listed.dedup();
     let highest = listed.last().map_or(0, |core| core + 1);
     highest.max(counted + listed.len() as u64)
+}
+
+/// Where QEMU's `virt` machine has its RAM.
+const RAM: u64 = 0x4000_0000;
+
+/// Memory up to the highest machine address that a VM asks for.
+fn highest_memory(vms: &[Vm]) -> u64 {
+    let regions = vms.iter().flat_map(|vm| &vm.memory);
+    let end = |region: &At<super::description::Memory>| Some(region.value.machine?.saturating_add(region.value.bytes));
+    regions.filter_map(end).max().map_or(0, |end| end.saturating_sub(RAM))
 }
 
 fn memory_needed(plans: &[Plan]) -> u64 {

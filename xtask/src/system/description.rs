@@ -11,6 +11,8 @@ pub(super) struct System {
     pub(super) description: String,
     pub(super) machine_cpus: Option<At<u64>>,
     pub(super) machine_memory: Option<At<u64>>,
+    /// Files that are the machine's disks.
+    pub(super) disks: Vec<At<String>>,
     pub(super) vms: Vec<Vm>,
     /// The file's beginning, for problems that have no better place.
     pub(super) span: Range<usize>,
@@ -32,6 +34,7 @@ pub(super) struct Vm {
     pub(super) console: bool,
     pub(super) gic_version: Option<At<u64>>,
     pub(super) devices: Vec<At<Device>>,
+    pub(super) board_devices: BoardDevices,
     pub(super) layout: Layout,
     pub(super) on_reset: Option<At<String>>,
     pub(super) on_crash: Option<At<String>>,
@@ -97,6 +100,39 @@ pub(super) enum DeviceKind {
     Pl011,
     Pl031,
     Passthrough { machine: u64 },
+}
+
+/// Devices of the board's tree: those among `devices` that are named by it, or `everything-except`.
+#[derive(Debug, Default)]
+pub(super) struct BoardDevices {
+    pub(super) named: Vec<At<BoardDevice>>,
+    pub(super) except: Option<At<Vec<At<String>>>>,
+    /// What they are: filled in by `board`.
+    pub(super) found: FoundDevices,
+}
+
+/// A device by its path, alias or label.
+#[derive(Debug)]
+pub(super) struct BoardDevice {
+    pub(super) name: String,
+    /// Whether it may access memory by itself, if it looks like that.
+    pub(super) may_master_dma: bool,
+    /// Properties that the guest goes without.
+    pub(super) without: Vec<At<String>>,
+}
+
+/// What the board's tree says of [`BoardDevices`].
+#[derive(Debug, Default)]
+pub(super) struct FoundDevices {
+    /// Paths of those that are named, or excepted.
+    pub(super) paths: Vec<String>,
+    pub(super) without_dma: Vec<String>,
+    pub(super) left_out: Vec<(String, String)>,
+    /// Whole pages of registers: start and bytes.
+    pub(super) pages: Vec<At<(u64, u64)>>,
+    pub(super) interrupts: Vec<At<u64>>,
+    /// Bytes of the board's tree: the guest's has no more of it.
+    pub(super) tree_bytes: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

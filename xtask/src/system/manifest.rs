@@ -76,6 +76,7 @@ fn vm(position: usize, vm: &Vm, plan: &Plan, files: &Files) -> Writer {
         .flag(key::SHARE_IMAGE, vm.share_image)
         .set_if_given(key::ON_RESET, vm.on_reset.as_ref().map(|policy| &*policy.value))
         .set_if_given(key::ON_CRASH, vm.on_crash.as_ref().map(|policy| &*policy.value));
+    board_devices(&mut node, vm);
     if let Some((start, bytes)) = plan.initrd {
         node.span(key::INITRD, start, bytes);
     }
@@ -87,6 +88,24 @@ fn vm(position: usize, vm: &Vm, plan: &Plan, files: &Files) -> Writer {
     }
     vm.devices.iter().for_each(|found| _ = node.child(device(&found.value)));
     node
+}
+
+fn board_devices(node: &mut Writer, vm: &Vm) {
+    let found = &vm.board_devices.found;
+    let list = |paths: &[String]| paths.iter().flat_map(|path| [path.as_bytes(), &[0]].concat()).collect::<Vec<u8>>();
+    if !vm.board_devices.named.is_empty() {
+        node.set(key::BOARD_DEVICES, list(&found.paths));
+    }
+    if vm.board_devices.except.is_some() {
+        node.set(key::BOARD_DEVICES_EXCEPT, list(&found.paths));
+    }
+    if !found.left_out.is_empty() {
+        let pairs: Vec<String> = found.left_out.iter().cloned().flat_map(<[String; 2]>::from).collect();
+        node.set(key::BOARD_DEVICES_LEFT_OUT, list(&pairs));
+    }
+    if !found.without_dma.is_empty() {
+        node.set(key::BOARD_DEVICES_WITHOUT_DMA, list(&found.without_dma));
+    }
 }
 
 fn memory(region: &Region) -> Writer {

@@ -7,6 +7,7 @@
 //! see [`ImageProvider`].
 
 mod archive;
+mod board;
 #[allow(dead_code, reason = "the guest tests are to take it up")]
 pub mod broken;
 mod conflicts;
@@ -43,6 +44,24 @@ pub trait ImageProvider {
     ///
     /// There is no such image (see [`Self::names`]), or making it failed.
     fn image(&self, name: &str) -> anyhow::Result<PathBuf>;
+
+    /// The device tree of the board that the system is for, with its memory: asked for where a system names devices.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be found out, or it is not known which board that is.
+    fn board_tree(&self) -> anyhow::Result<Vec<u8>> {
+        anyhow::bail!("it is not known which board the system is for")
+    }
+}
+
+/// A file that is a disk of the machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Disk {
+    /// Its raw image.
+    pub path: PathBuf,
+    /// Whether what is written to it stays: not if xtask made it.
+    pub keeps_changes: bool,
 }
 
 /// A system, ready to be loaded as an initrd.
@@ -56,6 +75,8 @@ pub struct CompiledSystem {
     pub vms: Vec<String>,
     /// The machine to run it on.
     pub machine: Machine,
+    /// The machine's disks.
+    pub disks: Vec<Disk>,
 }
 
 /// A machine that suffices: as the file's `[machine]` says, otherwise reckoned.
@@ -96,7 +117,8 @@ struct Sources<'a> {
 }
 
 fn compile_source(source: &str, sources: Sources<'_>, change: impl FnOnce(&mut DeviceTree)) -> Result<CompiledSystem> {
-    let system = read::system(source)?;
+    let mut system = read::system(source)?;
+    board::find(&mut system, sources.images)?;
     conflicts::check(&system)?;
     let mut files = Files::default();
     let plans = system.vms.iter().map(|vm| place::vm(vm, sources, &mut files)).collect::<Result<Vec<_>>>()?;
@@ -110,16 +132,30 @@ fn compile_source(source: &str, sources: Sources<'_>, change: impl FnOnce(&mut D
         description: system.description,
         vms: system.vms.iter().map(|vm| vm.name.value.clone()).collect(),
         machine,
+        disks: system.disks.iter().map(|disk| sources.disk(disk)).collect::<Result<_>>()?,
     })
 }
 
 impl Sources<'_> {
-    /// The bytes of the file that the system calls `name`, which is relative to the system's file.
+    /// Where the file is that the system calls `name`, which is relative to the system's file.
+    fn path(&self, name: &At<String>) -> Result<PathBuf> {
+        match name.value.strip_prefix(PROVIDED) {
+            Some(provided) => self.provided(name, provided),
+            None => Ok(self.directory.join(&name.value)),
+        }
+    }
+
+    fn disk(&self, name: &At<String>) -> Result<Disk> {
+        let path = self.path(name)?;
+        if !path.is_file() {
+            return Err(name.problem(format!("there is no disk `{}`", name.value)).help("name a raw image file"));
+        }
+        Ok(Disk { path, keeps_changes: !name.value.starts_with(PROVIDED) })
+    }
+
+    /// The bytes of the file that the system calls `name`.
     fn load(&self, name: &At<String>) -> Result<Vec<u8>> {
-        let path = match name.value.strip_prefix(PROVIDED) {
-            Some(provided) => self.provided(name, provided)?,
-            None => self.directory.join(&name.value),
-        };
+        let path = self.path(name)?;
         std::fs::read(&path).map_err(|error| {
             let looked = path.display();
             name.problem(format!("cannot read `{}`: {error}", name.value))

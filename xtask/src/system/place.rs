@@ -13,7 +13,7 @@ use super::image::Part;
 use super::layout::{AddressSpace, Claim};
 use super::problem::{At, Problem, Result, size};
 
-mod claims;
+pub(super) mod claims;
 mod images;
 mod tree;
 

@@ -17,7 +17,7 @@ pub(super) fn system(source: &str) -> Result<System> {
     })?;
     let keys = ["description", "machine", "vm"];
     let root = Table::new(document.get_ref(), 0..source.len(), "a system file", &keys)?;
-    let (machine_cpus, machine_memory) = machine(&root)?;
+    let (machine_cpus, machine_memory, disks) = machine(&root)?;
     let vms = root.array("vm")?;
     if vms.is_empty() {
         return Err(Problem::new(root.head(), "there is no VM").help("describe one under `[[vm]]`"));
@@ -27,22 +27,24 @@ pub(super) fn system(source: &str) -> Result<System> {
         description: description.unwrap_or_default(),
         machine_cpus,
         machine_memory,
+        disks,
         vms: vms.into_iter().map(vm).collect::<Result<_>>()?,
         span: root.head(),
     })
 }
 
-type MachineKeys = (Option<At<u64>>, Option<At<u64>>);
+type MachineKeys = (Option<At<u64>>, Option<At<u64>>, Vec<At<String>>);
 
 fn machine(root: &Table<'_>) -> Result<MachineKeys> {
     let Some(value) = root.get("machine") else {
-        return Ok((None, None));
+        return Ok((None, None, Vec::new()));
     };
-    let machine = Table::from(value, "[machine]", &["cpus", "memory"])?;
-    Ok((machine.integer("cpus")?, machine.size("memory")?))
+    let machine = Table::from(value, "[machine]", &["cpus", "memory", "disks"])?;
+    let disks = machine.array("disks")?.into_iter().map(|disk| string(disk, "disks")).collect::<Result<_>>()?;
+    Ok((machine.integer("cpus")?, machine.size("memory")?, disks))
 }
 
-const VM_KEYS: [&str; 15] = [
+const VM_KEYS: [&str; 16] = [
     "name",
     "cpus",
     "memory",
@@ -55,6 +57,7 @@ const VM_KEYS: [&str; 15] = [
     "console",
     "gic",
     "devices",
+    "everything-except",
     "layout",
     "on-reset",
     "on-crash",
@@ -65,6 +68,7 @@ fn vm(value: Value<'_>) -> Result<Vm> {
     let name = name(&table)?;
     let layout = layout(&table, &name)?;
     let console = table.boolean("console")?.is_none_or(|console| console.value);
+    let (devices, board_devices) = device::all(&table)?;
     Ok(Vm {
         cpus: cpus(&table)?,
         memory: memory(&table, &layout)?,
@@ -76,7 +80,8 @@ fn vm(value: Value<'_>) -> Result<Vm> {
         files: files(&table)?,
         console,
         gic_version: gic_version(&table)?,
-        devices: table.array("devices")?.into_iter().map(device::read).collect::<Result<_>>()?,
+        devices,
+        board_devices,
         on_reset: policy(&table, "on-reset")?,
         on_crash: policy(&table, "on-crash")?,
         name,

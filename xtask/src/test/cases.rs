@@ -115,7 +115,7 @@ impl Case {
 /// The cases, the longest first: they decide when the last one ends. With a version of the GIC, all of them on that; else
 /// all on a GICv3, what has to do with interrupts on a GICv2 too, and other boards.
 pub fn all(gic: Option<u32>) -> Vec<Case> {
-    let with_interrupts = [real_guests(), small_guests(), passthrough(), containment(), budget()].concat();
+    let with_interrupts = [real_guests(), small_guests(), passthrough(), by_name(), containment(), budget()].concat();
     let others = [vec![eight_cores()], sharing(), faults(), refusals()].concat();
     match gic {
         Some(2) => with_interrupts.iter().chain(&others).filter_map(Case::on_gicv2).collect(),
@@ -176,6 +176,47 @@ fn eight_cores() -> Case {
     Case { seconds: 240, ..case.steps(&steps).steps(&load).ends(0) }
 }
 
+/// Linux's root file system is on a disk, where it also writes.
+const ON_A_DISK: [&str; 8] = [
+    "expect linux:linux# $",
+    "send linux:cp /bin/busybox /root/copy && sync && echo 3 > /proc/sys/vm/drop_caches\\n",
+    "expect linux:linux# $",
+    "send linux:cmp /bin/busybox /root/copy && cat /etc/issue\\n",
+    "expect linux:^on a disk",
+    "expect linux:linux# $",
+    "send linux:mount | grep ' on / '\\n",
+    "expect linux:on / type ext4 \\(rw",
+];
+
+/// Devices that a system names by the board's own tree.
+fn by_name() -> Vec<Case> {
+    let root = Case::new("linux has its root on a virtio disk, also after a reset", System::Named("linux-disk"));
+    let again = ["send linux:reboot -f\\n", "expect tessera:linux: reset"];
+    let off = ["send linux:poweroff -f\\n", "expect tessera:linux: off"];
+    let root = root.steps(&ON_A_DISK).steps(&again).steps(&ON_A_DISK).steps(&off).ends(0);
+    let all = "[[vm]]\nname = \"linux\"\ncpus = 1\nmemory = [{ base = 0x60000000, size = \"256M\", one-to-one = true }]\n\
+               image = \"tessera:linux\"\ninitrd = \"tessera:initramfs\"\ncommand-line = \"console=ttyAMA0 panic=-1\"\n\
+               everything-except = [\"/pl061@9030000\"]\n";
+    let clock = "[[vm]]\nname = \"hello\"\ncpus = 1\nmemory = \"32M\"\nimage = \"tessera:guest/hello\"\n\
+                 devices = [\"/pl031@9010000\"]\n";
+    let given = [
+        "expect tessera:linux: is given .*/virtio_mmio@a000000 ",
+        "expect tessera:hello: is given /pl031@9010000 /apb-pclk",
+        "expect hello:hello> $",
+        "expect linux:linux# $",
+        "send linux:ls /sys/bus/platform/devices | wc -l; ls -d /proc/device-tree/p*\\n",
+        "expect linux:^/proc/device-tree/pcie@10000000",
+        "expect linux:linux# $",
+        "send linux:ls -d /proc/device-tree/pl0[36]1@*; echo done\\n",
+        "expect linux:^done",
+        "send linux:poweroff -f\\n",
+        "expect tessera:linux: off",
+        "send hello:off\\n",
+    ];
+    let everything = Case::new("a guest is given everything but another's", System::Inline(format!("{all}{clock}")));
+    vec![Case { seconds: 150, ..root }, everything.steps(&given).ends(0)]
+}
+
 /// The Raspberry Pi 4, as far as QEMU has it: without firmware to call, and with.
 fn raspberry_pi() -> Vec<Case> {
     let on = |board, name: &str, system| Case { board, gic: 2, seconds: 150, ..Case::new(name, system) };
@@ -199,6 +240,11 @@ fn raspberry_pi() -> Vec<Case> {
                 .ends(0)
         },
         Case { from_card: true, ..card.steps(&off).ends(0) },
+        on(Board::Raspi4b, "linux has its root on the SD card of a raspi4b", System::Named("linux-sd-card"))
+            .steps(&ON_A_DISK)
+            .steps(&["expect freertos:freertos> $"])
+            .steps(&BOTH_OFF)
+            .ends(0),
         // Without semihosting for the exit status, QEMU ends (with 0) only if the machine is reset or off.
         Case { qemu: &["-append", "tessera.exit=none"], ..hello.steps(&off).ends(0) },
     ]

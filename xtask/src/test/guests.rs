@@ -108,6 +108,7 @@ fn machine(case: &Case, hypervisor: &Hypervisor) -> Result<(Machine, Vec<String>
         memory: case.memory_mib.map(|mib| mib << 20),
         board: case.board,
         gic: Some(case.gic),
+        disks: Vec::new(),
     };
     let broken = match case.archive {
         Archive::Broken(name) => broken::CASES.into_iter().find(|broken| broken.name == name),

@@ -7,7 +7,7 @@ use super::super::layout::Claim;
 use super::super::problem::At;
 
 /// A region of RAM.
-pub(super) fn ram(memory: &At<Memory>) -> Claim {
+pub(in super::super) fn ram(memory: &At<Memory>) -> Claim {
     Claim {
         start: memory.value.base,
         bytes: memory.value.bytes,
@@ -17,12 +17,13 @@ pub(super) fn ram(memory: &At<Memory>) -> Claim {
 }
 
 /// Devices and the interrupt controller.
-pub(super) fn devices(vm: &Vm) -> Vec<Claim> {
+pub(in super::super) fn devices(vm: &Vm) -> Vec<Claim> {
     let mut claims = interrupt_controller(vm);
     if vm.console {
         claims.push(fixed(vm, "the console's UART", vm.layout.uart, abi::PAGE_BYTES));
     }
     claims.extend(vm.devices.iter().map(device));
+    claims.extend(vm.board_devices.found.pages.iter().map(board_pages));
     claims
 }
 
@@ -49,6 +50,11 @@ fn interrupt_controller(vm: &Vm) -> Vec<Claim> {
     let there = |of: Option<u64>| of.is_none() || wanted.is_none() || of == wanted;
     let frames = frames.into_iter().filter(|(of, ..)| there(*of));
     frames.map(|(_, what, start, bytes)| fixed(vm, what, start, bytes)).collect()
+}
+
+fn board_pages(pages: &At<(u64, u64)>) -> Claim {
+    let (start, bytes) = pages.value;
+    Claim { start, bytes, what: "a device of the board".into(), span: pages.span.clone() }
 }
 
 fn device(device: &At<Device>) -> Claim {

@@ -20,7 +20,7 @@ impl Placing<'_> {
     pub(super) fn device_tree(&mut self, sources: Sources<'_>, files: &mut Files) -> Result<()> {
         let own = self.vm.device_tree.as_ref();
         let blob = own.map(|own| self.own_tree(own, sources)).transpose()?;
-        let bytes = blob.as_ref().map_or(GENERATED_BYTES, |blob| blob.len().next_multiple_of(8) as u64);
+        let bytes = blob.as_ref().map_or(self.generated_bytes(), |blob| blob.len().next_multiple_of(8) as u64);
         let at = own.map_or(self.vm.name.clone(), |own| own.path.clone());
         let load = own.and_then(|own| own.load.as_ref());
         let address = match load {
@@ -39,6 +39,11 @@ impl Placing<'_> {
         let file: Option<FileId> = blob.map(|blob| files.add(&at.value, blob));
         self.plan.device_tree = (address, bytes, file);
         Ok(())
+    }
+
+    /// The guest's own nodes, and what it is given of the board's.
+    fn generated_bytes(&self) -> u64 {
+        GENERATED_BYTES + self.vm.board_devices.found.tree_bytes.next_multiple_of(GENERATED_BYTES)
     }
 
     fn tree_address(&self, bytes: u64) -> Option<u64> {

@@ -3,15 +3,59 @@
 use tessera_abi::manifest::{self as abi, value};
 use toml::de::DeValue;
 
-use super::super::description::{Device, DeviceKind, Interrupt};
+use super::super::description::{BoardDevice, BoardDevices, Device, DeviceKind, Interrupt};
 use super::super::problem::{At, Problem, Result, one_of};
 use super::super::table::{Table, Value, array, integer, string, wrong};
 use super::spi;
 
 const KEYS: [&str; 8] = ["kind", "address", "size", "machine", "interrupts", "compatible", "name", "properties"];
 
+/// Reads all devices: those that are described, and those that the board's tree describes.
+pub(super) fn all(table: &Table<'_>) -> Result<(Vec<At<Device>>, BoardDevices)> {
+    let (mut described, mut board) = (Vec::new(), BoardDevices::default());
+    for value in table.array("devices")? {
+        match board_device(value)? {
+            Some(named) => board.named.push(named),
+            None => described.push(read(value)?),
+        }
+    }
+    if let Some(value) = table.get("everything-except") {
+        board.except = Some(At::new(except(value)?, value.span()));
+        if let Some(named) = board.named.first() {
+            let problem = named.problem("a VM has devices by name or `everything-except`, not both");
+            return Err(problem.help("remove one of them"));
+        }
+    }
+    let except = board.except.as_ref().map_or(0, |except| except.value.len());
+    at_most(table, "devices of the board", board.named.len().max(except), abi::MAX_BOARD_DEVICES)?;
+    Ok((described, board))
+}
+
+fn except(value: Value<'_>) -> Result<Vec<At<String>>> {
+    array(value, "everything-except")?.into_iter().map(|name| string(name, "everything-except")).collect()
+}
+
+/// A name, or a table with the key `device`; nothing if it is another kind of entry.
+fn board_device(value: Value<'_>) -> Result<Option<At<BoardDevice>>> {
+    if value.get_ref().is_str() {
+        let name = string(value, "devices")?;
+        return Ok(Some(At::new(
+            BoardDevice { name: name.value, may_master_dma: true, without: Vec::new() },
+            name.span,
+        )));
+    }
+    if !value.get_ref().as_table().is_some_and(|table| table.contains_key("device")) {
+        return Ok(None);
+    }
+    let table = Table::from(value, "a device of the board", &["device", "dma", "without"])?;
+    let name = table.required("device", table.string("device")?)?;
+    let may_master_dma = table.boolean("dma")?.is_none_or(|dma| dma.value);
+    let without = table.array("without")?.into_iter().map(|name| string(name, "without")).collect::<Result<_>>()?;
+    Ok(Some(At::new(BoardDevice { name: name.value, may_master_dma, without }, name.span)))
+}
+
 /// Reads one device.
-pub(super) fn read(value: Value<'_>) -> Result<At<Device>> {
+fn read(value: Value<'_>) -> Result<At<Device>> {
     let table = Table::from(value, "a device", &KEYS)?;
     let kind = table.string("kind")?.unwrap_or(At::new(value::PASSTHROUGH.into(), table.head()));
     let device = match &*kind.value {

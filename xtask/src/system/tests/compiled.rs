@@ -7,7 +7,7 @@ use tessera::archive::Archive;
 use tessera::manifest::{CoreRequest, Device, DeviceKind, Interrupt, Policy};
 
 use super::super::{ImageProvider, Machine, compile};
-use super::support::{Workshop, accepted, guest_vm, linux_vm};
+use super::support::{Workshop, accepted, board_tree, guest_vm, linux_vm};
 
 #[test]
 fn every_key_reaches_the_manifest() {
@@ -43,7 +43,7 @@ fn every_key_reaches_the_manifest() {
     ];
     let expected = Device {
         name: "mmio".into(),
-        kind: DeviceKind::Passthrough { machine: 0x0a00_1000 },
+        kind: DeviceKind::Passthrough { machine: 0x0a00_1000, described: true },
         ipa: 0x0a00_3000,
         bytes: 0x2000,
         interrupts: vec![Interrupt { spi: 47, edge: false }, Interrupt { spi: 48, edge: true }],
@@ -151,15 +151,19 @@ fn images_can_be_xtasks_own() {
 }
 
 /// Gives the made-up Linux Image for every name there is.
-struct AnyImage(std::path::PathBuf);
+struct AnyImage(std::path::PathBuf, &'static str);
 
 impl ImageProvider for AnyImage {
     fn names(&self) -> Vec<String> {
-        ["linux", "initramfs", "freertos", "guest/hello", "guest/bench", "guest/bench-shared"].map(String::from).into()
+        crate::images::Images { gic: 3, board: crate::qemu::Board::Virt }.names()
     }
 
     fn image(&self, _: &str) -> anyhow::Result<std::path::PathBuf> {
         Ok(self.0.join("raw.bin"))
+    }
+
+    fn board_tree(&self) -> anyhow::Result<Vec<u8>> {
+        Ok(board_tree(self.1))
     }
 }
 
@@ -170,7 +174,9 @@ fn the_systems_of_this_repository_compile() {
     let mut count = 0;
     for file in std::fs::read_dir(directory).expect("there are systems") {
         let path = file.expect("a file").path();
-        let images = AnyImage(workshop.path().to_path_buf());
+        let is_for_the_pi = path.display().to_string().contains("sd-card");
+        let board = if is_for_the_pi { "bcm2711-rpi-4-b-qemu" } else { "virt-gicv3-2" };
+        let images = AnyImage(workshop.path().to_path_buf(), board);
         let system = compile(&path, &images).unwrap_or_else(|error| panic!("{error}"));
         assert!(!system.description.is_empty(), "{}", path.display());
         count += 1;

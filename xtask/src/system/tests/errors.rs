@@ -10,7 +10,13 @@ fn error(toml: &str) -> SystemError {
 /// Expects `message` where `toml` has the first character of `mark`, and `help` in what to change.
 #[track_caller]
 fn expect(toml: &str, mark: &str, message: &str, help: &str) {
-    let error = error(toml);
+    expect_in(&Workshop::new(), toml, mark, message, help);
+}
+
+/// The same of a file in `workshop`.
+#[track_caller]
+pub(super) fn expect_in(workshop: &Workshop, toml: &str, mark: &str, message: &str, help: &str) {
+    let error = workshop.compile(toml).expect_err("this file is wrong");
     assert_eq!(error.message(), message);
     let offset = toml.rfind(mark).expect("the mark is in the file");
     let line = toml[..offset].matches('\n').count() + 1;

@@ -29,6 +29,7 @@ name = "rtos"
 cpus = [0]
 memory = "16M"
 image = "rtos.elf"
+devices = ["/pl061@9030000", { device = "/fw-cfg@9020000", dma = false, without = ["dma-coherent"] }]
 on-reset = "stop"
 "#;
 

@@ -96,6 +96,17 @@ impl ImageProvider for Provider {
             _ => anyhow::bail!("the compiler is missing"),
         }
     }
+
+    /// `board.dtb`, or QEMU's `virt`.
+    fn board_tree(&self) -> anyhow::Result<Vec<u8>> {
+        Ok(std::fs::read(self.0.join("board.dtb")).unwrap_or_else(|_| board_tree("virt-gicv3-2")))
+    }
+}
+
+/// The tree of a real board.
+pub(super) fn board_tree(name: &str) -> Vec<u8> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../platform/tests/blobs");
+    std::fs::read(folder.join(name).with_extension("dtb")).expect("a tree")
 }
 
 /// Compiles `toml` and has EL2's reader accept it.
