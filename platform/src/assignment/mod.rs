@@ -3,7 +3,7 @@
 //!
 //! Pure: xtask asks the same of the tree it knows (to say early what is wrong) as EL2 of the tree it booted with (to be
 //! safe). Whom a device is for, and how a guest's tree is written, belongs to those. Needed nodes are found by the
-//! references that the common bindings define ([`references`]); what a driver reads besides is the user's to name.
+//! references that the common bindings define (`references`); what a driver reads besides is the user's to name.
 
 mod closure;
 mod conflict;
