@@ -12,6 +12,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::build::{self, Hypervisor, Profile};
 use crate::images::Images;
+use crate::qemu::Board;
 use crate::raspberry_pi;
 use crate::run::prepare::find_system;
 use crate::setup::{self, firmware};
@@ -73,7 +74,7 @@ impl CardFile {
 pub fn image(options: &CardOptions) -> Result<ExitCode> {
     let hypervisor = build::all(&setup::ensure(setup::toolchain::Choice::Auto)?, Profile::Release)?;
     let path = find_system(&options.system)?;
-    let system = system::compile(&path, &Images { gic: 2 })?;
+    let system = system::compile(&path, &Images { gic: 2, board: Board::Raspi4b })?;
     raspberry_pi::check_fits(&system.machine, options.memory)?;
     let mut files = own_files(options, &hypervisor, system.archive)?;
     let missing = add_firmware(options, &mut files)?;
