@@ -143,8 +143,9 @@ fn to_usize(value: u32) -> usize {
 fn text_before_nul(bytes: &[u8]) -> Option<&str> {
     let text = core::ffi::CStr::from_bytes_until_nul(bytes).ok()?.to_str().ok()?;
     // Names are padded to whole pages: eight bytes at a time.
-    let (words, rest) = bytes.get(text.len()..)?.as_chunks::<8>();
-    (words.iter().all(|word| *word == [0; 8]) && rest.iter().all(|&byte| byte == 0)).then_some(text)
+    let (before, words, after) = bytemuck::pod_align_to::<u8, u64>(bytes.get(text.len()..)?);
+    let is_padding = words.iter().all(|word| *word == 0) && before.iter().chain(after).all(|byte| *byte == 0);
+    is_padding.then_some(text)
 }
 
 /// What is wrong with an archive, and in the entry at which offset.

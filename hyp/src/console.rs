@@ -128,16 +128,26 @@ impl Console {
     /// letters. When output is not taken, the oldest lines that wait are dropped and counted.
     pub fn log_line(&mut self, text: fmt::Arguments, now: u64) {
         self.advance(now);
+        let is_answer = self.channels.first().is_some_and(|own| own.urgent);
+        let nobody_else = self.terminal.owner().is_none() && !self.anybody_waits();
+        let straight = self.mode == Mode::Tagged && nobody_else && !is_answer;
+        let mut line = LogLine { console: self, left: LOG_LINE_LIMIT, straight };
         // Only a limit that was reached is an error here.
-        let _ = LogLine { console: self, left: LOG_LINE_LIMIT }.write_fmt(text);
-        self.hold(EL2_CHANNEL, b'\n');
+        let _ = line.write_fmt(text);
+        if line.straight {
+            self.show(EL2_CHANNEL, b'\n');
+        } else {
+            self.hold(EL2_CHANNEL, b'\n');
+        }
         self.pump();
     }
 
     /// The next byte for the physical UART, to be called while that has room.
     pub fn next_output(&mut self) -> Option<u8> {
+        let had_room = self.terminal.has_room();
         let byte = self.terminal.next_output();
-        if byte.is_some() && self.anybody_waits() {
+        // Whoever may show something has done so while there was room.
+        if byte.is_some() && !had_room && self.anybody_waits() {
             self.pump();
         }
         byte
@@ -342,6 +352,18 @@ impl Console {
         }
     }
 
+    /// Puts printable text on the wire; false, and nothing is done, if it is something else or there is no room for it.
+    fn show_plain(&mut self, channel: usize, text: &[u8]) -> bool {
+        let Self { terminal, channels, now, .. } = self;
+        let Some(source) = channels.get_mut(channel).filter(|source| source.filter.is_idle()) else { return false };
+        let shown = text.iter().all(|byte| matches!(byte, b' '..=b'~')) && terminal.put_text(channel, text);
+        if shown {
+            source.touch(*now);
+            self.owner_since = *now;
+        }
+        shown
+    }
+
     /// Says what is missing, where a new line of `channel` begins.
     fn report_dropped(&mut self, channel: usize) {
         if self.terminal.is_line_begun(channel) {
@@ -361,14 +383,19 @@ impl Console {
 struct LogLine<'a> {
     console: &'a mut Console,
     left: usize,
+    /// Nobody else wants the wire: the line need not wait in the channel.
+    straight: bool,
 }
 
 impl Write for LogLine<'_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        for byte in text.bytes() {
-            self.left = self.left.checked_sub(1).ok_or(fmt::Error)?;
-            self.console.hold(EL2_CHANNEL, byte);
+        let whole = text.len() <= self.left;
+        let text = text.as_bytes().get(..self.left).unwrap_or(text.as_bytes());
+        self.left -= text.len();
+        self.straight = self.straight && self.console.show_plain(EL2_CHANNEL, text);
+        if !self.straight {
+            text.iter().for_each(|byte| _ = self.console.hold(EL2_CHANNEL, *byte));
         }
-        Ok(())
+        if whole { Ok(()) } else { Err(fmt::Error) }
     }
 }

@@ -1,6 +1,7 @@
 //! EL2's heap: what is allocated at boot, and little after. Guests cannot make it grow.
 
 use core::alloc::{GlobalAlloc, Layout};
+use core::mem::MaybeUninit;
 use core::ptr::{NonNull, null_mut};
 
 use buddy_system_allocator::Heap;
@@ -15,8 +16,10 @@ struct LockedHeap(Mutex<Heap<32>>);
 static HEAP: LockedHeap = LockedHeap(Mutex::new(Heap::empty()));
 
 #[repr(C, align(4096))]
-struct FirstMemory([u8; FIRST_BYTES]);
-static mut FIRST_MEMORY: FirstMemory = FirstMemory([0; FIRST_BYTES]);
+struct FirstMemory(MaybeUninit<[u8; FIRST_BYTES]>);
+/// Apart from what is cleared at the start, since nothing of it is read before it is written.
+#[unsafe(link_section = ".uninitialized")]
+static mut FIRST_MEMORY: FirstMemory = FirstMemory(MaybeUninit::uninit());
 
 /// Makes the heap usable. Call once, when the MMU is on (the lock needs it).
 pub fn initialize() {

@@ -13,10 +13,12 @@ pub mod exit;
 pub mod guest_tree;
 #[cfg(target_os = "none")]
 mod heap;
+pub mod identity_map;
 pub mod interrupts;
 pub mod manifest;
 #[cfg(target_os = "none")]
 pub mod scheduler;
+pub mod seed;
 #[cfg(target_os = "none")]
 pub mod system;
 #[cfg(target_os = "none")]

@@ -11,6 +11,7 @@ use tessera_platform::{Affinity, IntId};
 
 use crate::arch::aarch64::virtual_interface::VirtualInterface;
 use crate::console::Input;
+use crate::seed::SeedSource;
 use crate::terminal;
 use crate::vm::Vm;
 
@@ -51,6 +52,8 @@ pub struct System {
     pub vms: Vec<Vm>,
     /// Memory that guests and their tables may have. Locked after a VM's map.
     pub frames: Mutex<Frames>,
+    /// For guests that start again; none if the board has no random numbers.
+    pub seeds: Option<Mutex<SeedSource>>,
     /// VTCR_EL2, on all cores.
     pub vtcr: u64,
     /// SPIs passed through: physical number, and index of the VM.

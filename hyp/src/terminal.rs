@@ -72,9 +72,9 @@ impl Terminal {
         let (Some(uart), Some(console)) = (&mut self.uart, &mut self.console) else { return };
         while !uart.transmit_full() {
             match console.next_output() {
-                Some(byte) => uart.put(byte),
+                Some(byte) => uart.put_now(byte),
                 None => return uart.disable_transmit_interrupt(),
-            };
+            }
         }
         uart.enable_transmit_interrupt();
     }

@@ -28,6 +28,7 @@ use crate::devices::{Bus, DeviceSlot, Pl031};
 use crate::guest_tree::vcpu_affinity;
 use crate::interrupts::{VcpuSet, Vgic};
 use crate::manifest::{Placement, VmConfig};
+use crate::seed::SeedSource;
 use crate::system::System;
 use crate::vcpu::{Power, VcpuControl};
 
@@ -74,6 +75,8 @@ pub struct Parts<'a> {
     pub archive: &'static [u8],
     /// `compatible` of the board's cores.
     pub cpu_compatible: &'a str,
+    /// Where the guests' random seeds come from.
+    pub seeds: Option<&'a mut SeedSource>,
 }
 
 /// What of the machine's interrupt controller the guests' are made of.

@@ -3,6 +3,7 @@
 
 mod bench;
 mod build;
+mod card;
 mod check;
 mod console;
 mod flat;
@@ -54,6 +55,7 @@ fn carry_out(command: Command, matches: &ArgMatches) -> Result<ExitCode> {
         Command::Check => check::check(&setup::ensure(setup::toolchain::Choice::Auto)?),
         Command::Test { only, filter, gic, list } => test::test(&test::TestOptions { only, filter, gic, list }),
         Command::Bench(arguments) => bench::bench(&arguments.into_options()),
+        Command::Image(arguments) => card::image(&arguments.into_options()),
         Command::Run(arguments) => {
             let own = matches.subcommand_matches("run").unwrap_or(matches);
             run::run(arguments.into_options(own)?)

@@ -8,6 +8,7 @@ use clap::{ArgMatches, Args, Parser, Subcommand};
 
 use crate::bench::BenchOptions;
 use crate::build::Profile;
+use crate::card::{CardBoard, CardOptions, Uart};
 use crate::console::Step;
 use crate::qemu::Board;
 use crate::run::RunOptions;
@@ -45,6 +46,8 @@ pub enum Command {
     },
     /// Run a system in QEMU: interactively on a terminal, or by a script of --expect and --send.
     Run(RunArguments),
+    /// Write the card that a board boots from: a folder of files, or an image.
+    Image(ImageArguments),
     /// Run the checks, the crates' own tests and the guests' tests; the last line says how many passed and failed.
     Test {
         /// Only this part.
@@ -102,6 +105,40 @@ impl BenchArguments {
     pub fn into_options(self) -> BenchOptions {
         let Self { gic, only, peers, smp, check, write_budget, twice, json, svg } = self;
         BenchOptions { gic, only, peers, smp, check, write_budget, twice, json, svg }
+    }
+}
+
+/// The options of `image`.
+#[derive(Args, Debug)]
+pub struct ImageArguments {
+    /// The board.
+    #[arg(long, value_enum, default_value = "rpi4")]
+    board: CardBoard,
+    /// A system of guests/systems, or a file of your own.
+    #[arg(long, value_name = "NAME|FILE.toml", default_value = "linux-freertos")]
+    system: String,
+    /// A folder for the files, or an image to be written.
+    #[arg(long, value_name = "DIR|FILE.img")]
+    out: PathBuf,
+    /// Memory of the board.
+    #[arg(long, value_parser = parse_memory, default_value = "1G")]
+    memory: u64,
+    /// The serial line that is the console.
+    #[arg(long, value_enum, default_value = "mini")]
+    uart: Uart,
+    /// With Debian's TF-A, which starts cores and switches off by PSCI.
+    #[arg(long)]
+    tfa: bool,
+    /// A folder with the board's own firmware: start4.elf, fixup4.dat, overlays [default: Debian's raspi-firmware].
+    #[arg(long, value_name = "DIR")]
+    firmware: Option<PathBuf>,
+}
+
+impl ImageArguments {
+    /// The options.
+    pub fn into_options(self) -> CardOptions {
+        let Self { board: CardBoard::Rpi4, system, out, memory, uart, tfa, firmware } = self;
+        CardOptions { system, out, memory, uart, tfa, firmware }
     }
 }
 

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 use dtoolkit::fdt::Fdt;
 use dtoolkit::model::{DeviceTree, DeviceTreeProperty};
 
-use crate::paths;
+use crate::{paths, system};
 
 /// The only number of cores that there is.
 pub const CPUS: usize = 4;
@@ -21,8 +21,11 @@ pub const TREE: u64 = 0x0800_0000;
 /// Where the initrd is loaded.
 pub const INITRD: u64 = 0x1000_0000;
 
+/// The end of the RAM below what the GPU keeps for itself.
+pub const LOW_RAM_END: u64 = 0x3b40_0000;
+
 /// RAM below what the GPU keeps for itself, and that from 1 GiB on; first address and bytes.
-const RAM: [(u32, u32); 2] = [(0, 0x3b40_0000), (0x4000_0000, 0x4000_0000)];
+const RAM: [(u32, u32); 2] = [(0, LOW_RAM_END as u32), (0x4000_0000, 0x4000_0000)];
 
 /// What the GPU's firmware tells the first program at EL3 (tools' armstubs/armstub8.S): a magic number, which it clears,
 /// and the addresses of device tree and kernel.
@@ -30,6 +33,21 @@ const STUB_MAGIC: usize = 0xf0;
 const STUB_TREE: usize = 0xf8;
 const STUB_KERNEL: usize = 0xfc;
 const MAGIC: u32 = 0x5afe_570b;
+
+/// Whether a system that needs this machine fits onto the board with so many bytes of RAM.
+///
+/// # Errors
+/// It does not.
+pub fn check_fits(needed: &system::Machine, memory: u64) -> Result<()> {
+    ensure!(needed.cpus <= CPUS, "the system needs {} cores, but the Raspberry Pi 4 has {CPUS}", needed.cpus);
+    ensure!(
+        needed.memory <= memory,
+        "the system needs {} MiB of memory, but the board has {} MiB: give its VMs less",
+        needed.memory >> 20,
+        memory >> 20
+    );
+    Ok(())
+}
 
 /// The board's device tree, as Linux has it. The firmware, or QEMU, adds memory and `/chosen`.
 pub fn tree() -> PathBuf {

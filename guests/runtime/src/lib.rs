@@ -18,6 +18,7 @@ pub mod mmio;
 pub mod mmu;
 pub mod psci;
 pub mod register;
+pub mod save;
 pub mod smp;
 mod start;
 pub mod timer;

@@ -279,6 +279,7 @@ impl Descriptor {
 
     /// A block or, at level 3, a page. `output` must be aligned to the level's size. The access flag is set: nobody
     /// ages guest memory by it.
+    #[inline(always)]
     #[must_use]
     pub const fn leaf(level: Level, output: Pa, attributes: Attributes) -> Self {
         let kind = if level.0 == 3 { TABLE_OR_PAGE | VALID } else { VALID };
@@ -295,6 +296,7 @@ impl Descriptor {
 
     /// What the descriptor is at `level`. The encoding that is reserved at levels 0 and 3 counts as invalid, as in
     /// the hardware.
+    #[inline(always)]
     #[must_use]
     pub const fn kind(self, level: Level) -> Kind {
         if !self.is_valid() {
@@ -305,6 +307,7 @@ impl Descriptor {
 
     /// What the descriptor says that it would be, were it valid: what [`Self::broken`] has left. Never anything for a
     /// descriptor that [`Self::invalid`] made.
+    #[inline(always)]
     #[must_use]
     pub const fn kind_if_valid(self, level: Level) -> Kind {
         let address = Pa::new(self.0 & ADDRESS);
@@ -323,6 +326,7 @@ impl Descriptor {
     }
 
     /// What a leaf says about its memory.
+    #[inline(always)]
     #[must_use]
     pub const fn attributes(self) -> Attributes {
         let access = Access {

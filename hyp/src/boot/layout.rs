@@ -168,22 +168,21 @@ fn carve(free: &mut [span::Span], bytes: u64) -> Result<span::Span> {
 
 fn address_space(board: &Board, image: span::Span, carved: span::Span, stacks: u64) -> Result<AddressSpace> {
     let mut map = AddressSpace::empty();
-    let error = |error| format!("EL2's own translation tables: {error}");
-    let hidden = board.reserved.iter().filter(|reservation| reservation.no_map).map(|reservation| reservation.span);
-    for ram in span::subtract(board.memory.clone(), hidden.collect()).into_iter().filter_map(whole_pages) {
-        map.map(ram.start(), ram.end(), Use::Write).map_err(error)?;
-    }
-    for device in devices(board) {
-        map.map(device.start(), device.end(), Use::Device).map_err(error)?;
-    }
-    let text = text_end();
-    let constants = &raw const __rodata_end as u64;
-    map.map(image.start(), text, Use::Execute).map_err(error)?;
-    map.map(text, constants, Use::Read).map_err(error)?;
+    let (text, constants) = (text_end(), &raw const __rodata_end as u64);
+    let parts = [(image.start(), text, Use::Execute), (text, constants, Use::Read)];
     let boot_guard = &raw const __boot_stack_guard as u64;
-    let guards = (0..stacks).map(|index| carved.start() + index * (STACK_BYTES + PAGE_SIZE));
-    for guard in guards.chain([boot_guard]) {
-        map.unmap(guard, guard + PAGE_SIZE).map_err(error)?;
+    let guards = (0..stacks).map(|index| carved.start() + index * (STACK_BYTES + PAGE_SIZE)).chain([boot_guard]);
+    let devices = span::merge(devices(board));
+    // All other RAM can be written.
+    let hidden = board.reserved.iter().filter(|reservation| reservation.no_map).map(|reservation| reservation.span);
+    let guards = guards.filter_map(|guard| span::Span::new(guard, PAGE_SIZE));
+    let apart =
+        hidden.chain(guards).chain(span::Span::between(image.start(), constants)).chain(devices.iter().copied());
+    let rest = span::subtract(board.memory.clone(), apart.collect()).into_iter().filter_map(whole_pages);
+    let rest = rest.map(|ram| (ram.start(), ram.end(), Use::Write));
+    let devices = devices.iter().map(|device| (device.start(), device.end(), Use::Device));
+    for (start, end, how) in parts.into_iter().chain(rest).chain(devices) {
+        map.map(start, end, how).map_err(|error| format!("EL2's own translation tables: {error}"))?;
     }
     Ok(map)
 }

@@ -14,7 +14,7 @@ use alloc::vec::Vec;
 use spin::Mutex;
 use tessera_memory::vmid::VmidBits;
 use tessera_memory::{Frames, Geometry, Owner, Pa, Span, VmidAllocator};
-use tessera_platform::board::{Board, find_console, find_firmware};
+use tessera_platform::board::{Board, Console, find_console, find_firmware};
 use tessera_platform::gic::{Controller, Gic, GicError};
 use tessera_platform::timer::Clock;
 use tessera_platform::tree::Tree;
@@ -24,6 +24,7 @@ use crate::arch::aarch64::registers::read_register;
 use crate::arch::aarch64::{self as arch, fault, stage1};
 use crate::archive::Archive;
 use crate::manifest::{BoardFacts, DeviceKind, Manifest, Placement, Reserved, VmConfig};
+use crate::seed::SeedSource;
 use crate::system::{Interrupts, System};
 use crate::vm::{GicParts, Parts, Vm};
 use crate::{heap, manifest, terminal};
@@ -62,9 +63,9 @@ extern "C" fn tessera_boot(tree: u64) -> ! {
 /// Reads the board, once there is a terminal to say what is wrong with it.
 fn discover(blob: &[u8]) -> Board {
     let tree = Tree::parse(blob);
-    open_terminal(tree.as_ref().ok());
+    let console = open_terminal(tree.as_ref().ok());
     terminal::mark("device tree");
-    require(Board::from_tree(&require(tree)))
+    require(Board::from_tree(&require(tree), console))
 }
 
 /// The device tree at `address`, if there is one: its header says how long it is (Devicetree Specification 5.2).
@@ -84,11 +85,12 @@ fn device_tree(address: u64) -> Option<&'static [u8]> {
     Some(unsafe { core::slice::from_raw_parts(address as *const u8, bytes as usize) })
 }
 
-fn open_terminal(tree: Option<&Tree>) {
-    if let Some(uart) = tree.and_then(find_console) {
-        // SAFETY: the tree's UART; the first tables map all that is not RAM as device, the final ones map it too.
-        unsafe { terminal::open(&uart) };
-    }
+/// Speaks on the tree's console from here on, if there is one.
+fn open_terminal(tree: Option<&Tree>) -> Option<Console> {
+    let console = tree.and_then(find_console)?;
+    // SAFETY: the tree's UART; the first tables map all that is not RAM as device, the final ones map it too.
+    unsafe { terminal::open(&console) };
+    Some(console)
 }
 
 /// EL1: somebody forgot to enable virtualization; EL3: no firmware ran. The MMU stays off: this only speaks and stops.
@@ -133,11 +135,29 @@ fn start_system(board: Board, layout: Layout) -> ! {
     let names: Vec<&str> = manifest.vms.iter().map(|vm| vm.name.as_str()).collect();
     terminal::set_guests(&names);
     terminal::mark("guests");
-    let compatible = cores.first().map_or("", |core| core.compatible.as_str());
-    let vms = require(build_vms(manifest.vms, &placements, &mut frames, gic_parts, archive_bytes, compatible));
+    let mut seeds = SeedSource::new(&board.chosen.seed, clock.now());
+    let parts = Parts {
+        frames: &mut frames,
+        geometry: geometry(),
+        gic: gic_parts,
+        archive: archive_bytes,
+        cpu_compatible: cores.first().map_or("", |core| core.compatible.as_str()),
+        seeds: seeds.as_mut(),
+    };
+    let vms = require(build_vms(manifest.vms, &placements, parts));
     let interrupts = require(interrupts(&board));
     let passthrough = passthrough(&vms);
-    let system = System { gic, interrupts, clock, cores, vms, frames: Mutex::new(frames), passthrough, vtcr: vtcr() };
+    let system = System {
+        gic,
+        interrupts,
+        clock,
+        cores,
+        vms,
+        frames: Mutex::new(frames),
+        passthrough,
+        seeds: seeds.map(Mutex::new),
+        vtcr: vtcr(),
+    };
     let system = system.install();
     terminal::mark("cores");
     require(cores::start_all(system, &board, &layout));
@@ -194,16 +214,8 @@ fn vmid_bits() -> VmidBits {
     VmidBits::from_id_register(read_register!("id_aa64mmfr1_el1"))
 }
 
-fn build_vms(
-    configs: Vec<VmConfig>,
-    placements: &[Placement],
-    frames: &mut Frames,
-    gic: GicParts,
-    archive: &'static [u8],
-    cpu_compatible: &str,
-) -> Result<Vec<Vm>, String> {
+fn build_vms(configs: Vec<VmConfig>, placements: &[Placement], mut parts: Parts) -> Result<Vec<Vm>, String> {
     let mut vmids = VmidAllocator::new(vmid_bits());
-    let mut parts = Parts { frames, geometry: geometry(), gic, archive, cpu_compatible };
     let build = |(index, (config, placement)): (usize, (VmConfig, &Placement))| {
         let vmid = vmids.allocate().map_err(|error| format!("{error}"))?;
         Vm::build(index, config, placement, vmid, &mut parts).map_err(|error| format!("{error}"))

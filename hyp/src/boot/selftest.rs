@@ -40,7 +40,10 @@ pub fn select(arguments: &str) -> Result<(), String> {
     };
     let (name, core) = wanted.split_once('@').unwrap_or((wanted, "0"));
     let found = FAULTS.iter().find(|(known, _)| *known == name).zip(core.parse().ok());
-    let ((_, fault), core) = found.ok_or_else(|| format!("there is no selftest `{wanted}`"))?;
+    let ((_, fault), core) = found.ok_or_else(|| {
+        let names = FAULTS.map(|(name, _)| name).join(", ");
+        format!("there is no selftest `{wanted}`: say {ARGUMENT}NAME or NAME@CORE, with a NAME of {names}")
+    })?;
     SELECTED.call_once(|| (*fault, core));
     Ok(())
 }

@@ -46,6 +46,20 @@ impl ByteQueue {
         true
     }
 
+    /// Appends `text` as far as there is room.
+    pub fn extend(&mut self, text: &[u8]) {
+        let text = text.get(..self.room()).unwrap_or(text);
+        let start = self.wrap(self.first + self.length);
+        let (begin, rest) = text.split_at(text.len().min(self.bytes.len() - start));
+        let places = [start..start + begin.len(), 0..rest.len()];
+        for (place, part) in places.into_iter().zip([begin, rest]) {
+            if let Some(place) = self.bytes.get_mut(place) {
+                place.copy_from_slice(part);
+            }
+        }
+        self.length += text.len();
+    }
+
     /// The oldest byte, left in place.
     pub fn peek(&self) -> Option<u8> {
         if self.is_empty() { None } else { self.bytes.get(self.first).copied() }
@@ -77,6 +91,21 @@ mod tests {
             assert!(queue.push(round + 100));
             assert_eq!((queue.pop(), queue.pop(), queue.pop()), (Some(round), Some(round + 100), None));
         }
+    }
+
+    #[test]
+    fn extends_across_the_wrap_as_far_as_there_is_room() {
+        for first in 0..6 {
+            let mut queue = ByteQueue::new(5);
+            (0..first).for_each(|_| _ = (queue.push(0), queue.pop()));
+            assert!(queue.push(1));
+            queue.extend(&[]);
+            queue.extend(&[2, 3]);
+            queue.extend(&[4, 5, 6, 7]);
+            let all: std::vec::Vec<u8> = core::iter::from_fn(|| queue.pop()).collect();
+            assert_eq!(all, [1, 2, 3, 4, 5]);
+        }
+        ByteQueue::new(0).extend(&[1]);
     }
 
     #[test]

@@ -119,6 +119,18 @@ impl Terminal {
         self.extent = self.extent.max(self.column);
     }
 
+    /// The same for several characters; false, and nothing is done, if there is no room.
+    pub fn put_text(&mut self, channel: usize, text: &[u8]) -> bool {
+        let has_room = self.output.room() >= RESERVE + text.len();
+        if has_room {
+            self.begin(channel);
+            self.send(text);
+            self.column = self.column.saturating_add(text.len() as u32);
+            self.extent = self.extent.max(self.column);
+        }
+        has_room
+    }
+
     /// Shows a piece of `channel`'s output; the caller has seen to it that there is room.
     pub fn put(&mut self, channel: usize, piece: Piece) {
         self.begin(channel);
@@ -219,8 +231,8 @@ impl Terminal {
             true => ["\x1b[0;", tag.colour, "m[", &tag.name, mark, "]", "\x1b[0m", " "],
             false => ["", "", "[", &tag.name, mark, "]", "", " "],
         };
-        for byte in parts.iter().flat_map(|part| part.bytes()) {
-            self.output.push(byte);
+        for part in parts {
+            self.output.extend(part.as_bytes());
         }
     }
 
@@ -231,9 +243,7 @@ impl Terminal {
     }
 
     fn send(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.output.push(*byte);
-        }
+        self.output.extend(bytes);
     }
 }
 

@@ -4,10 +4,9 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use dtoolkit::model::DeviceTreeNode;
 use tessera_abi::manifest as abi;
 
-use super::node::{Builder, cells};
+use super::blob::Writer;
 use super::{CLOCK_PHANDLE, GIC_PHANDLE};
 use crate::manifest::{Device, DeviceKind, VmConfig};
 
@@ -20,39 +19,43 @@ fn node_name(device: &Device) -> String {
     format!("{}@{:x}", device.name, device.ipa)
 }
 
+/// What the node of a device passed through has from its addresses and interrupts, whatever else the manifest says.
+const GIVEN: [&str; 3] = ["interrupts", "reg", "compatible"];
+
 /// The node of any device but the interrupt controller.
-pub(super) fn node(device: &Device) -> DeviceTreeNode {
-    let mut node = Builder::new(&node_name(device));
-    match device.kind {
-        DeviceKind::Uart { .. } => {
-            node = node
-                .strings("clock-names", &["uartclk", "apb_pclk"])
-                .property("clocks", [CLOCK_PHANDLE, CLOCK_PHANDLE]);
+pub(super) fn node<'a>(root: &mut Writer<'a>, device: &'a Device) {
+    root.node(&node_name(device), |node| {
+        match device.kind {
+            DeviceKind::Uart { .. } => {
+                node.strings("clock-names", &["uartclk", "apb_pclk"]);
+                node.cells("clocks", &[CLOCK_PHANDLE, CLOCK_PHANDLE]);
+            }
+            DeviceKind::RealTimeClock => {
+                node.string("clock-names", "apb_pclk");
+                node.u32("clocks", CLOCK_PHANDLE);
+            }
+            DeviceKind::Passthrough { .. } => {}
         }
-        DeviceKind::RealTimeClock => {
-            node = node.string("clock-names", "apb_pclk").u32("clocks", CLOCK_PHANDLE);
+        if !device.interrupts.is_empty() {
+            node.cells("interrupts", &interrupts(device));
         }
-        DeviceKind::Passthrough { .. } => {}
-    }
-    if !device.interrupts.is_empty() {
-        node = node.property("interrupts", interrupts(device));
-    }
-    node = node.property("reg", cells(&[device.ipa, device.bytes]));
-    let compatible: Vec<&str> = compatible(device);
-    if !compatible.is_empty() {
-        node = node.strings("compatible", &compatible);
-    }
-    for (name, value) in &device.properties {
-        node = node.property(name, value.as_slice());
-    }
-    node.build()
+        node.double_cells("reg", &[device.ipa, device.bytes]);
+        compatible(node, device);
+        for (name, value) in device.properties.iter().filter(|(name, _)| !GIVEN.contains(&name.as_str())) {
+            node.bytes(name, value);
+        }
+    });
 }
 
-fn compatible(device: &Device) -> Vec<&str> {
+fn compatible(node: &mut Writer, device: &Device) {
     match device.kind {
-        DeviceKind::Uart { .. } => ["arm,pl011", "arm,primecell"].into(),
-        DeviceKind::RealTimeClock => ["arm,pl031", "arm,primecell"].into(),
-        DeviceKind::Passthrough { .. } => device.compatible.iter().map(String::as_str).collect(),
+        DeviceKind::Uart { .. } => node.strings("compatible", &["arm,pl011", "arm,primecell"]),
+        DeviceKind::RealTimeClock => node.strings("compatible", &["arm,pl031", "arm,primecell"]),
+        DeviceKind::Passthrough { .. } if device.compatible.is_empty() => {}
+        DeviceKind::Passthrough { .. } => {
+            let names: Vec<&str> = device.compatible.iter().map(String::as_str).collect();
+            node.strings("compatible", &names);
+        }
     }
 }
 
@@ -65,36 +68,35 @@ fn interrupts(device: &Device) -> Vec<u32> {
 }
 
 /// The interrupt controller, without what we do not offer: no ITS and no GICv2m, so no MSIs.
-pub(super) fn gic(config: &VmConfig, version: u8) -> DeviceTreeNode {
+pub(super) fn gic(root: &mut Writer, config: &VmConfig, version: u8) {
     let gic = config.gic;
     let redistributors = abi::GIC_REDISTRIBUTOR_BYTES.saturating_mul(config.vcpus() as u64);
-    let node = Builder::new(&format!("intc@{:x}", gic.distributor)).u32("phandle", GIC_PHANDLE);
     let (compatible, frame, bytes) = match version {
         2 => ("arm,cortex-a15-gic", gic.cpu_interface, abi::GIC_CPU_INTERFACE_BYTES),
         _ => ("arm,gic-v3", gic.redistributors, redistributors),
     };
-    let reg = cells(&[gic.distributor, abi::GIC_DISTRIBUTOR_BYTES, frame, bytes]);
-    let node = match version {
-        2 => node,
-        _ => node.u32("#redistributor-regions", 1),
-    };
-    node.property("reg", reg)
-        .string("compatible", compatible)
-        .flag("ranges")
-        .u32("#size-cells", 2)
-        .u32("#address-cells", 2)
-        .flag("interrupt-controller")
-        .u32("#interrupt-cells", 3)
-        .build()
+    root.node(&format!("intc@{:x}", gic.distributor), |node| {
+        node.u32("phandle", GIC_PHANDLE);
+        if version != 2 {
+            node.u32("#redistributor-regions", 1);
+        }
+        node.double_cells("reg", &[gic.distributor, abi::GIC_DISTRIBUTOR_BYTES, frame, bytes]);
+        node.string("compatible", compatible);
+        node.flag("ranges");
+        node.u32("#size-cells", 2);
+        node.u32("#address-cells", 2);
+        node.flag("interrupt-controller");
+        node.u32("#interrupt-cells", 3);
+    });
 }
 
 /// The clock of UART and real-time clock, as QEMU has it.
-pub(super) fn clock() -> DeviceTreeNode {
-    Builder::new("apb-pclk")
-        .u32("phandle", CLOCK_PHANDLE)
-        .string("clock-output-names", "clk24mhz")
-        .u32("clock-frequency", 24_000_000)
-        .u32("#clock-cells", 0)
-        .string("compatible", "fixed-clock")
-        .build()
+pub(super) fn clock(root: &mut Writer) {
+    root.node("apb-pclk", |clock| {
+        clock.u32("phandle", CLOCK_PHANDLE);
+        clock.string("clock-output-names", "clk24mhz");
+        clock.u32("clock-frequency", 24_000_000);
+        clock.u32("#clock-cells", 0);
+        clock.string("compatible", "fixed-clock");
+    });
 }

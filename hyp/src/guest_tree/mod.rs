@@ -3,28 +3,28 @@
 //! Guests built for that machine look nodes up by path as well as by `compatible`, so both are QEMU's. Only what the VM
 //! has is described. Values come from a checked [`VmConfig`]; nothing here decides an address.
 
+mod blob;
 mod devices;
-mod node;
 #[cfg(test)]
 mod tests;
 
 use alloc::format;
-use alloc::string::ToString;
 use alloc::vec::Vec;
 
-use dtoolkit::model::{DeviceTree, DeviceTreeNode};
-use node::{Builder, cells};
+use blob::Writer;
 use tessera_abi::manifest as abi;
 
 use crate::manifest::{MemoryRegion, VmConfig};
+use crate::seed::Seed;
 
-/// What the guest's tree takes from the board rather than from the manifest.
-#[derive(Debug, Clone, Copy)]
+/// What the guest's tree does not take from the manifest.
 pub struct TreeFacts<'a> {
     /// `compatible` of the board's cores, most specific first: `arm,cortex-a72`. Empty if unknown.
     pub cpu_compatible: &'a [&'a str],
     /// Version of the guest's GIC: 2 or 3.
     pub gic_version: u8,
+    /// For its random numbers.
+    pub seed: Option<Seed>,
 }
 
 /// The tree needs more room than the manifest keeps for it.
@@ -63,9 +63,7 @@ const CLOCK_PHANDLE: u32 = 2;
 ///
 /// It does not fit into [`crate::manifest::DeviceTreeArea::bytes`].
 pub fn build(config: &VmConfig, facts: &TreeFacts<'_>) -> Result<Vec<u8>, TreeTooLarge> {
-    let mut tree = DeviceTree::new();
-    tree.root = root(config, facts);
-    let blob = tree.to_dtb();
+    let blob = Writer::tree(|root| fill_root(root, config, facts));
     let room = config.device_tree.bytes;
     if blob.len() as u64 > room {
         return Err(TreeTooLarge { needed: blob.len(), room });
@@ -73,75 +71,70 @@ pub fn build(config: &VmConfig, facts: &TreeFacts<'_>) -> Result<Vec<u8>, TreeTo
     Ok(blob)
 }
 
-fn root(config: &VmConfig, facts: &TreeFacts<'_>) -> DeviceTreeNode {
-    let mut root = Builder::new("")
-        .u32("interrupt-parent", GIC_PHANDLE)
-        .flag("dma-coherent")
-        .string("model", "linux,dummy-virt")
-        .u32("#size-cells", 2)
-        .u32("#address-cells", 2)
-        .string("compatible", "linux,dummy-virt")
-        .child(psci());
-    let told = config.memory.iter().filter(|region| !region.firmware);
-    for region in told {
-        root = root.child(memory(region));
-    }
-    for device in &config.devices {
-        root = root.child(devices::node(device));
-    }
-    root = root
-        .child(devices::gic(config, facts.gic_version))
-        .child(cpus(config.vcpus(), facts))
-        .child(timer(config.vcpus(), facts.gic_version))
-        .child(devices::clock());
-    if let Some(aliases) = aliases(config) {
-        root = root.child(aliases);
-    }
-    root.child(chosen(config)).build()
+fn fill_root<'a>(root: &mut Writer<'a>, config: &'a VmConfig, facts: &TreeFacts<'_>) {
+    root.u32("interrupt-parent", GIC_PHANDLE);
+    root.flag("dma-coherent");
+    root.string("model", "linux,dummy-virt");
+    root.u32("#size-cells", 2);
+    root.u32("#address-cells", 2);
+    root.string("compatible", "linux,dummy-virt");
+    psci(root);
+    config.memory.iter().filter(|region| !region.firmware).for_each(|region| memory(root, region));
+    config.devices.iter().for_each(|device| devices::node(root, device));
+    devices::gic(root, config, facts.gic_version);
+    cpus(root, config.vcpus(), facts);
+    timer(root, config.vcpus(), facts.gic_version);
+    devices::clock(root);
+    aliases(root, config);
+    chosen(root, config, facts.seed.as_ref());
 }
 
 /// PSCI (DEN0022F, chapter 6): by HVC, the function numbers being the standard ones since version 0.2.
-fn psci() -> DeviceTreeNode {
-    Builder::new("psci").string("method", "hvc").strings("compatible", &["arm,psci-1.0", "arm,psci-0.2"]).build()
+fn psci(root: &mut Writer) {
+    root.node("psci", |psci| {
+        psci.string("method", "hvc");
+        psci.strings("compatible", &["arm,psci-1.0", "arm,psci-0.2"]);
+    });
 }
 
-fn memory(region: &MemoryRegion) -> DeviceTreeNode {
-    Builder::new(&format!("memory@{:x}", region.ipa))
-        .property("reg", cells(&[region.ipa, region.bytes]))
-        .string("device_type", "memory")
-        .build()
+fn memory(root: &mut Writer, region: &MemoryRegion) {
+    root.node(&format!("memory@{:x}", region.ipa), |memory| {
+        memory.double_cells("reg", &[region.ipa, region.bytes]);
+        memory.string("device_type", "memory");
+    });
 }
 
-fn cpus(count: usize, facts: &TreeFacts<'_>) -> DeviceTreeNode {
-    let cpus = Builder::new("cpus").u32("#size-cells", 0).u32("#address-cells", 1);
-    (0..count).fold(cpus, |cpus, index| cpus.child(cpu(index, facts))).build()
+fn cpus(root: &mut Writer, count: usize, facts: &TreeFacts<'_>) {
+    root.node("cpus", |cpus| {
+        cpus.u32("#size-cells", 0);
+        cpus.u32("#address-cells", 1);
+        (0..count).for_each(|index| cpu(cpus, index, facts));
+    });
 }
 
-fn cpu(index: usize, facts: &TreeFacts<'_>) -> DeviceTreeNode {
+fn cpu(cpus: &mut Writer, index: usize, facts: &TreeFacts<'_>) {
     let affinity = vcpu_affinity(index) as u32;
     let compatible = match facts.cpu_compatible {
         [] => &["arm,armv8"],
         known => known,
     };
-    Builder::new(&format!("cpu@{affinity:x}"))
-        .u32("reg", affinity)
-        .string("enable-method", "psci")
-        .strings("compatible", compatible)
-        .string("device_type", "cpu")
-        .build()
+    cpus.node(&format!("cpu@{affinity:x}"), |cpu| {
+        cpu.u32("reg", affinity);
+        cpu.string("enable-method", "psci");
+        cpu.strings("compatible", compatible);
+        cpu.string("device_type", "cpu");
+    });
 }
 
 /// The generic timer's PPIs, as Arm's Base System Architecture (DEN0094) numbers them: secure physical, physical,
 /// virtual, EL2 physical. `always-on`: they run whatever the vCPU does.
-fn timer(vcpus: usize, gic_version: u8) -> DeviceTreeNode {
-    const PPIS: [u32; 4] = [13, 14, 11, 10];
-    let interrupt = |ppi| [1, ppi, abi::TRIGGER_LEVEL | ppi_cpu_mask(vcpus, gic_version)];
-    let interrupts: Vec<u32> = PPIS.into_iter().flat_map(interrupt).collect();
-    Builder::new("timer")
-        .property("interrupts", interrupts)
-        .flag("always-on")
-        .strings("compatible", &["arm,armv8-timer", "arm,armv7-timer"])
-        .build()
+fn timer(root: &mut Writer, vcpus: usize, gic_version: u8) {
+    let flags = abi::TRIGGER_LEVEL | ppi_cpu_mask(vcpus, gic_version);
+    root.node("timer", |timer| {
+        timer.cells("interrupts", &[1, 13, flags, 1, 14, flags, 1, 11, flags, 1, 10, flags]);
+        timer.flag("always-on");
+        timer.strings("compatible", &["arm,armv8-timer", "arm,armv7-timer"]);
+    });
 }
 
 /// A GICv2's binding has a bit for each CPU of a PPI in bits 15 to 8; a GICv3's has none.
@@ -152,23 +145,27 @@ fn ppi_cpu_mask(vcpus: usize, gic_version: u8) -> u32 {
     }
 }
 
-fn aliases(config: &VmConfig) -> Option<DeviceTreeNode> {
-    let path = devices::path(config.console()?);
-    Some(Builder::new("aliases").string("serial0", &path).build())
+fn aliases(root: &mut Writer, config: &VmConfig) {
+    if let Some(console) = config.console() {
+        root.node("aliases", |aliases| aliases.string("serial0", &devices::path(console)));
+    }
 }
 
-fn chosen(config: &VmConfig) -> DeviceTreeNode {
-    let mut chosen = Builder::new("chosen");
-    if let Some(console) = config.console() {
-        chosen = chosen.string("stdout-path", &devices::path(console));
-    }
-    if !config.command_line.is_empty() {
-        chosen = chosen.string("bootargs", &config.command_line.to_string());
-    }
-    if let Some(initrd) = config.initrd {
-        let end = initrd.end().unwrap_or(initrd.start);
-        chosen =
-            chosen.property("linux,initrd-start", cells(&[initrd.start])).property("linux,initrd-end", cells(&[end]));
-    }
-    chosen.build()
+fn chosen<'a>(root: &mut Writer<'a>, config: &'a VmConfig, seed: Option<&Seed>) {
+    root.node("chosen", |chosen| {
+        if let Some(console) = config.console() {
+            chosen.string("stdout-path", &devices::path(console));
+        }
+        if !config.command_line.is_empty() {
+            chosen.string("bootargs", &config.command_line);
+        }
+        if let Some(initrd) = config.initrd {
+            chosen.double_cells("linux,initrd-start", &[initrd.start]);
+            chosen.double_cells("linux,initrd-end", &[initrd.end().unwrap_or(initrd.start)]);
+        }
+        if let Some(seed) = seed {
+            chosen.bytes("rng-seed", &seed.rng);
+            chosen.double_cells("kaslr-seed", &[seed.kaslr]);
+        }
+    });
 }

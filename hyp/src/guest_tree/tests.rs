@@ -47,7 +47,7 @@ fn config() -> VmConfig {
 }
 
 fn facts(gic_version: u8) -> TreeFacts<'static> {
-    TreeFacts { cpu_compatible: &["arm,cortex-a72"], gic_version }
+    TreeFacts { cpu_compatible: &["arm,cortex-a72"], gic_version, seed: None }
 }
 
 fn built(config: &VmConfig, gic_version: u8) -> Vec<u8> {
@@ -97,6 +97,16 @@ fn a_linux_guest_finds_what_it_boots_with() {
     assert_eq!(words(&blob, "/pl011@9000000", "interrupts"), [0, 1, 4]);
     assert_eq!(text(&blob, "/pl011@9000000", "compatible"), "arm,pl011\0arm,primecell\0");
     assert_eq!(text(&blob, "/aliases", "serial0"), "/pl011@9000000\0");
+}
+
+#[test]
+fn a_seed_is_told_where_there_is_one() {
+    let without = built(&config(), 3);
+    assert!(["rng-seed", "kaslr-seed"].iter().all(|name| node(&without, "/chosen").property(name).is_none()));
+    let seed = Seed { rng: [0xa5; 32], kaslr: 0x1122_3344_5566_7788 };
+    let blob = build(&config(), &TreeFacts { seed: Some(seed), ..facts(3) }).expect("the tree fits");
+    assert_eq!(value(&blob, "/chosen", "rng-seed"), [0xa5; 32]);
+    assert_eq!(words(&blob, "/chosen", "kaslr-seed"), [0x1122_3344, 0x5566_7788]);
 }
 
 #[test]

@@ -136,6 +136,19 @@ pub(super) fn deliver_edge<R: ListRegisters>(
         let ready = bank.deliverable(groups) & bit != 0 && slots.maintenance == Maintenance::NONE;
         return ready && list(bank, slots, registers, intid, groups, false, true);
     }
+    deliver_again(bank, slots, registers, intid, groups)
+}
+
+/// Delivers the edge-triggered interrupt `intid`, which has just become pending, by the list register that has it, if it
+/// is over there. False if there is more to do than that.
+#[inline]
+pub(super) fn deliver_again<R: ListRegisters>(
+    bank: &mut Bank,
+    slots: &Slots,
+    registers: &mut R,
+    intid: u32,
+    groups: u32,
+) -> bool {
     let slot = usize::from(bank.slot[intid as usize & 31]);
     let seen = registers.read(slot);
     !seen.pending && !seen.active && relist(bank, slots, registers, slot, intid, groups, 0)

@@ -6,7 +6,7 @@
 use super::bank::{Bank, BitRegister, Change};
 use super::delivery::Loaded;
 use super::list_register::ListRegisters;
-use super::listing::relist;
+use super::listing::deliver_again;
 use super::vcpu_set::VcpuSet;
 use super::vgic::{Vcpu, Vgic};
 
@@ -182,12 +182,9 @@ impl Vgic {
         let change = shared.bank.write(BitRegister::SetPending, mask);
         let index = mask.trailing_zeros() as usize;
         if change.recall != 0 && mask.is_power_of_two() && shared.is_with(index, vcpu, online) {
-            let slot = usize::from(shared.bank.slot[index & 31]);
-            let seen = registers.read(slot);
             let intid = (word * 32 + 32 + index) as u32;
             let groups = self.enabled_groups(shared.bank.group);
-            let is_over = !seen.pending && !seen.active;
-            if is_over && relist(&mut shared.bank, &private.slots, registers, slot, intid, groups, 0) {
+            if deliver_again(&mut shared.bank, &private.slots, registers, intid, groups) {
                 return VcpuSet::EMPTY;
             }
         }

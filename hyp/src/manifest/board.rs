@@ -66,8 +66,8 @@ pub(super) fn validate(vms: &[VmConfig], facts: &BoardFacts<'_>) -> Result<Vec<P
 
 fn gic(vm: &VmConfig, facts: &BoardFacts<'_>) -> Result<()> {
     let version = facts.gic_version;
-    let place = format!("{}/{}", node::GIC, key::VERSION);
     if vm.gic.version.is_some_and(|wanted| wanted != version) {
+        let place = format!("{}/{}", node::GIC, key::VERSION);
         let problem = format!("this board has a GICv{version}: ask for that or leave it out");
         return Err(ManifestError::in_vm(&vm.name, place, problem));
     }
@@ -89,7 +89,7 @@ fn address_width(vm: &VmConfig, facts: &BoardFacts<'_>) -> Result<()> {
                 "{} goes beyond this board's guest physical addresses of {bits} bits: place it below {limit:#x}",
                 placed.span
             );
-            Err(ManifestError::in_vm(&vm.name, &placed.name, problem))
+            Err(ManifestError::in_vm(&vm.name, placed.name, problem))
         }
         None => Ok(()),
     }

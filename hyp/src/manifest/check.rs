@@ -1,8 +1,9 @@
 //! Whether one VM makes sense by itself, on any board.
 
 use alloc::format;
-use alloc::string::String;
+use alloc::string::{String, ToString};
 use alloc::vec::Vec;
+use core::fmt;
 
 use super::abi::{self, node, property as key};
 use super::{CoreRequest, Device, DeviceKind, ManifestError, MemoryRegion, Span, VmConfig};
@@ -36,15 +37,39 @@ pub(super) fn vm(vm: &VmConfig) -> Result<()> {
     command_line(vm)
 }
 
+/// Where in a VM's description something stands; text only for what is wrong.
+#[derive(Clone, Copy)]
+pub(super) struct Place {
+    node: &'static str,
+    address: Option<u64>,
+    property: Option<&'static str>,
+}
+
+impl Place {
+    fn at(self, property: &'static str) -> Self {
+        Self { property: Some(property), ..self }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, out: &mut fmt::Formatter) -> fmt::Result {
+        out.write_str(self.node)?;
+        if let Some(address) = self.address {
+            write!(out, "@{address:x}")?;
+        }
+        self.property.map_or(Ok(()), |property| write!(out, "/{property}"))
+    }
+}
+
 /// Something with a name at some guest physical addresses.
 pub(super) struct Placed {
-    pub(super) name: String,
+    pub(super) name: Place,
     pub(super) span: Span,
 }
 
 impl Placed {
-    fn new(name: &str, start: u64, bytes: u64) -> Self {
-        Self { name: format!("{name}@{start:x}"), span: Span { start, bytes } }
+    fn new(node: &'static str, start: u64, bytes: u64) -> Self {
+        Self { name: Place { node, address: Some(start), property: None }, span: Span { start, bytes } }
     }
 }
 
@@ -79,13 +104,9 @@ fn memory_region(vm: &VmConfig, region: &MemoryRegion) -> Result<()> {
     let named = Placed::new(node::MEMORY, region.ipa, region.bytes);
     pages(vm, &named)?;
     match region.machine {
-        Some(machine) => pages(
-            vm,
-            &Placed {
-                name: format!("{}/{}", named.name, key::MACHINE),
-                span: Span { start: machine, bytes: region.bytes },
-            },
-        ),
+        Some(machine) => {
+            pages(vm, &Placed { name: named.name.at(key::MACHINE), span: Span { start: machine, bytes: region.bytes } })
+        }
         None => Ok(()),
     }
 }
@@ -93,7 +114,7 @@ fn memory_region(vm: &VmConfig, region: &MemoryRegion) -> Result<()> {
 fn device(vm: &VmConfig, device: &Device) -> Result<()> {
     let named = Placed::new(node::DEVICE, device.ipa, device.bytes);
     pages(vm, &named)?;
-    let name = |property| format!("{}/{property}", named.name);
+    let name = |property| named.name.at(property);
     if !is_node_name(&device.name) {
         let problem = "must be 1 to 31 of a-z, A-Z, 0-9 and `,._+-`";
         return Err(ManifestError::in_vm(&vm.name, name(key::NODE_NAME), problem));
@@ -130,7 +151,7 @@ fn pages(vm: &VmConfig, placed: &Placed) -> Result<()> {
     } else {
         return Ok(());
     };
-    Err(ManifestError::in_vm(&vm.name, &placed.name, problem))
+    Err(ManifestError::in_vm(&vm.name, placed.name, problem))
 }
 
 /// Each interrupt belongs to one device, and one UART is the console.
@@ -168,8 +189,10 @@ pub(super) fn physical_layout(vm: &VmConfig) -> Vec<Placed> {
 /// The interrupt controller's frames: of both versions as long as it is open which.
 fn gic_frames(vm: &VmConfig) -> Vec<Placed> {
     let redistributors = abi::GIC_REDISTRIBUTOR_BYTES.saturating_mul(vm.vcpus() as u64);
-    let frame =
-        |name: &str, start, bytes| Placed { name: format!("{}/{name}", node::GIC), span: Span { start, bytes } };
+    let frame = |property, start, bytes| Placed {
+        name: Place { node: node::GIC, address: None, property: Some(property) },
+        span: Span { start, bytes },
+    };
     let mut frames = Vec::new();
     frames.push(frame(key::DISTRIBUTOR, vm.gic.distributor, abi::GIC_DISTRIBUTOR_BYTES));
     if vm.gic.version != Some(3) {
@@ -191,7 +214,7 @@ fn contents(vm: &VmConfig) -> Vec<Placed> {
 
 fn device_tree_area(vm: &VmConfig) -> Placed {
     let span = Span { start: vm.device_tree.ipa, bytes: vm.device_tree.bytes };
-    Placed { name: node::DEVICE_TREE.into(), span }
+    Placed { name: Place { node: node::DEVICE_TREE, address: None, property: None }, span }
 }
 
 fn disjoint(vm: &VmConfig, placed: &[Placed]) -> Result<()> {
@@ -199,10 +222,10 @@ fn disjoint(vm: &VmConfig, placed: &[Placed]) -> Result<()> {
         if let Some(other) = placed.iter().take(position).find(|other| this.span.overlaps(&other.span)) {
             let problem =
                 format!("{} overlaps {} at {}: give each addresses of its own", this.span, other.name, other.span);
-            return Err(ManifestError::in_vm(&vm.name, &this.name, problem));
+            return Err(ManifestError::in_vm(&vm.name, this.name, problem));
         }
     }
-    for frame in placed.iter().filter(|placed| placed.name.starts_with(node::GIC)) {
+    for frame in placed.iter().filter(|placed| placed.name.node == node::GIC) {
         pages(vm, frame)?;
     }
     Ok(())
@@ -222,14 +245,14 @@ fn placed(vm: &VmConfig) -> Result<()> {
             return Err(ManifestError::in_vm(&vm.name, place, problem));
         }
     }
-    contents(vm).iter().try_for_each(|placed| in_memory(vm, &placed.name, placed.span))?;
+    contents(vm).iter().try_for_each(|placed| in_memory(vm, placed.name, placed.span))?;
     if let Some(span) = vm.initrd {
         in_memory(vm, key::INITRD, span)?;
     }
     device_tree(vm)
 }
 
-fn in_memory(vm: &VmConfig, name: &str, span: Span) -> Result<()> {
+fn in_memory(vm: &VmConfig, name: impl ToString, span: Span) -> Result<()> {
     let within = |region: &MemoryRegion| Span { start: region.ipa, bytes: region.bytes }.contains(&span);
     if vm.memory.iter().any(within) {
         return Ok(());

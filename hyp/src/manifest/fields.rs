@@ -4,9 +4,8 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
-use dtoolkit::fdt::{FdtNode, FdtProperty};
-use dtoolkit::{Node, Property};
 use tessera_abi::manifest::{self as abi, node};
+use tessera_platform::tree::DeviceNode;
 
 use super::{ManifestError, Span};
 
@@ -19,12 +18,12 @@ const _: () = assert!(MAX_CELLS >= abi::MAX_VCPUS);
 /// A node of the manifest, and the VM it belongs to.
 #[derive(Clone, Copy)]
 pub(super) struct Fields<'a> {
-    node: FdtNode<'a>,
+    node: DeviceNode<'a>,
     vm: Option<&'a str>,
 }
 
 impl<'a> Fields<'a> {
-    pub(super) fn new(node: FdtNode<'a>, vm: Option<&'a str>) -> Self {
+    pub(super) fn new(node: DeviceNode<'a>, vm: Option<&'a str>) -> Self {
         Self { node, vm }
     }
 
@@ -43,7 +42,8 @@ impl<'a> Fields<'a> {
 
     /// The node's name without the unit address.
     pub(super) fn kind(&self) -> &'a str {
-        self.node.name_without_address()
+        let name = self.node.name();
+        name.split_once('@').map_or(name, |(kind, _)| kind)
     }
 
     /// All children.
@@ -55,7 +55,7 @@ impl<'a> Fields<'a> {
     /// The children called `kind`, at most `limit`.
     pub(super) fn children_called(&self, kind: &str, limit: usize) -> Result<Vec<Fields<'a>>> {
         // No more than one too many is kept: EL2's heap is small, and the blob may hold thousands.
-        let all = self.children().filter(|child| child.kind() == kind);
+        let all = self.children().filter(|child| child.node.has_base_name(kind));
         let found: Vec<_> = all.take(limit.saturating_add(1)).collect();
         if found.len() > limit {
             return Err(self.error_here(format!("more than {limit} nodes `{kind}`")));
@@ -71,11 +71,11 @@ impl<'a> Fields<'a> {
 
     /// Refuses properties and children that are not listed.
     pub(super) fn expect_only(&self, properties: &[&str], children: &[&str]) -> Result<()> {
-        let known = |property: &FdtProperty<'_>| properties.contains(&property.name());
-        if let Some(property) = self.node.properties().find(|property| !known(property)) {
-            return Err(self.error_at(property.name(), "unknown property"));
+        if let Some(property) = self.node.unknown_property(properties) {
+            return Err(self.error_at(property, "unknown property"));
         }
-        match self.children().find(|child| !children.contains(&child.kind())) {
+        let is_known = |child: &Fields| children.iter().any(|kind| child.node.has_base_name(kind));
+        match self.children().find(|child| !is_known(child)) {
             Some(child) => Err(child.error_here("unknown node")),
             None => Ok(()),
         }
@@ -100,7 +100,7 @@ impl<'a> Fields<'a> {
     }
 
     fn value(&self, property: &str) -> Option<&'a [u8]> {
-        self.node.property(property)?.value_as().ok()
+        self.node.property(property)
     }
 
     fn required<T>(&self, property: &str, value: Option<T>) -> Result<T> {
@@ -209,7 +209,7 @@ impl<'a> Fields<'a> {
 
     /// All properties, as they are.
     pub(super) fn raw(&self) -> Result<Vec<(String, Vec<u8>)>> {
-        let raw = |property: FdtProperty<'a>| (property.name().to_string(), property.value().to_vec());
+        let raw = |(name, value): (&str, &[u8])| (name.to_string(), value.to_vec());
         let limit = abi::MAX_DEVICE_PROPERTIES;
         if self.node.properties().nth(limit).is_some() {
             return Err(self.error_here(format!("more than {limit} properties: remove some")));

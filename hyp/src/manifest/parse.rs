@@ -5,7 +5,7 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
-use dtoolkit::fdt::Fdt;
+use tessera_platform::tree::Tree;
 
 use super::abi::{self, node, property as key, value};
 use super::fields::Fields;
@@ -23,7 +23,10 @@ pub(super) fn manifest(blob: &[u8], archive: &Archive<'_>) -> Result<Manifest> {
         let problem = format!("{} bytes, at most {} are allowed", blob.len(), abi::MAX_BYTES);
         return Err(ManifestError::in_system(abi::FILE_NAME, problem));
     }
-    let tree = Fdt::new(blob).map_err(|error| ManifestError::in_system(abi::FILE_NAME, error))?;
+    let tree = Tree::parse(blob).map_err(|error| {
+        let problem = format!("{}: pack the system again with `cargo xtask`", error.problem());
+        ManifestError::in_system(abi::FILE_NAME, problem)
+    })?;
     let root = Fields::new(tree.root(), None);
     format_version(&root)?;
     root.expect_only(&[key::COMPATIBLE, key::FORMAT_VERSION, key::DESCRIPTION], &[node::VM])?;

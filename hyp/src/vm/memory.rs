@@ -2,6 +2,7 @@
 
 use core::fmt;
 
+use alloc::string::String;
 use alloc::vec::Vec;
 use tessera_memory::physmap::Outcome;
 use tessera_memory::{
@@ -14,6 +15,7 @@ use crate::arch::aarch64::machine::{
 };
 use crate::guest_tree::{self, TreeFacts, TreeTooLarge};
 use crate::manifest::{DeviceKind, MemoryRegion, Placement, Segment, VmConfig};
+use crate::seed::Seed;
 use crate::system::System;
 
 /// Why a guest's memory cannot be made or changed.
@@ -57,8 +59,9 @@ pub struct GuestMemory {
     reservation: Option<Reservation>,
     /// The machine address of the archive, and its contents.
     archive: &'static [u8],
-    /// The device tree it is given.
-    tree: Vec<u8>,
+    /// `compatible` of its cores.
+    cpu_compatible: String,
+    gic_version: u8,
 }
 
 impl GuestMemory {
@@ -72,10 +75,17 @@ impl GuestMemory {
         let one_core = placement.cores.windows(2).all(|pair| pair[0] == pair[1]);
         let mut hardware = Hardware { reach: if one_core { Reach::ThisCore } else { Reach::AllCores } };
         let map = PhysMap::new(parts.geometry, vmid, &mut parts.frames.tables(vm), &mut hardware)?;
-        let facts = TreeFacts { cpu_compatible: &[parts.cpu_compatible], gic_version: placement.gic_version };
-        let tree = device_tree(config, &facts, parts.archive)?;
-        let mut memory = Self { map, vm, hardware, reservation: None, archive: parts.archive, tree };
-        memory.fill(config, parts.frames)?;
+        let mut memory = Self {
+            map,
+            vm,
+            hardware,
+            reservation: None,
+            archive: parts.archive,
+            cpu_compatible: parts.cpu_compatible.into(),
+            gic_version: placement.gic_version,
+        };
+        let seed = parts.seeds.as_mut().map(|seeds| seeds.draw());
+        memory.fill(config, seed, parts.frames)?;
         memory.map_devices(config, parts.frames)?;
         if let Some(machine) = parts.gic.cpu_interface {
             memory.map_device(config.gic.cpu_interface, machine, PAGE_SIZE, parts.frames)?;
@@ -101,7 +111,8 @@ impl GuestMemory {
                 tables.release(&mapping)
             })?;
         }
-        self.fill(config, &mut frames)
+        let seed = system.seeds.as_ref().map(|seeds| seeds.lock().draw());
+        self.fill(config, seed, &mut frames)
     }
 
     /// Gives the page at `ipa` a frame of its own if it is shared. Whether a copy was made.
@@ -154,7 +165,7 @@ impl GuestMemory {
         shared_spans(config).map(|(ipa, _)| ipa.page_count()).sum()
     }
 
-    fn fill(&mut self, config: &VmConfig, frames: &mut Frames) -> Result<()> {
+    fn fill(&mut self, config: &VmConfig, seed: Option<Seed>, frames: &mut Frames) -> Result<()> {
         for region in &config.memory {
             self.fill_region(config, region, frames)?;
         }
@@ -165,11 +176,21 @@ impl GuestMemory {
             let rest = data.and_then(|data| data.get(skipped as usize..)).unwrap_or(&[]);
             self.write(Ipa::new(segment.ipa + skipped), rest)?;
         }
-        let tree = core::mem::take(&mut self.tree);
-        let written = self.write(Ipa::new(config.device_tree.ipa), &tree);
-        self.tree = tree;
+        self.write_device_tree(config, seed)?;
         invalidate_instruction_caches();
-        written
+        Ok(())
+    }
+
+    /// Its own tree, or one that says what it has.
+    fn write_device_tree(&mut self, config: &VmConfig, seed: Option<Seed>) -> Result<()> {
+        let at = Ipa::new(config.device_tree.ipa);
+        if let Some(own) = &config.device_tree.own {
+            let tree = self.archive.get(own.archive_offset..own.archive_offset + own.file_bytes);
+            return self.write(at, tree.unwrap_or_default());
+        }
+        let facts = TreeFacts { cpu_compatible: &[&self.cpu_compatible], gic_version: self.gic_version, seed };
+        let tree = guest_tree::build(config, &facts).map_err(MemoryError::Tree)?;
+        self.write(at, &tree)
     }
 
     /// Memory for a region, but for the pages that are shared.
@@ -278,14 +299,4 @@ fn shared_spans(config: &VmConfig) -> impl Iterator<Item = (Span<Ipa>, u64)> {
         let span = Span::new(Ipa::new(segment.ipa), shared_bytes(segment))?;
         Some((span, segment.archive_offset as u64))
     })
-}
-
-fn device_tree(config: &VmConfig, facts: &TreeFacts, archive: &[u8]) -> Result<Vec<u8>> {
-    match &config.device_tree.own {
-        Some(own) => {
-            let data = archive.get(own.archive_offset..own.archive_offset + own.file_bytes);
-            Ok(data.unwrap_or_default().to_vec())
-        }
-        None => guest_tree::build(config, facts).map_err(MemoryError::Tree),
-    }
 }

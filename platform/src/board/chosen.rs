@@ -3,6 +3,7 @@
 use crate::span::Span;
 use crate::tree::{BoardError, DeviceNode, Tree};
 use alloc::string::String;
+use alloc::vec::Vec;
 
 /// What the boot loader hands over.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -11,6 +12,8 @@ pub struct Chosen {
     pub bootargs: Option<String>,
     /// Where the initrd is, if there is one; not empty.
     pub initrd: Option<Span>,
+    /// Random bytes (`rng-seed`, then `kaslr-seed`); empty if it gave none.
+    pub seed: Vec<u8>,
 }
 
 /// The tree's `/chosen`; empty without one.
@@ -18,7 +21,9 @@ pub(super) fn find(tree: &Tree) -> Result<Chosen, BoardError> {
     let Some(node) = tree.by_path("/chosen") else {
         return Ok(Chosen::default());
     };
-    Ok(Chosen { bootargs: node.string("bootargs").map(String::from), initrd: initrd(node)? })
+    let seeds = ["rng-seed", "kaslr-seed"].iter().filter_map(|name| node.property(name));
+    let seed = seeds.flatten().copied().collect();
+    Ok(Chosen { bootargs: node.string("bootargs").map(String::from), initrd: initrd(node)?, seed })
 }
 
 fn initrd(node: DeviceNode) -> Result<Option<Span>, BoardError> {

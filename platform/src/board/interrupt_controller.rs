@@ -3,7 +3,7 @@
 use crate::interrupt_id::Interrupt;
 use crate::span::Span;
 use crate::tree::interrupts::{GIC_V2, GIC_V3};
-use crate::tree::{BoardError, DeviceNode, Tree};
+use crate::tree::{BoardError, DeviceNode};
 use alloc::format;
 use alloc::vec::Vec;
 
@@ -48,12 +48,13 @@ pub struct GicV3 {
 const FRAME: u64 = 0x1_0000;
 
 /// The first GIC of the tree: others are cascaded behind it.
-pub(super) fn find(tree: &Tree) -> Result<InterruptController, BoardError> {
-    let is_controller = |node: &DeviceNode| node.property("interrupt-controller").is_some();
-    if let Some(node) = tree.compatible_with(GIC_V3).find(is_controller) {
+pub(super) fn find(parts: &[DeviceNode]) -> Result<InterruptController, BoardError> {
+    let is_controller = |node: &&DeviceNode| node.property("interrupt-controller").is_some();
+    let first_of = |models| parts.iter().filter(is_controller).find(|node| node.is_compatible(models)).copied();
+    if let Some(node) = first_of(GIC_V3) {
         return gic_v3(node).map(InterruptController::GicV3);
     }
-    if let Some(node) = tree.compatible_with(GIC_V2).find(is_controller) {
+    if let Some(node) = first_of(GIC_V2) {
         return gic_v2(node).map(InterruptController::GicV2);
     }
     Err(BoardError::new("/", "", "there is no interrupt controller that is known", "it needs a GICv2 or a GICv3"))

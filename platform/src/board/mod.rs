@@ -24,9 +24,23 @@ pub use psci::{Conduit, Psci, PsciVersion, find_firmware};
 pub use timer::Timer;
 
 use crate::span::{self, Span};
-use crate::tree::Tree;
+use crate::tree::interrupts::{GIC_V2, GIC_V3};
+use crate::tree::{DeviceNode, Tree};
 use alloc::string::String;
 use alloc::vec::Vec;
+
+/// All models that the modules here look for.
+const MODELS: [&[&str]; 5] = [psci::MODELS, GIC_V2, GIC_V3, timer::MODELS, watchdog::MODELS];
+
+/// The nodes of [`MODELS`] that are not disabled: found in one pass, since they are few in a large tree.
+fn known_parts<'tree>(tree: &'tree Tree) -> Vec<DeviceNode<'tree>> {
+    tree.nodes().filter(|node| node.is_compatible_with_any(&MODELS) && node.is_enabled()).collect()
+}
+
+/// The first of `parts` that is one of `models`.
+fn first_of<'tree>(parts: &[DeviceNode<'tree>], models: &[&str]) -> Option<DeviceNode<'tree>> {
+    parts.iter().find(|node| node.is_compatible(models)).copied()
+}
 
 /// A machine, as its device tree describes it. Owns all its data.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,24 +76,26 @@ impl Board {
     /// less than 4 KiB of stack. The error says what to change; to show it and to stop, see [`find_console`] and
     /// [`find_firmware`].
     pub fn discover(blob: &[u8]) -> Result<Self, BoardError> {
-        Self::from_tree(&Tree::parse(blob)?)
+        let tree = Tree::parse(blob)?;
+        Self::from_tree(&tree, find_console(&tree))
     }
 
-    /// Reads the board from a tree that is parsed already.
-    pub fn from_tree(tree: &Tree) -> Result<Self, BoardError> {
+    /// Reads the board from a tree that is parsed already, and whose console has been found already.
+    pub fn from_tree(tree: &Tree, console: Option<Console>) -> Result<Self, BoardError> {
         let root = tree.root();
-        let psci = psci::find(tree)?;
+        let parts = known_parts(tree);
+        let psci = psci::find(&parts)?;
         Ok(Self {
             model: root.string("model").unwrap_or("").into(),
             compatible: root.strings("compatible").map(String::from).collect(),
             memory: memory::find(tree)?,
             reserved: memory::find_reserved(tree)?,
             cores: cores::find(tree, psci.is_some())?,
-            interrupt_controller: interrupt_controller::find(tree)?,
-            console: find_console(tree),
-            timer: timer::find(tree)?,
+            interrupt_controller: interrupt_controller::find(&parts)?,
+            console,
+            timer: timer::find(&parts)?,
             psci,
-            watchdog: watchdog::find(tree),
+            watchdog: watchdog::find(&parts),
             chosen: chosen::find(tree)?,
         })
     }

@@ -1,5 +1,6 @@
 //! Whether there is PSCI firmware and how to call it (Linux binding arm/psci.yaml).
 
+use super::{first_of, known_parts};
 use crate::tree::{BoardError, DeviceNode, Tree};
 
 /// The instruction that calls the firmware.
@@ -38,13 +39,15 @@ pub struct Psci {
 
 /// The firmware of a board whose tree may be wrong elsewhere: to switch it off once that has been said.
 pub fn find_firmware(tree: &Tree) -> Option<Psci> {
-    find(tree).ok()?
+    find(&known_parts(tree)).ok()?
 }
 
+/// `compatible` of PSCI firmware.
+pub(super) const MODELS: &[&str] = &["arm,psci-1.0", "arm,psci-0.2", "arm,psci"];
+
 /// The tree's PSCI node, if it has one.
-pub(super) fn find(tree: &Tree) -> Result<Option<Psci>, BoardError> {
-    let node = tree.compatible_with(&["arm,psci-1.0", "arm,psci-0.2", "arm,psci"]).next();
-    node.map(read).transpose()
+pub(super) fn find(parts: &[DeviceNode]) -> Result<Option<Psci>, BoardError> {
+    first_of(parts, MODELS).map(read).transpose()
 }
 
 fn read(node: DeviceNode) -> Result<Psci, BoardError> {

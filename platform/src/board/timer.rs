@@ -1,7 +1,8 @@
 //! The generic timer (Linux binding timer/arm,arch_timer.yaml).
 
+use super::first_of;
 use crate::interrupt_id::Interrupt;
-use crate::tree::{BoardError, DeviceNode, Tree};
+use crate::tree::{BoardError, DeviceNode};
 
 /// The private interrupts of the generic timer, and its frequency where the tree overrides CNTFRQ_EL0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,9 +22,12 @@ pub struct Timer {
 /// The timers in the order that the binding gives them where it does not name them.
 const NAMES: [&str; 4] = ["sec-phys", "phys", "virt", "hyp-phys"];
 
+/// `compatible` of the generic timer.
+pub(super) const MODELS: &[&str] = &["arm,armv8-timer", "arm,armv7-timer"];
+
 /// The tree's timer node.
-pub(super) fn find(tree: &Tree) -> Result<Timer, BoardError> {
-    let node = tree.compatible_with(&["arm,armv8-timer", "arm,armv7-timer"]).next().ok_or_else(|| {
+pub(super) fn find(parts: &[DeviceNode]) -> Result<Timer, BoardError> {
+    let node = first_of(parts, MODELS).ok_or_else(|| {
         BoardError::new("/timer", "", "there is no generic timer", "add a node compatible with arm,armv8-timer")
     })?;
     let interrupts = node.interrupts()?;

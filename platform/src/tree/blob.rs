@@ -19,8 +19,8 @@ const MAX_SIZE: usize = 2 << 20;
 /// Longer names occur nowhere; the bound keeps the check linear in the size of the blob.
 const MAX_NAME: usize = 255;
 
-/// How many names are remembered as good.
-const GOOD_NAMES: usize = 64;
+/// How many names are remembered as good: about as many as boards use.
+const GOOD_NAMES: usize = 256;
 
 const BEGIN_NODE: u32 = 1;
 const END_NODE: u32 = 2;
@@ -39,12 +39,29 @@ pub(super) struct NodeEntry {
     properties: u32,
     /// Offset of its `compatible` in the structure block; 0 if it has none. Boards are searched by it.
     compatible: u32,
+    /// Which names its properties can have: see [`NameClass`].
+    names: u32,
     /// Index of its parent; the root is its own.
     pub(super) parent: u16,
 }
 
 /// Phandles with the indices of their nodes.
 pub(super) type Phandles = Vec<(u32, u16)>;
+
+/// Names of 32 classes, one bit of a mask each, so that a node's properties need not be searched for what it lacks.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct NameClass(u8);
+
+impl NameClass {
+    /// By length and first letter: these tell apart what is often looked for.
+    fn of(name: &[u8]) -> Self {
+        Self((name.len() as u8 ^ name.first().copied().unwrap_or(0)) % 32)
+    }
+
+    fn bit(self) -> u32 {
+        1 << self.0
+    }
+}
 
 /// What the pass over the structure wants to know of a property's name.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -55,20 +72,37 @@ enum NameKind {
     Other,
 }
 
-impl NameKind {
-    fn of(name: &str) -> Self {
-        match name {
-            "" => Self::Empty,
-            "compatible" => Self::Compatible,
-            "phandle" | "linux,phandle" => Self::Phandle,
-            _ => Self::Other,
-        }
+/// A name that was looked at.
+#[derive(Clone, Copy)]
+struct GoodName {
+    /// In the strings block.
+    offset: u32,
+    kind: NameKind,
+    class: NameClass,
+}
+
+impl GoodName {
+    /// What stands for none: no name lies so far from the start.
+    const NONE: Self = Self { offset: u32::MAX, kind: NameKind::Empty, class: NameClass(0) };
+
+    /// The name at `offset`, if there is one.
+    fn read(strings: &[u8], offset: usize) -> Option<Self> {
+        let name = strings.get(offset..)?.get(..name_length(strings, offset)?)?;
+        let kind = match name {
+            b"" => NameKind::Empty,
+            b"compatible" => NameKind::Compatible,
+            b"phandle" | b"linux,phandle" => NameKind::Phandle,
+            _ => NameKind::Other,
+        };
+        Some(Self { offset: offset as u32, kind, class: NameClass::of(name) })
     }
 }
 
 /// A blob whose structure was checked.
 pub(super) struct Blob<'blob> {
     structure: &'blob [u8],
+    /// The same, in big-endian words: bytes would take four times as long to read.
+    words: &'blob [u32],
     strings: &'blob [u8],
     reservations: &'blob [u8],
 }
@@ -85,16 +119,25 @@ fn double_word(bytes: &[u8], offset: usize) -> Option<u64> {
     Some(u64::from_be_bytes(*chunk))
 }
 
-/// The text at `offset` up to its NUL, if it has one within [`MAX_NAME`] bytes and is printable ASCII.
+/// The length of the text at `offset`, if it has a NUL within [`MAX_NAME`] bytes and is printable ASCII.
+fn name_length(bytes: &[u8], offset: usize) -> Option<usize> {
+    let text = bytes.get(offset..)?;
+    let text = text.get(..=MAX_NAME).unwrap_or(text);
+    let end = text.iter().position(|byte| !byte.is_ascii_graphic())?;
+    (text.get(end) == Some(&0)).then_some(end)
+}
+
+/// The text at `offset`, if it is a name.
 fn name_at(bytes: &[u8], offset: usize) -> Option<&str> {
-    let rest = bytes.get(offset..)?;
-    let rest = rest.get(..=MAX_NAME).unwrap_or(rest);
-    let length = rest.iter().position(|&byte| byte == 0)?;
-    let name = rest.get(..length)?;
-    if !name.iter().all(u8::is_ascii_graphic) {
-        return None;
-    }
+    let name = bytes.get(offset..)?.get(..name_length(bytes, offset)?)?;
     core::str::from_utf8(name).ok()
+}
+
+/// Whether `text` begins with `name` and a byte that may follow it. That one and the first letter are looked at first: few
+/// names agree in both.
+fn begins_with(text: &[u8], name: &str, may_follow: impl Fn(u8) -> bool) -> bool {
+    let may_be = text.first() == name.as_bytes().first() || name.is_empty();
+    may_be && text.get(name.len()).is_some_and(|&next| may_follow(next)) && text.starts_with(name.as_bytes())
 }
 
 fn wrong(problem: impl Into<alloc::borrow::Cow<'static, str>>) -> BoardError {
@@ -156,8 +199,11 @@ impl<'blob> Blob<'blob> {
             let end = start.checked_add(length as usize).filter(|_| start >= HEADER_SIZE);
             end.and_then(|end| blob.get(start..end)).ok_or_else(|| wrong(format!("its {what} block lies outside it")))
         };
+        let structure = part("structure", header.structure, header.structure_size)?;
+        let whole = structure.get(..structure.len() & !3).and_then(|whole| bytemuck::try_cast_slice(whole).ok());
         let parts = Self {
-            structure: part("structure", header.structure, header.structure_size)?,
+            structure,
+            words: whole.ok_or_else(|| wrong("its structure block does not begin at a multiple of 4 bytes"))?,
             strings: part("strings", header.strings, header.strings_size)?,
             reservations: blob.get((header.reservations as usize).max(HEADER_SIZE)..).unwrap_or_default(),
         };
@@ -194,11 +240,11 @@ impl<'blob> Blob<'blob> {
     pub(super) fn index(&self) -> Result<(Vec<NodeEntry>, Phandles), BoardError> {
         let mut pass = Pass {
             blob: self,
-            offset: 0,
+            rest: self.words,
             nodes: Vec::new(),
             open: ArrayVec::new(),
             phandles: Vec::new(),
-            good_names: [None; GOOD_NAMES],
+            good_names: [GoodName::NONE; GOOD_NAMES],
             properties_left: 0,
         };
         while pass.step()? {}
@@ -212,18 +258,21 @@ impl<'blob> Blob<'blob> {
 
     /// Whether a node is called `name`: whole, or but for its unit address where `bare`.
     pub(super) fn is_called(&self, node: NodeEntry, name: &str, bare: bool) -> bool {
-        let rest = self.structure.get(node.name as usize..).and_then(|text| text.strip_prefix(name.as_bytes()));
-        rest.and_then(|rest| rest.first()).is_some_and(|&next| next == 0 || bare && next == b'@')
+        let text = self.structure.get(node.name as usize..).unwrap_or_default();
+        begins_with(text, name, |next| next == 0 || bare && next == b'@')
     }
 
     /// The value of `compatible` of a node.
     pub(super) fn compatible(&self, node: NodeEntry) -> Option<&'blob [u8]> {
         let offset = (node.compatible != 0).then_some(node.compatible as usize)?;
-        RawProperty::at(self.structure, offset).map(|property| property.value)
+        RawProperty::first(self.words.get(offset / 4..)?).map(|property| property.value)
     }
 
     /// The value of the property `name` of a node.
     pub(super) fn property(&self, node: NodeEntry, name: &str) -> Option<&'blob [u8]> {
+        if node.names & NameClass::of(name.as_bytes()).bit() == 0 {
+            return None;
+        }
         self.raw_properties(node).find(|property| property.is_called(self.strings, name)).map(|property| property.value)
     }
 
@@ -233,15 +282,22 @@ impl<'blob> Blob<'blob> {
         self.raw_properties(node).map_while(move |property| Some((property.name(strings)?, property.value)))
     }
 
+    /// The name of the first property of a node that is not among `known`.
+    pub(super) fn unknown_property(&self, node: NodeEntry, known: &[&str]) -> Option<&'blob str> {
+        let is_known = |property: &RawProperty| known.iter().any(|name| property.is_called(self.strings, name));
+        self.raw_properties(node).find(|property| !is_known(property))?.name(self.strings)
+    }
+
     fn raw_properties(&self, node: NodeEntry) -> impl Iterator<Item = RawProperty<'blob>> + use<'blob> {
-        let structure = self.structure;
-        let mut offset = node.properties as usize;
+        let mut rest = self.words.get(node.properties as usize / 4..).unwrap_or_default();
         core::iter::from_fn(move || {
-            while word(structure, offset)? == NOP {
-                offset += 4;
+            while let [token, next @ ..] = rest
+                && u32::from_be(*token) == NOP
+            {
+                rest = next;
             }
-            let property = RawProperty::at(structure, offset)?;
-            offset = property.end;
+            let property = RawProperty::first(rest)?;
+            rest = property.rest;
             Some(property)
         })
     }
@@ -252,21 +308,19 @@ struct RawProperty<'blob> {
     /// Offset of its name in the strings block.
     name: usize,
     value: &'blob [u8],
-    /// Offset of the next token.
-    end: usize,
+    /// From the next token on.
+    rest: &'blob [u32],
 }
 
 impl<'blob> RawProperty<'blob> {
-    /// The property whose token is at `offset`.
-    fn at(structure: &'blob [u8], offset: usize) -> Option<Self> {
-        if word(structure, offset)? != PROPERTY {
-            return None;
-        }
-        let length = word(structure, offset.checked_add(4)?)? as usize;
-        let name = word(structure, offset.checked_add(8)?)? as usize;
-        let start = offset.checked_add(12)?;
-        let end = start.checked_add(length)?;
-        Some(Self { name, value: structure.get(start..end)?, end: end.checked_next_multiple_of(4)? })
+    /// The property whose token is the first of `words`.
+    #[inline]
+    fn first(words: &'blob [u32]) -> Option<Self> {
+        let [token, length, name, rest @ ..] = words else { return None };
+        let length = u32::from_be(*length) as usize;
+        let is_property = u32::from_be(*token) == PROPERTY;
+        let value = bytemuck::cast_slice(rest).get(..length).filter(|_| is_property)?;
+        Some(Self { name: u32::from_be(*name) as usize, value, rest: rest.get(length.div_ceil(4)..)? })
     }
 
     fn name(&self, strings: &'blob [u8]) -> Option<&'blob str> {
@@ -275,21 +329,21 @@ impl<'blob> RawProperty<'blob> {
 
     /// Whether that is its name, byte for byte: cheaper than to look for its end first.
     fn is_called(&self, strings: &[u8], name: &str) -> bool {
-        let rest = strings.get(self.name..).and_then(|text| text.strip_prefix(name.as_bytes()));
-        rest.is_some_and(|rest| rest.first() == Some(&0))
+        begins_with(strings.get(self.name..).unwrap_or_default(), name, |next| next == 0)
     }
 }
 
 /// The one pass over the structure block.
 struct Pass<'pass, 'blob> {
     blob: &'pass Blob<'blob>,
-    offset: usize,
+    /// From the next token on.
+    rest: &'blob [u32],
     nodes: Vec<NodeEntry>,
     /// The nodes that have begun and not ended.
     open: ArrayVec<u16, MAX_DEPTH>,
     phandles: Phandles,
-    /// Offsets of names that were found good.
-    good_names: [Option<(usize, NameKind)>; GOOD_NAMES],
+    /// Names that were found good.
+    good_names: [GoodName; GOOD_NAMES],
     /// How many properties the node that began last may still have: none once it has children or has ended.
     properties_left: usize,
 }
@@ -297,38 +351,41 @@ struct Pass<'pass, 'blob> {
 impl Pass<'_, '_> {
     /// Takes one token; false after the last one.
     fn step(&mut self) -> Result<bool, BoardError> {
-        let token =
-            word(self.blob.structure, self.offset).ok_or_else(|| self.wrong("the structure block has no end"))?;
-        match token {
+        let Some((token, rest)) = self.rest.split_first() else {
+            return Err(self.wrong("the structure block has no end"));
+        };
+        match u32::from_be(*token) {
             BEGIN_NODE => self.begin_node()?,
             END_NODE => self.end_node()?,
             PROPERTY => self.property()?,
-            NOP => self.offset += 4,
+            NOP => self.rest = rest,
             END if self.open.is_empty() && !self.nodes.is_empty() => return Ok(false),
             END => return Err(self.wrong("the structure block ends within a node")),
-            _ => return Err(self.wrong(format!("{token:#x} is no token"))),
+            token => return Err(self.wrong(format!("{token:#x} is no token"))),
         }
         Ok(true)
     }
 
     fn begin_node(&mut self) -> Result<(), BoardError> {
-        let start = self.offset + 4;
-        let name =
-            name_at(self.blob.structure, start).ok_or_else(|| self.wrong("a node's name is no printable text"))?;
+        let start = self.offset() + 4;
+        let length =
+            name_length(self.blob.structure, start).ok_or_else(|| self.wrong("a node's name is no printable text"))?;
         if self.open.is_empty() && !self.nodes.is_empty() {
             return Err(self.wrong("there is a second root node"));
         }
-        if name.is_empty() != self.open.is_empty() || name.contains('/') {
+        let name = self.blob.structure.get(start..start + length).unwrap_or_default();
+        if name.is_empty() != self.open.is_empty() || name.contains(&b'/') {
             return Err(self.wrong("a node's name is wrong"));
         }
-        let properties = (start + name.len() + 1).next_multiple_of(4);
+        let properties = (start + length + 1).next_multiple_of(4);
         self.push(NodeEntry {
             name: start as u32,
             properties: properties as u32,
             compatible: 0,
+            names: 0,
             parent: self.open.last().copied().unwrap_or(0),
         })?;
-        self.offset = properties;
+        self.rest = self.blob.words.get(properties / 4..).unwrap_or_default();
         self.properties_left = MAX_PROPERTIES;
         Ok(())
     }
@@ -351,53 +408,54 @@ impl Pass<'_, '_> {
         if self.open.pop().is_none() {
             return Err(self.wrong("a node ends that has not begun"));
         }
-        self.offset += 4;
+        self.rest = self.rest.get(1..).unwrap_or_default();
         self.properties_left = 0;
         Ok(())
     }
 
     fn property(&mut self) -> Result<(), BoardError> {
-        let checked = RawProperty::at(self.blob.structure, self.offset)
-            .and_then(|property| Some((self.name_kind(property.name)?, property)));
-        let Some((kind, property)) = checked else {
+        let checked =
+            RawProperty::first(self.rest).and_then(|property| Some((self.good_name(property.name)?, property)));
+        let Some((name, property)) = checked else {
             return Err(self.wrong("a property's name or value lies outside its block"));
         };
-        let may_be_here = |_: &usize| kind != NameKind::Empty;
+        let may_be_here = |_: &usize| name.kind != NameKind::Empty;
         self.properties_left = self.properties_left.checked_sub(1).filter(may_be_here).ok_or_else(|| {
             self.wrong(format!("a property has no name, stands behind child nodes, or is one of over {MAX_PROPERTIES}"))
         })?;
-        self.note(kind, &property);
-        self.offset = property.end;
+        self.note(name, &property);
+        self.rest = property.rest;
         Ok(())
     }
 
-    /// What the name at `offset` is; `None` if it is no name at all. Few names stand for most properties: those seen last
-    /// are known to be good.
-    fn name_kind(&mut self, offset: usize) -> Option<NameKind> {
+    /// The name at `offset`; `None` if it is no name at all. Few names stand for most properties: those seen last are
+    /// known to be good.
+    fn good_name(&mut self, offset: usize) -> Option<GoodName> {
         let known = self.good_names.get_mut(offset / 4 % GOOD_NAMES)?;
-        if let Some((_, kind)) = known.filter(|(good, _)| *good == offset) {
-            return Some(kind);
+        if known.offset as usize != offset {
+            *known = GoodName::read(self.blob.strings, offset)?;
         }
-        let kind = NameKind::of(name_at(self.blob.strings, offset)?);
-        *known = Some((offset, kind));
-        Some(kind)
+        Some(*known)
     }
 
     /// Takes what the index wants from a property of the node that began last.
-    fn note(&mut self, kind: NameKind, property: &RawProperty) {
-        let index = self.nodes.len().saturating_sub(1);
-        match kind {
-            NameKind::Compatible => {
-                if let Some(node) = self.nodes.last_mut() {
-                    node.compatible = self.offset as u32;
-                }
-            }
+    fn note(&mut self, name: GoodName, property: &RawProperty) {
+        let (index, offset) = (self.nodes.len().saturating_sub(1), self.offset());
+        let Some(node) = self.nodes.last_mut() else { return };
+        node.names |= name.class.bit();
+        match name.kind {
+            NameKind::Compatible => node.compatible = offset as u32,
             NameKind::Phandle => {
                 let value = word(property.value, 0).filter(|_| property.value.len() == 4);
                 self.phandles.extend(value.map(|phandle| (phandle, index as u16)));
             }
-            _ => {}
+            NameKind::Empty | NameKind::Other => {}
         }
+    }
+
+    /// Offset of the next token in the structure block.
+    fn offset(&self) -> usize {
+        (self.blob.words.len() - self.rest.len()) * 4
     }
 
     /// An error at the current offset, in the node that is open.
@@ -410,7 +468,7 @@ impl Pass<'_, '_> {
         BoardError::new(
             path,
             "",
-            format!("{} (offset {:#x} of the structure block)", problem.into(), self.offset),
+            format!("{} (offset {:#x} of the structure block)", problem.into(), self.offset()),
             REMEDY,
         )
     }

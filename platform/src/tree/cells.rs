@@ -1,20 +1,18 @@
 //! Values that are runs of 32-bit cells (Devicetree Specification 0.4, 2.2.4 `prop-encoded-array`).
 
-use super::blob::word;
-
 /// A run of big-endian 32-bit cells, read from the front.
 #[derive(Clone, Copy, Default)]
-pub struct Cells<'blob>(&'blob [u8]);
+pub struct Cells<'blob>(&'blob [u32]);
 
 impl<'blob> Cells<'blob> {
-    /// The cells in `value`; `None` if it is no whole number of them.
+    /// The cells in `value`, a property's; `None` if it is no whole number of them.
     pub fn new(value: &'blob [u8]) -> Option<Self> {
-        value.len().is_multiple_of(4).then_some(Self(value))
+        bytemuck::try_cast_slice(value).ok().map(Self)
     }
 
     /// How many cells are left.
     pub fn len(&self) -> usize {
-        self.0.len() / 4
+        self.0.len()
     }
 
     /// Whether none is left.
@@ -34,7 +32,7 @@ impl<'blob> Cells<'blob> {
 
     /// Takes the next `count` cells as a run of their own.
     pub fn take_run(&mut self, count: usize) -> Option<Self> {
-        let (run, rest) = self.0.split_at_checked(count.checked_mul(4)?)?;
+        let (run, rest) = self.0.split_at_checked(count)?;
         self.0 = rest;
         Some(Self(run))
     }
@@ -44,8 +42,8 @@ impl Iterator for Cells<'_> {
     type Item = u32;
 
     fn next(&mut self) -> Option<u32> {
-        let cell = word(self.0, 0)?;
-        self.0 = self.0.get(4..)?;
-        Some(cell)
+        let (cell, rest) = self.0.split_first()?;
+        self.0 = rest;
+        Some(u32::from_be(*cell))
     }
 }

@@ -22,7 +22,7 @@ use blob::{Blob, NodeEntry, Phandles};
 
 /// How deep nodes may be nested. Boards reach 8.
 pub const MAX_DEPTH: usize = 32;
-/// How many nodes there may be. The largest boards have about 3000; the index takes 12 bytes of heap for each.
+/// How many nodes there may be. The largest boards have about 3000; the index takes 20 bytes of heap for each.
 pub const MAX_NODES: usize = 8192;
 /// How many properties a node may have. `__symbols__` of the largest boards reaches about 2000.
 pub const MAX_PROPERTIES: usize = 4096;

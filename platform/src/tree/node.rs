@@ -46,9 +46,19 @@ impl<'tree> DeviceNode<'tree> {
 
     /// The child called `name`; without unit address the first child of that name with any.
     pub fn child(self, name: &str) -> Option<Self> {
-        self.children()
-            .find(|node| node.is_called(name, false))
-            .or_else(|| self.children().find(|node| node.is_called(name, true)))
+        let mut similar = None;
+        for node in self.children().filter(|node| node.is_called(name, true)) {
+            if node.is_called(name, false) {
+                return Some(node);
+            }
+            similar = similar.or(Some(node));
+        }
+        similar
+    }
+
+    /// Whether `name` is its name but for the unit address.
+    pub fn has_base_name(self, name: &str) -> bool {
+        self.is_called(name, true)
     }
 
     fn is_called(self, name: &str, bare: bool) -> bool {
@@ -65,6 +75,11 @@ impl<'tree> DeviceNode<'tree> {
     /// Its properties, name and value.
     pub fn properties(self) -> impl Iterator<Item = (&'tree str, &'tree [u8])> {
         self.entry().into_iter().flat_map(|entry| self.tree.blob.properties(entry))
+    }
+
+    /// The name of its first property that is not among `known`.
+    pub fn unknown_property(self, known: &[&str]) -> Option<&'tree str> {
+        self.tree.blob.unknown_property(self.entry()?, known)
     }
 
     /// The value of a property.
@@ -106,8 +121,13 @@ impl<'tree> DeviceNode<'tree> {
 
     /// Whether its `compatible` names one of `models`.
     pub fn is_compatible(self, models: &[&str]) -> bool {
+        self.is_compatible_with_any(&[models])
+    }
+
+    /// Whether its `compatible` names one of the models of one of these lists.
+    pub fn is_compatible_with_any(self, lists: &[&[&str]]) -> bool {
         let value = self.entry().and_then(|entry| self.tree.blob.compatible(entry)?.strip_suffix(&[0]));
-        let is_one = |text: &[u8]| models.iter().any(|model| model.as_bytes() == text);
+        let is_one = |text: &[u8]| lists.iter().any(|models| models.iter().any(|model| model.as_bytes() == text));
         value.is_some_and(|value| value.split(|&byte| byte == 0).any(is_one))
     }
 

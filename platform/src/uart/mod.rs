@@ -68,19 +68,28 @@ impl Uart {
 
     /// Sends `byte` if there is room; whether there was.
     pub fn put(&mut self, byte: u8) -> bool {
-        if self.transmit_full() {
-            return false;
+        let has_room = !self.transmit_full();
+        if has_room {
+            self.put_now(byte);
         }
+        has_room
+    }
+
+    /// Sends `byte`. [`transmit_full`](Self::transmit_full) has just said that there is room: else it is lost.
+    pub fn put_now(&mut self, byte: u8) {
         match self {
             Self::Pl011(uart) => uart.write_data(byte),
             Self::BcmMini(uart) => uart.write_data(byte),
         }
-        true
     }
 
     /// Sends `byte`, waiting for room as long as a UART that works takes; whether it was sent.
     pub fn put_waiting(&mut self, byte: u8) -> bool {
-        crate::mmio::wait_until(|| !self.transmit_full()) && self.put(byte)
+        let has_room = crate::mmio::wait_until(|| !self.transmit_full());
+        if has_room {
+            self.put_now(byte);
+        }
+        has_room
     }
 
     /// The next byte received, if there is one. Bytes received in error count as bytes.

@@ -6,18 +6,28 @@ use dtoolkit::model::{DeviceTree, DeviceTreeNode, DeviceTreeProperty};
 use tessera_platform::tree::Tree;
 use tessera_platform::{Board, BoardError};
 
+/// A file's bytes, where a boot loader would put them: at a multiple of 8.
+macro_rules! aligned {
+    ($path:literal) => {{
+        #[repr(align(8))]
+        struct Aligned<T: ?Sized>(T);
+        static BYTES: &Aligned<[u8]> = &Aligned(*include_bytes!($path));
+        &BYTES.0
+    }};
+}
+
 /// The real trees: see `blobs/README.md`.
 pub const BLOBS: [(&str, &[u8]); 10] = [
-    ("virt-gicv2-1", include_bytes!("../blobs/virt-gicv2-1.dtb")),
-    ("virt-gicv2-2", include_bytes!("../blobs/virt-gicv2-2.dtb")),
-    ("virt-gicv2-4", include_bytes!("../blobs/virt-gicv2-4.dtb")),
-    ("virt-gicv2-8", include_bytes!("../blobs/virt-gicv2-8.dtb")),
-    ("virt-gicv3-1", include_bytes!("../blobs/virt-gicv3-1.dtb")),
-    ("virt-gicv3-2", include_bytes!("../blobs/virt-gicv3-2.dtb")),
-    ("virt-gicv3-4", include_bytes!("../blobs/virt-gicv3-4.dtb")),
-    ("virt-gicv3-8", include_bytes!("../blobs/virt-gicv3-8.dtb")),
-    ("bcm2711-rpi-4-b", include_bytes!("../blobs/bcm2711-rpi-4-b.dtb")),
-    ("bcm2711-rpi-4-b-qemu", include_bytes!("../blobs/bcm2711-rpi-4-b-qemu.dtb")),
+    ("virt-gicv2-1", aligned!("../blobs/virt-gicv2-1.dtb")),
+    ("virt-gicv2-2", aligned!("../blobs/virt-gicv2-2.dtb")),
+    ("virt-gicv2-4", aligned!("../blobs/virt-gicv2-4.dtb")),
+    ("virt-gicv2-8", aligned!("../blobs/virt-gicv2-8.dtb")),
+    ("virt-gicv3-1", aligned!("../blobs/virt-gicv3-1.dtb")),
+    ("virt-gicv3-2", aligned!("../blobs/virt-gicv3-2.dtb")),
+    ("virt-gicv3-4", aligned!("../blobs/virt-gicv3-4.dtb")),
+    ("virt-gicv3-8", aligned!("../blobs/virt-gicv3-8.dtb")),
+    ("bcm2711-rpi-4-b", aligned!("../blobs/bcm2711-rpi-4-b.dtb")),
+    ("bcm2711-rpi-4-b-qemu", aligned!("../blobs/bcm2711-rpi-4-b-qemu.dtb")),
 ];
 
 /// A real tree by name.

@@ -151,6 +151,15 @@ fn the_boot_loader_hands_over_arguments_and_an_initrd() {
 }
 
 #[test]
+fn both_seeds_of_the_boot_loader_are_kept() {
+    assert!(Machine::new().board().chosen.seed.is_empty());
+    let machine = Machine::new().set("/chosen", "kaslr-seed", [3_u32, 4]);
+    assert_eq!(machine.board().chosen.seed, [0, 0, 0, 3, 0, 0, 0, 4]);
+    let machine = machine.set("/chosen", "rng-seed", 0x0102_0304_u32);
+    assert_eq!(machine.board().chosen.seed, [1, 2, 3, 4, 0, 0, 0, 3, 0, 0, 0, 4]);
+}
+
+#[test]
 fn an_initrd_that_ends_before_it_starts_is_refused() {
     let machine = Machine::new().set("/chosen", "linux,initrd-start", 0x4800_0000_u32);
     machine.refused("/chosen", "linux,initrd-start", "no run of addresses");

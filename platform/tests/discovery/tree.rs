@@ -12,6 +12,9 @@ fn compare(ours: DeviceNode, theirs: impl Node) {
     let properties: Vec<_> = ours.properties().map(|(name, value)| (name.to_string(), value.to_vec())).collect();
     let expected: Vec<_> = theirs.properties().map(|each| (each.name().to_string(), each.value().to_vec())).collect();
     assert_eq!(properties, expected, "{}", ours.path());
+    for (name, value) in &expected {
+        assert_eq!(ours.property(name), Some(&value[..]), "{name} of {}", ours.path());
+    }
     assert_eq!(ours.children().count(), theirs.children().count(), "{}", ours.path());
     for (ours, theirs) in ours.children().zip(theirs.children()) {
         compare(ours, theirs);

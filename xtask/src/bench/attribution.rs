@@ -25,6 +25,9 @@ pub const PARTS: [Part; 4] = [Part::Save, Part::Decode, Part::Handle, Part::Rest
 /// Functions that decode, as parts of their paths.
 const DECODERS: [&str; 3] = ["exit::syndrome", "exit::handlers::synchronous", "::scheduler::"];
 
+/// Assembly that Rust calls as functions.
+const LIBRARY: [&str; 2] = ["memcpy", "memset"];
+
 /// Instructions that an operation executes, by address and place: averages of many samples.
 pub type Shares = BTreeMap<(u64, Assembly), f64>;
 
@@ -51,7 +54,8 @@ impl Symbols {
         Ok(Self { loader, known: HashMap::new() })
     }
 
-    /// The path of the innermost function of our own at `address`, whatever was inlined into it; None for assembly.
+    /// The path of the innermost function of our own at `address`, whatever was inlined into it; None for assembly of
+    /// traps.
     pub fn function(&mut self, address: u64) -> Option<&str> {
         let loader = &self.loader;
         self.known.entry(address).or_insert_with(|| own_function(loader, address)).as_deref()
@@ -76,7 +80,7 @@ fn own_function(loader: &addr2line::Loader, address: u64) -> Option<String> {
             break;
         }
     }
-    last
+    last.or_else(|| loader.find_symbol(address).filter(|name| LIBRARY.contains(name)).map(str::to_owned))
 }
 
 /// Instructions of one operation, by part, and by function in the part that handles it; averages of many samples.

@@ -89,6 +89,7 @@ fn size(request: &Request, system: &CompiledSystem) -> Result<(usize, u64)> {
     let (cpus, memory) = (raspberry_pi::CPUS, raspberry_pi::MEMORY);
     ensure!(request.cpus.is_none_or(|asked| asked == cpus), "the Raspberry Pi 4 has {cpus} cores");
     ensure!(request.memory.is_none_or(|asked| asked == memory), "the Raspberry Pi 4 of QEMU has {} MiB", memory >> 20);
+    raspberry_pi::check_fits(&needed, memory)?;
     Ok((cpus, memory))
 }
 
@@ -99,7 +100,7 @@ fn add_board_files(machine: &mut Machine, name: &str, initrd_bytes: u64) -> Resu
         Board::Virt => {}
         Board::Raspi4b => machine.tree = Some(raspberry_pi::tree()),
         Board::Raspi4bTfa => {
-            setup::firmware::ensure()?;
+            setup::firmware::ensure_bl31()?;
             let (tree, firmware) = (path("dtb"), path("bl31"));
             raspberry_pi::write_complete_tree(&tree, initrd_bytes, &machine.boot_arguments())?;
             raspberry_pi::write_told_firmware(&setup::firmware::bl31(), &firmware)?;

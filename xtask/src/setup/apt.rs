@@ -33,13 +33,22 @@ pub enum Use {
     Host,
     /// Debian's arm64 packages, to be downloaded and unpacked only.
     Guests,
+    /// Firmware of boards, to be downloaded and unpacked only: Debian's, which is not free.
+    Firmware,
 }
+
+/// The component that has boards' firmware.
+const FIRMWARE_COMPONENT: &str = "non-free-firmware";
 
 impl Apt {
     /// Prepares the private directories and sources, and fetches the package lists.
     pub fn prepare(step: &Step, system: &System, purpose: Use) -> Result<Self> {
         let sources = sources(system, purpose)?;
-        let name = if purpose == Use::Host { "host" } else { "guests" };
+        let name = match purpose {
+            Use::Host => "host",
+            Use::Guests => "guests",
+            Use::Firmware => "firmware",
+        };
         let directory = paths::cache().join("apt").join(name);
         for part in ["lists/partial", "archives/partial", "sources.d"] {
             fs::create_dir_all(directory.join(part))?;
@@ -109,7 +118,7 @@ fn options(directory: &std::path::Path, purpose: Use) -> Vec<String> {
         "Acquire::Retries=3".to_owned(),
         "DPkg::Lock::Timeout=120".to_owned(),
     ];
-    if purpose == Use::Guests {
+    if purpose != Use::Host {
         settings.push("APT::Architecture=arm64".to_owned());
         settings.push("APT::Architectures=arm64".to_owned());
         settings.push("Dir::State::status=/dev/null".to_owned());
@@ -147,9 +156,12 @@ type Source = (String, String, String);
 fn sources(system: &System, purpose: Use) -> Result<String> {
     let release = &system.codename;
     let mut sources = match purpose {
-        Use::Guests if !system.is_debian() => debian_elsewhere()?,
+        Use::Guests | Use::Firmware if !system.is_debian() => debian_elsewhere()?,
         _ => own_sources(&index_targets()?, release),
     };
+    if purpose == Use::Firmware {
+        sources = of_component(&sources, FIRMWARE_COMPONENT);
+    }
     if purpose == Use::Host && system.is_debian() {
         sources.extend(backports(&sources, release));
     }
@@ -193,6 +205,11 @@ fn backports(sources: &BTreeSet<Source>, release: &str) -> Option<Source> {
     let itself = |source: &&Source| source.1 == release || source.1 == "stable";
     let (site, _, component) = sources.iter().find(itself)?;
     Some((site.clone(), format!("{release}-backports"), component.clone()))
+}
+
+/// The same archives' other component.
+fn of_component(sources: &BTreeSet<Source>, component: &str) -> BTreeSet<Source> {
+    sources.iter().map(|(site, release, _)| (site.clone(), release.clone(), component.to_owned())).collect()
 }
 
 fn debian_elsewhere() -> Result<BTreeSet<Source>> {
@@ -246,6 +263,13 @@ mod tests {
         let expected = ("scheme:/debian".into(), "bookworm-backports".into(), "main".into());
         assert_eq!(backports(&sources, "bookworm"), Some(expected));
         assert_eq!(backports(&BTreeSet::new(), "bookworm"), None);
+    }
+
+    #[test]
+    fn firmware_comes_from_the_same_archives() {
+        let sources = of_component(&own_sources(TARGETS, "bookworm"), FIRMWARE_COMPONENT);
+        let lines: String = sources.iter().map(line).collect();
+        assert!(lines.contains("scheme:/debian bookworm non-free-firmware\n") && !lines.contains(" main\n"), "{lines}");
     }
 
     #[test]

@@ -23,6 +23,8 @@ pub struct Case {
     pub gic: u32,
     /// Its guest uses registers that only a GICv3 has.
     pub needs_gicv3: bool,
+    /// It is started from the files of a card's image.
+    pub from_card: bool,
     /// What becomes of the archive on its way.
     pub archive: Archive,
     /// More arguments for QEMU.
@@ -78,6 +80,7 @@ impl Case {
             board: Board::Virt,
             gic: 3,
             needs_gicv3: false,
+            from_card: false,
             archive: Archive::AsItIs,
             qemu: &[],
             steps: Vec::new(),
@@ -113,7 +116,7 @@ impl Case {
 /// all on a GICv3, what has to do with interrupts on a GICv2 too, and other boards.
 pub fn all(gic: Option<u32>) -> Vec<Case> {
     let with_interrupts = [real_guests(), small_guests(), passthrough(), containment(), budget()].concat();
-    let others = [sharing(), faults(), refusals()].concat();
+    let others = [vec![eight_cores()], sharing(), faults(), refusals()].concat();
     match gic {
         Some(2) => with_interrupts.iter().chain(&others).filter_map(Case::on_gicv2).collect(),
         Some(_) => [with_interrupts, others].concat(),
@@ -163,6 +166,16 @@ const BOTH_WORK: [&str; 5] = [
     "expect freertos:[1-9]\\d* sent, [1-9]\\d* received, 0 lost",
 ];
 
+/// Without a random seed of its own it would hardly move: every new process would wait for one lock.
+fn eight_cores() -> Case {
+    const SYSTEM: &str = "[[vm]]\nname = \"linux\"\ncpus = 8\nmemory = \"512M\"\nimage = \"tessera:linux\"\n\
+                          initrd = \"tessera:initramfs\"\ncommand-line = \"console=ttyAMA0 panic=-1\"\n";
+    let steps = ["expect linux:crng init done", "expect linux:8 CPUs online", "expect linux:linux# $"];
+    let load = ["send linux:load 5\\n", "expect linux:load: done [1-9]\\d* rounds", "send linux:poweroff -f\\n"];
+    let case = Case::new("a linux on 8 cores stands a load", System::Inline(SYSTEM.to_owned()));
+    Case { seconds: 240, ..case.steps(&steps).steps(&load).ends(0) }
+}
+
 /// The Raspberry Pi 4, as far as QEMU has it: without firmware to call, and with.
 fn raspberry_pi() -> Vec<Case> {
     let on = |board, name: &str, system| Case { board, gic: 2, seconds: 150, ..Case::new(name, system) };
@@ -174,6 +187,7 @@ fn raspberry_pi() -> Vec<Case> {
     };
     let interrupts = system_of(&[("interrupts", "guest/interrupts", 2)]);
     let hello = on(Board::Raspi4b, "the watchdog switches a raspi4b off", system_of(&[("hello", "guest/hello", 1)]));
+    let card = on(Board::Raspi4b, "a card's image starts a raspi4b", system_of(&[("hello", "guest/hello", 1)]));
     let off = ["expect hello:hello> $", "send hello:off\\n", "expect tessera:all guests are off"];
     vec![
         both(Board::Raspi4b, "linux and freertos reach their prompts on raspi4b"),
@@ -184,6 +198,7 @@ fn raspberry_pi() -> Vec<Case> {
                 .steps(&["expect interrupts:^PASS: \\d+"])
                 .ends(0)
         },
+        Case { from_card: true, ..card.steps(&off).ends(0) },
         // Without semihosting for the exit status, QEMU ends (with 0) only if the machine is reset or off.
         Case { qemu: &["-append", "tessera.exit=none"], ..hello.steps(&off).ends(0) },
     ]

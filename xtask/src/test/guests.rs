@@ -11,8 +11,10 @@ use anyhow::{Context, Result};
 use super::Tally;
 use super::cases::{Archive, Case, End, System};
 use crate::build::Hypervisor;
+use crate::card::{self, CardOptions, Uart};
 use crate::console::{Script, Step};
 use crate::paths;
+use crate::qemu::Machine;
 use crate::run::engine::{Plan, Session, Verdict};
 use crate::run::prepare::{self, Request};
 use crate::run::recorder::Recorder;
@@ -97,7 +99,7 @@ fn run(case: &Case, hypervisor: &Hypervisor) -> Result<Option<String>> {
 }
 
 /// The machine with the case's system, spoilt as the case wants.
-fn machine(case: &Case, hypervisor: &Hypervisor) -> Result<(crate::qemu::Machine, Vec<String>)> {
+fn machine(case: &Case, hypervisor: &Hypervisor) -> Result<(Machine, Vec<String>)> {
     let name = format!("test-{}", case.file_name());
     let request = Request {
         system: system_file(case, &name)?,
@@ -118,7 +120,40 @@ fn machine(case: &Case, hypervisor: &Hypervisor) -> Result<(crate::qemu::Machine
     if case.archive == Archive::Missing {
         prepared.machine.initrd = None;
     }
+    if case.from_card {
+        start_from_card(&mut prepared.machine, &name, hypervisor)?;
+    }
     Ok((prepared.machine, prepared.guests))
+}
+
+/// Puts all into a card's image, and takes from there what its `config.txt` names.
+fn start_from_card(machine: &mut Machine, name: &str, hypervisor: &Hypervisor) -> Result<()> {
+    let archive = fs::read(machine.initrd.as_ref().context("there is no archive")?)?;
+    let folder = paths::target().join("systems").join(format!("{name}.card"));
+    let image = folder.with_extension("img");
+    let options = CardOptions {
+        system: name.to_owned(),
+        out: image.clone(),
+        memory: machine.memory,
+        uart: Uart::Mini,
+        tfa: false,
+        firmware: None,
+    };
+    card::write(&image, &card::own_files(&options, hypervisor, archive)?)?;
+    let config = String::from_utf8(card::disk::read(&image, "config.txt")?)?;
+    let extract = |key: &str| {
+        let value = config.lines().find_map(|line| line.strip_prefix(key));
+        let file = value.and_then(|value| value.split(' ').next()).with_context(|| format!("no {key} in {config}"))?;
+        let contents = card::disk::read(&image, file)?;
+        card::write(&folder, &[card::CardFile { name: file.to_owned(), contents }])?;
+        anyhow::Ok(folder.join(file))
+    };
+    machine.kernel = extract("kernel=")?;
+    machine.tree = Some(extract("device_tree=")?);
+    machine.initrd = Some(extract("initramfs ")?);
+    let drive = format!("if=sd,format=raw,file={}", image.display());
+    machine.extra.extend(["-drive".to_owned(), drive]);
+    Ok(())
 }
 
 fn system_file(case: &Case, name: &str) -> Result<PathBuf> {

@@ -11,14 +11,14 @@ fn data_line() -> u64 {
     4 << (read_register!("ctr_el0") >> 16 & 0xf)
 }
 
-/// Executes an instruction for each line of `$line` bytes from `$start` to `$end`: eight to a turn of the loop, which else
-/// would cost more than they do.
+/// Executes an instruction for each line of `$line` bytes from `$start` to `$end`: sixteen to a turn of the loop, which
+/// else would cost more than they do.
 macro_rules! for_each_line {
     ($instruction:literal, $start:expr, $end:expr, $line:expr) => {{
         let (mut at, end, line): (u64, u64, u64) = ($start, $end, $line);
         while at < end {
-            if end - at >= 8 * line {
-                asm!(".rept 8", concat!($instruction, ", {at}"), "add {at}, {at}, {line}", ".endr",
+            if end - at >= 16 * line {
+                asm!(".rept 16", concat!($instruction, ", {at}"), "add {at}, {at}, {line}", ".endr",
                     at = inout(reg) at, line = in(reg) line, options(nostack));
             } else {
                 asm!(concat!($instruction, ", {}"), in(reg) at, options(nostack));
@@ -52,46 +52,9 @@ pub fn invalidate_instruction_caches() {
 /// # Safety
 /// Both spans are RAM mapped in EL2's address space; the target belongs to the caller; neither is a Rust object.
 pub unsafe fn copy_to_guest(from: u64, to: u64, bytes: u64) {
-    let whole = bytes & !63;
     // SAFETY: as the caller says; EL2 maps all RAM at its own address.
-    unsafe {
-        copy_blocks(from, to, whole);
-        let (from, to) = (from + whole, to + whole);
-        core::ptr::copy_nonoverlapping(from as *const u8, to as *mut u8, (bytes - whole) as usize);
-    }
+    unsafe { core::ptr::copy_nonoverlapping(from as *const u8, to as *mut u8, bytes as usize) };
     clean_to_coherency(to, bytes);
-}
-
-/// Copies in blocks of 64 bytes, of which `bytes` is a multiple: images are large, and the library's copy takes three times
-/// as long without vector registers.
-///
-/// # Safety
-/// As for [`copy_to_guest`].
-unsafe fn copy_blocks(from: u64, to: u64, bytes: u64) {
-    if bytes == 0 {
-        return;
-    }
-    // SAFETY: as the caller says.
-    unsafe {
-        asm!(
-            "2:",
-            "ldp {a}, {b}, [{from}]",
-            "ldp {c}, {d}, [{from}, #16]",
-            "stp {a}, {b}, [{to}]",
-            "stp {c}, {d}, [{to}, #16]",
-            "ldp {a}, {b}, [{from}, #32]",
-            "ldp {c}, {d}, [{from}, #48]",
-            "stp {a}, {b}, [{to}, #32]",
-            "stp {c}, {d}, [{to}, #48]",
-            "add {from}, {from}, #64",
-            "add {to}, {to}, #64",
-            "cmp {from}, {end}",
-            "b.ne 2b",
-            from = inout(reg) from => _, to = inout(reg) to => _, end = in(reg) from + bytes,
-            a = out(reg) _, b = out(reg) _, c = out(reg) _, d = out(reg) _,
-            options(nostack),
-        );
-    }
 }
 
 /// Takes the lines of the first and last of `bytes` from `start` out of the caches.

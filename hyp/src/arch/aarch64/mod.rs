@@ -1,5 +1,6 @@
 //! AArch64 at EL2.
 
+mod bytes;
 pub mod fault;
 pub mod float;
 pub mod machine;

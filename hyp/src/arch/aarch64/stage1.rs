@@ -6,12 +6,8 @@
 use core::arch::asm;
 use core::cell::UnsafeCell;
 
-use aarch64_paging::MapError;
-use aarch64_paging::descriptor::El23Attributes as Attributes;
-use aarch64_paging::idmap::IdMap;
-use aarch64_paging::paging::{El2, MemoryRegion};
-
 use super::registers::read_register;
+use crate::identity_map::{IdentityMap, MapError};
 
 /// MAIR_EL2: 0 = Device-nGnRnE, 1 = Normal write-back read/write-allocate, 2 = Device-nGnRE.
 const MAIR: u64 = 0x04_ff_00;
@@ -30,10 +26,18 @@ fn tcr(bits: u64) -> u64 {
 
 const VALID: u64 = 1;
 const TABLE: u64 = 0b11;
+/// Bits of block and page descriptors, Arm ARM D8.3.1; AttrIndx selects from [`MAIR`].
+const NORMAL: u64 = 1 << 2 | 3 << 8;
+const DEVICE: u64 = 2 << 2;
+const ACCESSED: u64 = 1 << 10;
+const READ_ONLY: u64 = 1 << 7;
+const NEVER_EXECUTE: u64 = 1 << 54;
+/// AP[1] is RES1 in this regime.
+const AP1: u64 = 1 << 6;
 /// Normal write-back, inner shareable, accessed: executable and writable, as WXN is still off.
-const EARLY_NORMAL: u64 = VALID | 1 << 2 | 3 << 8 | 1 << 10;
+const EARLY_NORMAL: u64 = VALID | NORMAL | ACCESSED;
 /// Device-nGnRnE, accessed, never executable.
-const EARLY_DEVICE: u64 = VALID | 1 << 10 | 1 << 54;
+const EARLY_DEVICE: u64 = VALID | ACCESSED | NEVER_EXECUTE;
 const GIB: u64 = 1 << 30;
 const BLOCK: u64 = 2 << 20;
 
@@ -75,10 +79,12 @@ fn fill_early(tables: &mut [[u64; 512]; 3], image: (u64, u64), tree: (u64, u64))
     let second = |index: u64| (base + index * 4096) | TABLE;
     let mut cover = |level2: &mut [u64; 512], index: u64, spans: &[(u64, u64)]| {
         let Some(gib) = spans.first().map(|span| span.0 / GIB) else { return };
-        for (i, entry) in level2.iter_mut().enumerate() {
-            let at = gib * GIB + i as u64 * BLOCK;
-            let normal = spans.iter().any(|(start, bytes)| at + BLOCK > *start && at < start + bytes);
-            *entry = at | if normal { EARLY_NORMAL } else { EARLY_DEVICE };
+        let blocks = |attributes| (0..512).map(move |i| (gib * GIB + i * BLOCK) | attributes);
+        level2.iter_mut().zip(blocks(EARLY_DEVICE)).for_each(|(entry, block)| *entry = block);
+        for (start, bytes) in spans {
+            let (first, end) = ((start - gib * GIB) / BLOCK, (start + bytes - gib * GIB).div_ceil(BLOCK));
+            let normal = level2.iter_mut().zip(blocks(EARLY_NORMAL)).take(end as usize).skip(first as usize);
+            normal.for_each(|(entry, block)| *entry = block);
         }
         if let Some(entry) = level1.get_mut(gib as usize) {
             *entry = second(index);
@@ -135,32 +141,24 @@ pub enum Use {
 
 /// EL2's final translation tables.
 pub struct AddressSpace {
-    map: IdMap<El2>,
+    map: IdentityMap,
 }
 
 impl AddressSpace {
     /// An empty map of 48 address bits.
     pub fn empty() -> Self {
-        Self { map: IdMap::new(0, El2) }
+        Self { map: IdentityMap::empty() }
     }
 
-    /// Maps `start..end` (machine addresses, widened to whole pages) at its own address; a later call wins.
+    /// Maps `start..end` (machine addresses, whole pages) at its own address, where nothing may be mapped yet.
     pub fn map(&mut self, start: u64, end: u64, how: Use) -> Result<(), MapError> {
-        const NORMAL: Attributes = Attributes::ATTRIBUTE_INDEX_1.union(Attributes::INNER_SHAREABLE);
-        let rights = match how {
-            Use::Execute => NORMAL | Attributes::READ_ONLY,
-            Use::Read => NORMAL | Attributes::READ_ONLY | Attributes::XN,
-            Use::Write => NORMAL | Attributes::XN,
-            Use::Device => Attributes::ATTRIBUTE_INDEX_2 | Attributes::XN,
+        let attributes = match how {
+            Use::Execute => NORMAL | READ_ONLY,
+            Use::Read => NORMAL | READ_ONLY | NEVER_EXECUTE,
+            Use::Write => NORMAL | NEVER_EXECUTE,
+            Use::Device => DEVICE | NEVER_EXECUTE,
         };
-        // AP[1] is RES1 in this regime.
-        let attributes = rights | Attributes::VALID | Attributes::ACCESSED | Attributes::USER_RES1;
-        self.map.map_range(&MemoryRegion::new(start as usize, end as usize), attributes)
-    }
-
-    /// Takes `start..end` out of the map: an access faults.
-    pub fn unmap(&mut self, start: u64, end: u64) -> Result<(), MapError> {
-        self.map.map_range(&MemoryRegion::new(start as usize, end as usize), Attributes::empty())
+        self.map.map(start, end, attributes | VALID | ACCESSED | AP1)
     }
 
     /// Runs this core on the map from here on.
@@ -173,7 +171,7 @@ impl AddressSpace {
     }
 
     fn root(&self) -> u64 {
-        self.map.root_address().0 as u64
+        self.map.root()
     }
 
     /// What a secondary core loads to run on this map with the given stack.

@@ -53,16 +53,18 @@ _start:
     b       5b
 
     // What was written with the caches off must not be hidden by stale lines when they come on.
-    // Code was not written here.
+    // Code was not written here, nor was the heap behind the stacks.
 6:  dsb     sy
     adrp    x1, __text_end
-    adrp    x2, __image_end
+    adrp    x2, __fatal_stack_top
     mrs     x3, ctr_el0
     ubfx    x3, x3, #16, #4
     mov     x4, #4
     lsl     x4, x4, x3
-7:  dc      ivac, x1
+7:  .rept   8
+    dc      ivac, x1
     add     x1, x1, x4
+    .endr
     cmp     x1, x2
     b.lo    7b
     ic      iallu

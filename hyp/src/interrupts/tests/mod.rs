@@ -2,9 +2,12 @@
 
 mod core;
 mod delivery;
+mod life;
 mod model;
 mod property;
 mod registers;
+mod routing;
+mod scarcity;
 mod version_two;
 
 use self::core::{Core, Physical};
@@ -98,3 +101,46 @@ const ISPENDR: u64 = 0x200;
 const ICPENDR: u64 = 0x280;
 const ISACTIVER: u64 = 0x300;
 const ICACTIVER: u64 = 0x380;
+
+/// An interrupt of the timer, and an SPI that stands for physical interrupt 200.
+const TIMER: u32 = 27;
+const DEVICE: u32 = 50;
+
+fn enable(vgic: &Vgic, intid: u32) {
+    let _ = write_bit(vgic, 0, ISENABLER, intid);
+}
+
+fn make_edge(vgic: &Vgic, intid: u32) {
+    let _ = configure(vgic, 0, 0xc00 + u64::from(intid / 16) * 4, 4, 2 << (intid % 16 * 2));
+}
+
+/// One virtual CPU with the timer and the device mapped and enabled.
+fn with_hardware(list_registers: usize) -> (Vgic, Core) {
+    let (vgic, core) = single(list_registers);
+    vgic.map_hardware(TIMER, 26).expect("exists");
+    vgic.map_hardware(DEVICE, 200).expect("exists");
+    enable(&vgic, TIMER);
+    enable(&vgic, DEVICE);
+    let mut core = core;
+    let _ = vgic.flush(0, &mut core);
+    core.accesses = 0;
+    (vgic, core)
+}
+
+fn fire(vgic: &Vgic, core: &mut Core, intid: u32) {
+    core.fire(if intid == TIMER { 26 } else { 200 });
+    let told = vgic.deliver_hardware(core.number, core, intid);
+    assert!(told.is_empty());
+}
+
+fn flush(vgic: &Vgic, core: &mut Core) {
+    let told = vgic.flush(core.number, core);
+    assert!(told.is_empty(), "{told:?}");
+}
+
+fn maintain(vgic: &Vgic, core: &mut Core) {
+    assert!(core.calls(), "no maintenance is due");
+    vgic.maintain(core.number);
+    flush(vgic, core);
+    assert!(!core.calls(), "maintenance does not cease");
+}

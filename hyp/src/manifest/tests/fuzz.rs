@@ -28,7 +28,7 @@ fn try_all(blob: &[u8]) {
         return;
     };
     for vm in &manifest.vms {
-        let facts = TreeFacts { cpu_compatible: &[], gic_version: 3 };
+        let facts = TreeFacts { cpu_compatible: &[], gic_version: 3, seed: None };
         let _ = guest_tree::build(vm, &facts);
         assert!((1..=64).contains(&vm.vcpus()));
         let memory = |span: Span| vm.memory.iter().any(|m| Span { start: m.ipa, bytes: m.bytes }.contains(&span));
