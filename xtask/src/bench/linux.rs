@@ -10,7 +10,7 @@ use dtoolkit::fdt::Fdt;
 use dtoolkit::model::{DeviceTree, DeviceTreeNode};
 
 use super::counter::{self, Counter, Executed, INIT, Mark};
-use super::machine::{Ours, Plain, folder};
+use super::machine::{NO_SEEDS, Ours, Plain, folder};
 use super::peers::{Guest, kvm, xen};
 use crate::build::{self, Hypervisor};
 use crate::images::initramfs;
@@ -44,7 +44,8 @@ pub fn ours(gic: u32, hypervisor: &Hypervisor) -> Result<Executed, String> {
     executed(|counter, initrd| {
         let name = format!("bench-linux-gic{gic}");
         let system = system(1, MEMORY_MIB, initrd, ARGUMENTS);
-        Ours { extra: counter.arguments(), ..Ours::counted(name, system, gic) }.run(hypervisor)
+        let extra = NO_SEEDS.map(str::to_owned).into_iter().chain(counter.arguments()).collect();
+        Ours { extra, ..Ours::counted(name, system, gic) }.run(hypervisor)
     })
 }
 

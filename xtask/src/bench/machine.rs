@@ -23,6 +23,8 @@ pub const COUNTING: [&str; 4] = ["-icount", "shift=0,sleep=off", "-cpu", "cortex
 const REPEATABLE: [&str; 4] = ["-seed", "1", "-rtc", "base=2024-01-01,clock=vm"];
 /// Each core on a thread of the host's, in the host's time.
 const PARALLEL: [&str; 4] = ["-accel", "tcg,thread=multi", "-cpu", "cortex-a72"];
+/// No seeds in the board's tree, and so none in the guest's: the plain machine's Linux has none either.
+pub const NO_SEEDS: [&str; 2] = ["-M", "dtb-randomness=off"];
 /// Where QEMU puts an image behind the stub: 2 MiB after it, as the stub expects.
 const BEHIND_STUB: usize = 2 << 20;
 

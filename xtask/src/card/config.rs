@@ -71,7 +71,9 @@ mod tests {
         let kernel = number(value(&text, "kernel_address").expect("an address"));
         let tree = number(value(&text, "device_tree_address").expect("an address"));
         assert!(kernel + kernel_bytes <= tree && tree + (2 << 20) <= number(at));
-        assert!(number(at) + archive_bytes <= 0x3b40_0000 && number(at) % 4096 == 0 && archive == "system.cpio");
+        assert!(
+            number(at) + archive_bytes <= 0x3b40_0000 && number(at).is_multiple_of(4096) && archive == "system.cpio"
+        );
         assert_eq!((value(&text, "arm_64bit"), value(&text, "enable_gic")), (Some("1"), Some("1")));
         assert_eq!((value(&text, "dtoverlay"), value(&text, "armstub")), (None, None));
     }

@@ -73,7 +73,7 @@ fn ensure(package: &Package) -> Result<()> {
     if !system.has_apt() {
         bail!("{}", by_hand(package));
     }
-    let step = Step::start(&format!("Fetching {}", package.what));
+    let step = Step::start(format!("Fetching {}", package.what));
     fetch(package, &step, &system).with_context(|| by_hand(package))?;
     step.done();
     Ok(())

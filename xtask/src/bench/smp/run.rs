@@ -9,7 +9,7 @@ use super::console::{self, Said};
 use super::exits::{self, Exits};
 use crate::bench::counter::{self, BEGIN, Counter, END, Executed, Reached};
 use crate::bench::linux;
-use crate::bench::machine::{Ours, Plain, Timing, folder};
+use crate::bench::machine::{NO_SEEDS, Ours, Plain, Timing, folder};
 use crate::build::{self, Hypervisor};
 use crate::paths;
 use crate::setup;
@@ -23,8 +23,6 @@ pub const CPUS: usize = 2;
 const MEMORY_MIB: u64 = 256;
 /// Small pages: huge ones would leave few faults.
 const ARGUMENTS: &str = "console=ttyAMA0 quiet nokaslr panic=-1 transparent_hugepage=never rdinit=/loads";
-/// A tree without seeds: a plain guest would get them from QEMU, and ours does not.
-const NO_SEEDS: [&str; 2] = ["-M", "dtb-randomness=off"];
 /// What QEMU's log has of exceptions: all, and which interrupt was taken.
 const LOGGED: &str = "int,tid,trace:gicv3_icc_iar1_read,trace:gic_acknowledge_irq";
 
