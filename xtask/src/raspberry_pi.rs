@@ -8,6 +8,8 @@ use anyhow::{Context, Result, ensure};
 use dtoolkit::fdt::Fdt;
 use dtoolkit::model::{DeviceTree, DeviceTreeProperty};
 
+use tessera_abi::early_console::{self, EarlyConsole};
+
 use crate::{paths, system};
 
 /// The only number of cores that there is.
@@ -23,6 +25,13 @@ pub const INITRD: u64 = 0x1000_0000;
 
 /// The end of the RAM below what the GPU keeps for itself.
 pub const LOW_RAM_END: u64 = 0x3b40_0000;
+
+/// The mini UART, by its registers AUX_MU_IO and AUX_MU_LSR (BCM2711 peripherals, 2.2.2): bit 5 says that it takes a byte.
+pub const MINI_UART: EarlyConsole =
+    EarlyConsole { magic: early_console::MAGIC, data: 0xfe21_5040, status: 0xfe21_5054, mask: 1 << 5, ready: 1 << 5 };
+/// The PL011, by UARTDR and UARTFR (Arm DDI 0183): bit 5 says that it takes none.
+pub const PL011: EarlyConsole =
+    EarlyConsole { magic: early_console::MAGIC, data: 0xfe20_1000, status: 0xfe20_1018, mask: 1 << 5, ready: 0 };
 
 /// RAM below what the GPU keeps for itself, and that from 1 GiB on; first address and bytes.
 const RAM: [(u32, u32); 2] = [(0, LOW_RAM_END as u32), (0x4000_0000, 0x4000_0000)];

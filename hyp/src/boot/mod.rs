@@ -4,6 +4,7 @@
 
 mod cores;
 mod devices;
+mod early;
 mod layout;
 mod selftest;
 
@@ -42,15 +43,25 @@ fn require<T, E: Display>(result: Result<T, E>) -> T {
 /// The first Rust code. `tree` is what the loader gave in X0, by the arm64 boot protocol the device tree's address.
 #[unsafe(no_mangle)]
 extern "C" fn tessera_boot(tree: u64) -> ! {
-    let Some(blob) = device_tree(tree) else { arch::halt() };
     if arch::current_exception_level() != 2 {
-        wrong_exception_level(blob);
+        early::say(format_args!("\r\n{}\r\n", WrongExceptionLevel));
+        wrong_exception_level(device_tree(tree).unwrap_or_default());
     }
+    let Some(blob) = device_tree(tree) else {
+        early::say(format_args!(
+            "\r\nno device tree at {tree:#x} (X0): let the loader hand one over; on a Raspberry Pi, put \
+             bcm2711-rpi-4-b.dtb on the card\r\n"
+        ));
+        arch::halt()
+    };
     arch::install_vectors();
+    early::say(format_args!("e"));
     let (start, end) = fault::image_span();
     // SAFETY: at EL2, MMU off, once; this is the image that runs.
     unsafe { stage1::enable_early((start, end - start), (tree, blob.len() as u64)) };
+    early::say(format_args!("r"));
     heap::initialize();
+    early::say(format_args!("a\r\n"));
     let board = discover(blob);
     terminal::start_log(&board);
     log::info!("Tessera {} on {}", env!("CARGO_PKG_VERSION"), board.model);
@@ -94,6 +105,20 @@ fn open_terminal(tree: Option<&Tree>) -> Option<Console> {
     Some(console)
 }
 
+/// What is wrong, and what to change.
+struct WrongExceptionLevel;
+
+impl Display for WrongExceptionLevel {
+    fn fmt(&self, out: &mut core::fmt::Formatter) -> core::fmt::Result {
+        write!(
+            out,
+            "entered at EL{}, but a hypervisor needs EL2: in QEMU say `-M virt,virtualization=on`, on a board use \
+             firmware that starts the kernel at EL2",
+            arch::current_exception_level()
+        )
+    }
+}
+
 /// EL1: somebody forgot to enable virtualization; EL3: no firmware ran. The MMU stays off: this only speaks and stops.
 fn wrong_exception_level(blob: &[u8]) -> ! {
     heap::initialize();
@@ -103,11 +128,7 @@ fn wrong_exception_level(blob: &[u8]) -> ! {
     let chosen = tree.as_ref().and_then(|tree| tree.by_path("/chosen"));
     let arguments = chosen.and_then(|chosen| chosen.string("bootargs")).unwrap_or("");
     terminal::set_exit(arguments, tree.as_ref().and_then(find_firmware), None);
-    terminal::refuse(format_args!(
-        "entered at EL{}, but a hypervisor needs EL2: in QEMU say `-M virt,virtualization=on`, on a board use firmware \
-         that starts the kernel at EL2",
-        arch::current_exception_level()
-    ))
+    terminal::refuse(format_args!("{WrongExceptionLevel}"))
 }
 
 /// All of RAM can be used: finds out what to run, builds it, and runs it.

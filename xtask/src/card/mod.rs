@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
+use tessera_abi::early_console::{MAGIC, OFFSET};
 
 use crate::build::{self, Hypervisor, Profile};
 use crate::images::Images;
@@ -94,7 +95,8 @@ pub fn image(options: &CardOptions) -> Result<ExitCode> {
 /// # Errors
 /// A file cannot be read, or something is too large for its place.
 pub fn own_files(options: &CardOptions, hypervisor: &Hypervisor, archive: Vec<u8>) -> Result<Vec<CardFile>> {
-    let kernel = CardFile::read(config::KERNEL_FILE, &hypervisor.flat)?;
+    let mut kernel = CardFile::read(config::KERNEL_FILE, &hypervisor.flat)?;
+    tell_console(&mut kernel.contents, options.uart)?;
     let (kernel_bytes, archive_bytes) = (kernel.contents.len() as u64, archive.len() as u64);
     let text = config::text(&options.system, options.uart, options.tfa, kernel_bytes, archive_bytes)?;
     let mut files = vec![
@@ -108,6 +110,19 @@ pub fn own_files(options: &CardOptions, hypervisor: &Hypervisor, archive: Vec<u8
         files.push(CardFile::read(config::TFA_FILE, &firmware::bl31())?);
     }
     Ok(files)
+}
+
+/// Tells the image of the board's UART, so that it speaks before it has found the device tree.
+fn tell_console(image: &mut [u8], uart: Uart) -> Result<()> {
+    let record = match uart {
+        Uart::Mini => raspberry_pi::MINI_UART,
+        Uart::Pl011 => raspberry_pi::PL011,
+    }
+    .to_bytes();
+    let place = image.get_mut(OFFSET..OFFSET + record.len());
+    let place = place.filter(|place| place.starts_with(&MAGIC)).context("this is no image of Tessera's")?;
+    place.copy_from_slice(&record);
+    Ok(())
 }
 
 /// Adds the board's firmware. Returns the files that could not be had.

@@ -239,7 +239,7 @@ fn raspberry_pi() -> Vec<Case> {
                 .steps(&["expect interrupts:^PASS: \\d+"])
                 .ends(0)
         },
-        Case { from_card: true, ..card.steps(&off).ends(0) },
+        Case { from_card: true, verify: speaks_at_once, ..card.steps(&off).ends(0) },
         on(Board::Raspi4b, "linux has its root on the SD card of a raspi4b", System::Named("linux-sd-card"))
             .steps(&ON_A_DISK)
             .steps(&["expect freertos:freertos> $"])
@@ -248,6 +248,12 @@ fn raspberry_pi() -> Vec<Case> {
         // Without semihosting for the exit status, QEMU ends (with 0) only if the machine is reset or off.
         Case { qemu: &["-append", "tessera.exit=none"], ..hello.steps(&off).ends(0) },
     ]
+}
+
+/// What boot writes before it knows the device tree.
+fn speaks_at_once(console: &str) -> Result<(), String> {
+    let spoke = console.trim_start().starts_with("Tessera");
+    if spoke { Ok(()) } else { Err("the image did not speak from its first instruction".to_owned()) }
 }
 
 /// The median period is the time's truth; the extremes are those of a shared host.

@@ -6,8 +6,25 @@ use core::arch::global_asm;
 
 // The header is the arm64 Linux boot protocol's (Documentation/arch/arm64/booting.rst), so that every loader that
 // boots Linux boots this image: code0 branches over it; flags say little endian, 4 KiB pages, anywhere in memory.
+//
+// Where the image was told of a UART (`tessera_abi::early_console`), boot writes the name of the hypervisor to it letter by
+// letter: a board that stops has said how far it came. T: it runs; e: relocated; s: cleared; s: caches are as they should be.
 global_asm!(
     r#"
+    .macro say letter
+    cbz     x21, 99f
+    mov     w2, #0x100000
+98: ldr     w1, [x22]
+    and     w1, w1, w23
+    cmp     w1, w24
+    b.eq    97f
+    subs    w2, w2, #1
+    b.ne    98b
+97: mov     w1, #\letter
+    str     w1, [x21]
+99:
+    .endm
+
     .section .head, "ax"
     .global _start
 _start:
@@ -19,10 +36,18 @@ _start:
     .quad   0, 0, 0
     .ascii  "ARM\x64"
     .long   0
+    .global EARLY_CONSOLE
+EARLY_CONSOLE:
+    .ascii  "earlycon"
+    .quad   0, 0
+    .long   0, 0
 
 1:  msr     daifset, #0xf
     mov     x19, x0
     adrp    x20, __image_start
+    ldp     x21, x22, [x20, #72]
+    ldp     w23, w24, [x20, #88]
+    say     'T'
 
     // Linked at 0: each R_AARCH64_RELATIVE (type 1027) adds the load address to its addend.
     adrp    x1, __rela_start
@@ -40,7 +65,8 @@ _start:
     str     x5, [x3, x20]
     b       2b
 
-4:  adrp    x1, __bss_start
+4:  say     'e'
+    adrp    x1, __bss_start
     add     x1, x1, :lo12:__bss_start
     adrp    x2, __bss_end
 5:  cmp     x1, x2
@@ -54,7 +80,8 @@ _start:
 
     // What was written with the caches off must not be hidden by stale lines when they come on.
     // Code was not written here, nor was the heap behind the stacks.
-6:  dsb     sy
+6:  say     's'
+    dsb     sy
     adrp    x1, __text_end
     adrp    x2, __fatal_stack_top
     mrs     x3, ctr_el0
@@ -70,6 +97,8 @@ _start:
     ic      iallu
     dsb     sy
     isb
+
+    say     's'
 
     adrp    x1, __boot_stack_top
     mov     sp, x1

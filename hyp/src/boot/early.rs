@@ -1,0 +1,46 @@
+//! The console before the device tree is read, if the image was told of one; with the MMU off, so without locks or heap.
+//! The first instructions write to it too, see `arch::start`.
+
+use core::fmt::{self, Write};
+use core::ptr;
+
+use tessera_abi::early_console::EarlyConsole;
+
+unsafe extern "C" {
+    /// In the image's header.
+    static EARLY_CONSOLE: EarlyConsole;
+}
+
+/// How often a UART that does not get ready is asked.
+const PATIENCE: u32 = 1 << 20;
+
+struct Early(EarlyConsole);
+
+impl Write for Early {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        text.bytes().for_each(|byte| self.send(byte));
+        Ok(())
+    }
+}
+
+impl Early {
+    fn send(&self, byte: u8) {
+        let (status, data) = (self.0.status as *const u32, self.0.data as *mut u32);
+        // SAFETY: whoever wrote the image says that these are the UART's registers; nobody else uses it yet.
+        let is_ready = || unsafe { status.read_volatile() } & self.0.mask == self.0.ready;
+        if (0..PATIENCE).any(|_| is_ready()) {
+            // SAFETY: as above.
+            unsafe { data.write_volatile(u32::from(byte)) };
+        }
+    }
+}
+
+/// Says something, if there is a console.
+pub fn say(text: fmt::Arguments) {
+    // SAFETY: the record is part of the image, which nobody writes while it runs.
+    let console = unsafe { ptr::read_volatile(&raw const EARLY_CONSOLE) };
+    if console.data != 0 {
+        // `Early` takes everything.
+        let _ = Early(console).write_fmt(text);
+    }
+}
