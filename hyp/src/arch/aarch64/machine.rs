@@ -4,7 +4,7 @@ use core::arch::asm;
 
 use tessera_memory::{Context, Ipa, PAGE_SIZE, Pa, PhysicalMemory, Span, TlbMaintenance};
 
-use super::registers::{read_register, write_register};
+use super::registers::{read_register, without_walks, write_register};
 
 /// The smallest data cache line of the processor, in bytes (CTR_EL0.DminLine).
 fn data_line() -> u64 {
@@ -156,6 +156,7 @@ fn within(context: Context, operation: impl FnOnce()) {
     if current == wanted {
         return operation();
     }
+    let control = without_walks();
     write_register!("vttbr_el2", wanted);
     super::instruction_barrier();
     operation();
@@ -163,6 +164,7 @@ fn within(context: Context, operation: impl FnOnce()) {
     unsafe { asm!("dsb ish", options(nostack, preserves_flags)) };
     write_register!("vttbr_el2", current);
     super::instruction_barrier();
+    write_register!("tcr_el1", control);
 }
 
 /// A TLBI in its local and its broadcast form, for a context.

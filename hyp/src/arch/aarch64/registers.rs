@@ -1,5 +1,7 @@
 //! Reading and writing system registers by name, and the one table of those a vCPU switch carries.
 
+use super::instruction_barrier;
+
 /// Reads a system register by its assembler name.
 macro_rules! read_register {
     ($name:expr) => {{
@@ -27,28 +29,32 @@ macro_rules! write_register {
 pub(crate) use write_register;
 
 /// Declares the system registers of a vCPU: field, assembler name, value out of reset.
+/// The last one is put into the processor last, behind a barrier.
 macro_rules! switched_registers {
-    ($($(#[$doc:meta])* $field:ident: $name:literal = $reset:expr,)*) => {
+    ($($(#[$doc:meta])* $field:ident: $name:literal = $reset:expr,)*;
+     $(#[$last_doc:meta])* $last:ident: $last_name:literal = $last_reset:expr) => {
         /// The system registers that belong to a vCPU: what a switch saves and restores.
         ///
         /// They stay in the processor for as long as the same vCPU goes on.
         #[derive(Clone, Debug, PartialEq, Eq)]
         pub struct SystemRegisters {
             $($(#[$doc])* pub $field: u64,)*
+            $(#[$last_doc])* pub $last: u64,
         }
 
         impl SystemRegisters {
             /// How many registers the table has.
-            pub const COUNT: usize = [$($name),*].len();
+            pub const COUNT: usize = [$($name,)* $last_name].len();
 
             /// The state out of reset, where it matters (MMU off, timer off); zero where it is UNKNOWN.
             pub const fn reset() -> Self {
-                Self { $($field: $reset,)* }
+                Self { $($field: $reset,)* $last: $last_reset }
             }
 
             /// Takes the registers out of the processor.
             pub fn save(&mut self) {
                 $(self.$field = read_register!($name);)*
+                self.$last = read_register!($last_name);
             }
 
             /// Puts the registers into the processor.
@@ -56,7 +62,10 @@ macro_rules! switched_registers {
             /// The guest's translation tables change here: no guest instruction runs until the exception return
             /// that follows, which synchronises the context.
             pub fn restore(&self) {
+                without_walks();
                 $(write_register!($name, self.$field);)*
+                instruction_barrier();
+                write_register!($last_name, self.$last);
             }
         }
     };
@@ -77,8 +86,6 @@ switched_registers! {
     ttbr0: "ttbr0_el1" = 0,
     /// `TTBR1_EL1`.
     ttbr1: "ttbr1_el1" = 0,
-    /// `TCR_EL1`.
-    tcr: "tcr_el1" = 0,
     /// `MAIR_EL1`.
     mair: "mair_el1" = 0,
     /// `AMAIR_EL1`.
@@ -130,5 +137,19 @@ switched_registers! {
     /// `VTTBR_EL2`: the VM's Stage-2 root and VMID.
     vttbr: "vttbr_el2" = 0,
     /// `HCR_EL2`: what of this vCPU traps.
-    hcr: "hcr_el2" = 0,
+    hcr: "hcr_el2" = 0,;
+    /// `TCR_EL1`. Until it is written no walk of EL1's tables can start.
+    tcr: "tcr_el1" = 0
+}
+
+/// From here on no walk of EL1's tables can start: an AT instruction that is executed speculatively while the registers are
+/// of two guests would leave a wrong translation in the TLB (Cortex-A72 erratum 1319367).
+///
+/// Returns TCR_EL1 as it was, which is to be written when all is of one guest again, behind a barrier.
+pub(super) fn without_walks() -> u64 {
+    const EPD0_EPD1: u64 = 1 << 7 | 1 << 23;
+    let control = read_register!("tcr_el1");
+    write_register!("tcr_el1", control | EPD0_EPD1);
+    instruction_barrier();
+    control
 }
