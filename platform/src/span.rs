@@ -1,5 +1,6 @@
 //! Spans of machine addresses, and the arithmetic of lists of them. No policy: nobody here knows what a span is for.
 
+use alloc::collections::BinaryHeap;
 use alloc::vec::Vec;
 use core::fmt;
 
@@ -83,7 +84,7 @@ impl fmt::Debug for Span {
 /// Sorts `spans`, drops the empty ones and joins those that touch or overlap.
 pub fn merge(mut spans: Vec<Span>) -> Vec<Span> {
     spans.retain(|span| !span.is_empty());
-    spans.sort_unstable();
+    let mut spans = BinaryHeap::from(spans).into_sorted_vec();
     spans.dedup_by(|next, kept| {
         let joins = next.start <= kept.end();
         if joins {

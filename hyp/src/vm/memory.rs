@@ -206,12 +206,14 @@ impl GuestMemory {
     /// Memory for a region, but for the pages that are shared.
     fn fill_region(&mut self, config: &VmConfig, region: &MemoryRegion, frames: &mut Frames) -> Result<()> {
         let mut at = region.ipa;
-        let mut holes: Vec<Span<Ipa>> = shared_spans(config).map(|(ipa, _)| ipa).collect();
-        holes.sort_unstable_by_key(|hole| hole.start());
         let end = region.ipa + region.bytes;
-        for hole in holes.iter().filter(|hole| (region.ipa..end).contains(&hole.start().get())) {
-            self.fill_span(at, hole.start().get(), region, frames)?;
-            at = hole.end().get();
+        let next_hole = |at: u64| {
+            let holes = shared_spans(config).map(|(ipa, _)| (ipa.start().get(), ipa.end().get()));
+            holes.filter(|(start, _)| (at..end).contains(start)).min()
+        };
+        while let Some((start, hole_end)) = next_hole(at) {
+            self.fill_span(at, start, region, frames)?;
+            at = hole_end;
         }
         self.fill_span(at, end, region, frames)
     }

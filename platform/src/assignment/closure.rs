@@ -2,6 +2,7 @@
 
 use super::{Given, LeftOut, Reason, interrupts, references, resources};
 use crate::tree::{BoardError, DeviceNode, Tree};
+use alloc::collections::BinaryHeap;
 use alloc::vec;
 use alloc::vec::Vec;
 
@@ -48,8 +49,11 @@ pub(super) fn of<'tree>(
         closure.follow(given)?;
     }
     closure.settle();
-    closure.given.sort_unstable_by_key(|given| given.node.position());
-    Ok((closure.given, closure.mentioned))
+    let positions: BinaryHeap<_> =
+        closure.given.iter().enumerate().map(|(index, given)| (given.node.position(), index)).collect();
+    let in_tree_order =
+        positions.into_sorted_vec().into_iter().filter_map(|(_, index)| closure.given.get(index).copied());
+    Ok((in_tree_order.collect(), closure.mentioned))
 }
 
 struct Closure<'a, 'tree> {

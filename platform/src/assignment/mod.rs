@@ -187,9 +187,12 @@ impl<'tree> Assignment<'tree> {
 
     /// Their interrupts, each once.
     pub fn distinct_interrupts(&self) -> Vec<Interrupt> {
-        let mut all: Vec<Interrupt> = self.interrupts.iter().map(|(_, interrupt)| *interrupt).collect();
-        all.sort_unstable_by_key(|interrupt| interrupt.id);
-        all.dedup_by_key(|interrupt| interrupt.id);
+        let mut all: Vec<Interrupt> = Vec::new();
+        for (_, interrupt) in &self.interrupts {
+            if all.iter().all(|known| known.id != interrupt.id) {
+                all.push(*interrupt);
+            }
+        }
         all
     }
 

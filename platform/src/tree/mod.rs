@@ -17,6 +17,7 @@ pub use error::BoardError;
 pub use node::DeviceNode;
 
 use crate::span::Span;
+use alloc::collections::BinaryHeap;
 use alloc::vec::Vec;
 use blob::{Blob, NodeEntry, Phandles};
 
@@ -42,9 +43,9 @@ impl<'blob> Tree<'blob> {
     /// Takes time linear in its size. Needs up to 40 bytes of heap per node.
     pub fn parse(blob: &'blob [u8]) -> Result<Self, BoardError> {
         let blob = Blob::new(blob)?;
-        let (nodes, mut phandles) = blob.index()?;
-        phandles.sort_unstable();
-        Ok(Self { blob, nodes, phandles })
+        let (nodes, phandles) = blob.index()?;
+        // A heap's code is a tenth of a slice's sort.
+        Ok(Self { blob, nodes, phandles: BinaryHeap::from(phandles).into_sorted_vec() })
     }
 
     /// The root node.

@@ -4,6 +4,7 @@ use super::FrameRun;
 use super::pool::FramePool;
 use crate::address::{Address, Ipa, PAGE_SHIFT, Pa, Span};
 use crate::error::Error;
+use alloc::collections::BinaryHeap;
 use alloc::vec::Vec;
 
 /// A part of a guest's memory that is contiguous in both address spaces.
@@ -40,8 +41,8 @@ pub(super) fn allocate(pool: &mut FramePool, ipa: Span<Ipa>) -> Result<Vec<Guest
         }
         return Err(error);
     }
-    done.sort_unstable_by_key(|(page, _)| *page);
-    join(&done)
+    // A heap's code is a tenth of a slice's sort.
+    join(&BinaryHeap::from(done).into_sorted_vec())
 }
 
 /// The largest pieces first, lest a small one breaks up the block that a large one needs.
@@ -51,8 +52,9 @@ fn allocate_pieces(pool: &mut FramePool, ipa: Span<Ipa>, done: &mut Vec<(u64, Fr
     for piece in pages.powers() {
         push(&mut pieces, piece)?;
     }
-    pieces.sort_by_key(|(_, order)| core::cmp::Reverse(*order));
-    pieces.into_iter().try_for_each(|piece| allocate_piece(pool, piece, done))
+    let largest = pieces.iter().map(|(_, order)| *order).max().unwrap_or(0);
+    let by_size = (0..=largest).rev().flat_map(|wanted| pieces.iter().filter(move |(_, order)| *order == wanted));
+    by_size.copied().try_for_each(|piece| allocate_piece(pool, piece, done))
 }
 
 /// One piece in one block, or halves of it if there is none. Natural alignment in both address spaces makes them

@@ -213,7 +213,7 @@ impl Frames {
 }
 
 /// Contiguous frames by their numbers; never empty, its end below 2^52.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 struct FrameRun {
     first: u64,
     count: u64,
