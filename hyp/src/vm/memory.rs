@@ -3,7 +3,6 @@
 use core::fmt;
 
 use alloc::string::String;
-use alloc::vec::Vec;
 use tessera_memory::physmap::Outcome;
 use tessera_memory::{
     Attributes, Context, Error, Frames, Ipa, MemoryType, Owner, PAGE_SIZE, Pa, PhysMap, Reservation, Span, VmId, Vmid,
