@@ -1,0 +1,79 @@
+//! Faults of EL2 itself, and systems and machines that it refuses.
+
+use super::*;
+
+/// EL2 faults by itself, on its boot core or another: it says where, and the machine stops.
+pub(super) fn faults() -> Vec<Case> {
+    macro_rules! fault {
+        ($name:literal, $message:literal, $function:literal) => {
+            Case {
+                qemu: &["-append", concat!("tessera.exit=semihosting tessera.selftest=", $name)],
+                verify: |console| names_the_function(console, $function),
+                cpus: Some(2),
+                seconds: 30,
+                ..Case::new(concat!("a fault of EL2: ", $name), system_of(&[("hello", "guest/hello", 2)]))
+                    .steps(&[concat!("expect tessera:^fatal: EL2 ", $message), "expect tessera:^backtrace: 0x"])
+                    .ends(1)
+            }
+        };
+    }
+    vec![
+        fault!("stack-overflow", "faulted: vector 0x200 esr 0x9600004[4-7] \\(data abort\\)", "overflow_stack"),
+        fault!("stack-overflow@1", "faulted: vector 0x200 esr 0x9600004[4-7] \\(data abort\\)", "overflow_stack"),
+        fault!("write-text", "faulted: vector 0x200 esr 0x9600004f \\(data abort\\)", "write_text"),
+        fault!("execute-data", "faulted: vector 0x200 esr 0x8600000f \\(instruction abort\\)", "execute_data"),
+        fault!("read-unmapped", "faulted: .* \\(data abort\\) .* far 0x7fffffffe000 ", "read_unmapped"),
+        fault!("read-unmapped@1", "faulted: .* \\(data abort\\) .* far 0x7fffffffe000 ", "read_unmapped"),
+        fault!("panic", "panicked: .*selftest.rs:.*$", "selftest::panic"),
+        fault!("panic@1", "panicked: .*selftest.rs:.*$", "selftest::panic"),
+    ]
+}
+
+/// The backtrace has the function with file and line, and leads to where its core began; no guest has run.
+fn names_the_function(console: &str, function: &str) -> Result<(), String> {
+    let mut trace = console.lines().filter(|line| line.contains("] backtrace: 0x"));
+    let is_named = |line: &str| {
+        let place = line.split_once(&format!("{function} (")).or(line.split_once(&format!("{function}::recurse (")));
+        place.is_some_and(|(_, place)| place.contains("selftest.rs:"))
+    };
+    if !trace.any(is_named) {
+        return Err(format!("no backtrace names {function}"));
+    }
+    match console.contains("[hello] ") {
+        true => Err("a guest has run".to_owned()),
+        false => Ok(()),
+    }
+}
+
+/// Whatever is wrong is said in one line, and the machine stops with an exit status.
+pub(super) fn refusals() -> Vec<Case> {
+    const BROKEN: &[Broken] = &broken::CASES;
+    let hellos = |names: &[&str]| system_of(&names.iter().map(|name| (*name, "guest/hello", 1)).collect::<Vec<_>>());
+    let refused = |name: &str, message: &str| {
+        let case = Case::new(name, hellos(&["hello"])).steps(&[&format!("expect tessera:{}", regex::escape(message))]);
+        Case { seconds: 30, ..case.ends(1) }
+    };
+    let mut cases: Vec<_> = BROKEN
+        .iter()
+        .map(|broken| Case {
+            archive: Archive::Broken(broken.name),
+            ..refused(&format!("refused: {}", broken.name), broken.message)
+        })
+        .collect();
+    cases.push(Case { archive: Archive::Missing, ..refused("refused: no initrd", "initrd") });
+    let system = hellos(&["one", "two"]);
+    cases.push(Case {
+        cpus: Some(1),
+        system,
+        ..refused("refused: a board with too few cores", "cpus: wants 1, but of")
+    });
+    let system = hellos(&["one", "two", "three"]);
+    cases.push(Case {
+        memory_mib: Some(64),
+        system,
+        ..refused("refused: a board with too little memory", "memory: wants")
+    });
+    let qemu = &["-M", "virt,virtualization=off,gic-version=3"];
+    cases.push(Case { qemu, ..refused("refused: a start at EL1", "entered at EL1") });
+    cases
+}
