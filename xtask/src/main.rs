@@ -33,7 +33,9 @@ fn main() -> ExitCode {
         carry_out(options.command, &matches)
     });
     outcome.unwrap_or_else(|error: anyhow::Error| {
-        eprintln!("error: {error:#}");
+        let text = format!("{error:#}");
+        // Errors with a place in a file say already that they are errors.
+        eprintln!("{}{text}", if text.starts_with("error") { "" } else { "error: " });
         ExitCode::FAILURE
     })
 }
