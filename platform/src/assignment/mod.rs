@@ -185,12 +185,12 @@ impl<'tree> Assignment<'tree> {
         crate::span::merge(self.regions.iter().map(Region::pages).collect())
     }
 
-    /// Their interrupts, each once.
+    /// Their interrupts, each once, by their numbers.
     pub fn distinct_interrupts(&self) -> Vec<Interrupt> {
         let mut all: Vec<Interrupt> = Vec::new();
         for (_, interrupt) in &self.interrupts {
-            if all.iter().all(|known| known.id != interrupt.id) {
-                all.push(*interrupt);
+            if let Err(place) = all.binary_search_by_key(&interrupt.id, |known| known.id) {
+                all.insert(place, *interrupt);
             }
         }
         all
