@@ -33,9 +33,11 @@ fn main() -> ExitCode {
         carry_out(options.command, &matches)
     });
     outcome.unwrap_or_else(|error: anyhow::Error| {
-        let text = format!("{error:#}");
-        // Errors with a place in a file say already that they are errors.
-        eprintln!("{}{text}", if text.starts_with("error") { "" } else { "error: " });
+        match error.downcast_ref::<system::SystemError>() {
+            // It is rendered with its place in the file, and as an error.
+            Some(placed) => eprintln!("{placed}"),
+            None => eprintln!("error: {error:#}"),
+        }
         ExitCode::FAILURE
     })
 }

@@ -3,6 +3,18 @@
 use super::*;
 use crate::interrupts::VcpuSet;
 
+/// Two virtual CPUs, of which the first has taken the edge-triggered SPI 40.
+fn taken_by_the_first() -> (Vgic, Vec<Core>) {
+    let (vgic, mut cores) = machine(2, 4);
+    enable_groups(&vgic, 2);
+    enable(&vgic, 40);
+    make_edge(&vgic, 40);
+    let _ = vgic.pulse(0, 40);
+    flush(&vgic, &mut cores[0]);
+    assert_eq!(cores[0].acknowledge(), Some(40));
+    (vgic, cores)
+}
+
 #[test]
 fn a_route_takes_a_pending_interrupt_along() {
     let (vgic, mut cores) = machine(2, 4);
@@ -40,13 +52,7 @@ fn an_active_interrupt_is_ended_where_it_was_taken() {
 
 #[test]
 fn the_next_edge_goes_where_the_route_leads_by_then() {
-    let (vgic, mut cores) = machine(2, 4);
-    enable_groups(&vgic, 2);
-    enable(&vgic, 40);
-    make_edge(&vgic, 40);
-    let _ = vgic.pulse(0, 40);
-    flush(&vgic, &mut cores[0]);
-    assert_eq!(cores[0].acknowledge(), Some(40));
+    let (vgic, mut cores) = taken_by_the_first();
     let _ = configure(&vgic, 0, 0x6000 + 8 * 40, 8, 1);
     flush(&vgic, &mut cores[0]);
     cores[0].end(40);
@@ -152,13 +158,7 @@ fn a_physical_interrupt_may_come_before_its_holder_has_looked() {
 
 #[test]
 fn active_state_elsewhere_is_seen_when_its_holder_has_looked() {
-    let (vgic, mut cores) = machine(2, 4);
-    enable_groups(&vgic, 2);
-    enable(&vgic, 40);
-    make_edge(&vgic, 40);
-    let _ = vgic.pulse(0, 40);
-    flush(&vgic, &mut cores[0]);
-    assert_eq!(cores[0].acknowledge(), Some(40));
+    let (vgic, mut cores) = taken_by_the_first();
     for expected in [true, false] {
         let (_, told) = read_bit(&vgic, &mut cores[1], ISACTIVER, 40);
         assert_eq!(told, VcpuSet::from_bits(1));

@@ -54,9 +54,9 @@ pub(super) fn eight_cores() -> Case {
 /// Linux's root file system is on a disk, where it also writes.
 const ON_A_DISK: [&str; 8] = [
     "expect linux:linux# $",
-    "send linux:cp /bin/busybox /root/copy && sync && echo 3 > /proc/sys/vm/drop_caches\\n",
+    "send linux:cp /bin/busybox /copy && sync && echo 3 > /proc/sys/vm/drop_caches\\n",
     "expect linux:linux# $",
-    "send linux:cmp /bin/busybox /root/copy && cat /etc/issue\\n",
+    "send linux:cmp /bin/busybox /copy && cat /etc/issue\\n",
     "expect linux:^on a disk",
     "expect linux:linux# $",
     "send linux:mount | grep ' on / '\\n",
