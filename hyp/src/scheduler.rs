@@ -11,8 +11,10 @@ use tessera_platform::gic::{Acknowledged, Controller};
 use crate::arch::aarch64::registers::write_register;
 use crate::arch::aarch64::traps::hcr;
 use crate::arch::aarch64::vectors::{Vector, enter_guest};
+use crate::arch::aarch64::virtual_interface::VirtualInterface;
 use crate::arch::aarch64::{instruction_barrier, wait_for_interrupt};
 use crate::exit::{self, Next};
+use crate::interrupts::Book;
 use crate::system::{System, interrupt};
 use crate::terminal;
 use crate::vcpu::{Power, Vcpu};
@@ -28,6 +30,8 @@ pub struct Core {
     pub system: &'static System,
     /// The vCPU whose registers are in the processor.
     loaded: Option<usize>,
+    /// What is known of its list registers.
+    list_registers: Book,
     /// When the console wants to be looked at by this core, in ticks.
     console_deadline: Option<u64>,
     /// When the running vCPU's turn ends, in ticks; only where several share the core.
@@ -39,7 +43,21 @@ pub struct Core {
 impl Core {
     /// A core with nothing loaded.
     pub fn new(index: usize, system: &'static System) -> Self {
-        Self { index, system, loaded: None, console_deadline: None, slice_end: None, deadline: None }
+        Self {
+            index,
+            system,
+            loaded: None,
+            list_registers: Book::new(system.hardware_end),
+            console_deadline: None,
+            slice_end: None,
+            deadline: None,
+        }
+    }
+
+    /// This core's list registers.
+    #[inline(always)]
+    pub fn list_registers(&self) -> VirtualInterface<'_> {
+        VirtualInterface::new(&self.system.gic, &self.list_registers)
     }
 
     /// Runs this core's vCPUs for ever.
@@ -81,7 +99,7 @@ impl Core {
     /// Brings the list registers up to date.
     #[inline(never)]
     fn flush(&self, vcpu: &Vcpu) {
-        let told = vcpu.vm.vgic.flush(vcpu.index, &mut self.system.list_registers());
+        let told = vcpu.vm.vgic.flush(vcpu.index, &mut self.list_registers());
         if !told.is_empty() {
             vcpu.vm.kick(told, vcpu.index);
         }
@@ -118,7 +136,7 @@ impl Core {
         if is_loaded && vcpu.attention.is_asked_for() {
             self.flush(vcpu);
         }
-        let mut registers = self.system.list_registers();
+        let mut registers = self.list_registers();
         vcpu.vm.vgic.has_pending(vcpu.index, &mut registers)
             || !is_loaded && virtual_timer_deadline(vcpu).is_some_and(|deadline| deadline <= now)
     }
@@ -133,7 +151,7 @@ impl Core {
                 vcpu.system.restore();
                 vcpu.float.restore();
                 vcpu.gic.restore(&self.system.gic);
-                vcpu.vm.vgic.unpark(vcpu.index, &mut self.system.list_registers());
+                vcpu.vm.vgic.unpark(vcpu.index, &mut self.list_registers());
                 instruction_barrier();
             }
             self.loaded = Some(index);
@@ -153,7 +171,7 @@ impl Core {
         write_register!("cntv_ctl_el0", 0);
         vcpu.float.save();
         vcpu.gic.save(&self.system.gic);
-        let told = vcpu.vm.vgic.park(vcpu.index, &mut self.system.list_registers());
+        let told = vcpu.vm.vgic.park(vcpu.index, &mut self.list_registers());
         vcpu.vm.kick(told, vcpu.index);
     }
 
@@ -179,7 +197,8 @@ impl Core {
             };
         }
         if id == self.system.interrupts.maintenance {
-            if let Some(vcpu) = loaded {
+            let is_virtual = VirtualInterface::new(gic, &self.list_registers).maintain();
+            if let Some(vcpu) = loaded.filter(|_| is_virtual) {
                 vcpu.vm.vgic.maintain(vcpu.index);
             }
             gic.end(taken);
@@ -191,7 +210,7 @@ impl Core {
 
     #[inline(always)]
     fn deliver(&self, vcpu: &mut Vcpu, intid: u32) -> Next {
-        let told = vcpu.vm.vgic.deliver_hardware(vcpu.index, &mut self.system.list_registers(), intid);
+        let told = vcpu.vm.vgic.deliver_hardware(vcpu.index, &mut self.list_registers(), intid);
         if !told.is_empty() {
             vcpu.vm.kick(told, vcpu.index);
         }
@@ -249,10 +268,9 @@ impl Core {
     }
 
     /// The guest has written its physical timer.
-    pub fn physical_timer_changed(&mut self, vcpu: &Vcpu) {
-        let now = self.system.clock.now();
-        update_physical_timer(vcpu, now);
-        if let Some(deadline) = vcpu.physical_timer.deadline(now) {
+    pub fn physical_timer_changed(&mut self, vcpu: &mut Vcpu) {
+        update_physical_timer(vcpu, self.system.clock.now());
+        if let Some(deadline) = vcpu.physical_timer.deadline() {
             self.set_earlier(deadline);
         }
     }
@@ -267,8 +285,7 @@ impl Core {
 
     /// Sets this core's timer for whatever comes first.
     fn set_timer(&mut self, vcpus: &[Vcpu]) {
-        let now = self.system.clock.now();
-        let physical = vcpus.iter().filter_map(|vcpu| vcpu.physical_timer.deadline(now));
+        let physical = vcpus.iter().filter_map(|vcpu| vcpu.physical_timer.deadline());
         let unloaded = vcpus.iter().enumerate().filter(|(index, _)| Some(*index) != self.loaded);
         let virtual_ones =
             unloaded.filter(|(_, vcpu)| vcpu.is_waiting).filter_map(|(_, vcpu)| virtual_timer_deadline(vcpu));
@@ -313,8 +330,9 @@ impl Core {
     fn switch_off(&mut self, vcpus: &mut [Vcpu], index: usize) {
         let Some(vcpu) = vcpus.get_mut(index) else { return };
         vcpu.is_on = false;
-        vcpu.physical_timer = Default::default();
-        let mut registers = self.system.list_registers();
+        vcpu.physical_timer.control = 0;
+        update_physical_timer(vcpu, 0);
+        let mut registers = self.list_registers();
         if self.loaded == Some(index) {
             write_register!("cntv_ctl_el0", 0);
             instruction_barrier();
@@ -332,8 +350,9 @@ impl Core {
 }
 
 /// Tells the virtual GIC the state of a vCPU's physical timer.
-fn update_physical_timer(vcpu: &Vcpu, now: u64) {
+fn update_physical_timer(vcpu: &mut Vcpu, now: u64) {
     let high = vcpu.physical_timer.line(now);
+    vcpu.physical_timer.is_high = high;
     // Who has to look is this vCPU alone, on this core: it does before it enters, or is picked to.
     let _ = vcpu.vm.vgic.set_line(vcpu.index, interrupt::GUEST_PHYSICAL_TIMER, high);
 }

@@ -9,8 +9,8 @@ use tessera_platform::gic::{Controller, Gic};
 use tessera_platform::timer::Clock;
 use tessera_platform::{Affinity, IntId};
 
-use crate::arch::aarch64::virtual_interface::VirtualInterface;
 use crate::console::Input;
+use crate::interrupts::HardwareEnd;
 use crate::seed::SeedSource;
 use crate::terminal;
 use crate::vm::Vm;
@@ -44,6 +44,8 @@ pub struct System {
     pub gic: Gic,
     /// What EL2 uses of it.
     pub interrupts: Interrupts,
+    /// What becomes of interrupts that guests end.
+    pub hardware_end: HardwareEnd,
     /// The counter.
     pub clock: Clock,
     /// The cores, in the order of the board's device tree.
@@ -71,12 +73,6 @@ impl System {
     /// The machine, if boot is done.
     pub fn get() -> Option<&'static Self> {
         SYSTEM.get()
-    }
-
-    /// The calling core's list registers.
-    #[inline(always)]
-    pub fn list_registers(&self) -> VirtualInterface<'_> {
-        VirtualInterface::new(&self.gic)
     }
 
     /// The VM that a physical interrupt is passed through to.

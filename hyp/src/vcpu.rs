@@ -39,6 +39,8 @@ pub struct PhysicalTimer {
     pub control: u64,
     /// CNTP_CVAL_EL0, in ticks of the physical counter.
     pub compare: u64,
+    /// Its line, as the virtual GIC was last told.
+    pub is_high: bool,
 }
 
 impl PhysicalTimer {
@@ -52,9 +54,9 @@ impl PhysicalTimer {
         self.is_due(now) && self.control & 2 == 0
     }
 
-    /// When the line will rise, in ticks, if it is going to.
-    pub fn deadline(&self, now: u64) -> Option<u64> {
-        (self.control & 3 == 1 && now < self.compare).then_some(self.compare)
+    /// When the virtual GIC has to be told that the line has risen, in ticks: perhaps it has, and nobody has noticed yet.
+    pub fn deadline(&self) -> Option<u64> {
+        (self.control & 3 == 1 && !self.is_high).then_some(self.compare)
     }
 }
 

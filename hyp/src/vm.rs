@@ -27,7 +27,7 @@ use crate::arch::aarch64::registers::{SystemRegisters, read_register};
 use crate::arch::aarch64::traps::HCR_GUEST;
 use crate::devices::{Bus, DeviceSlot, Pl031};
 use crate::guest_tree::vcpu_affinity;
-use crate::interrupts::{VcpuSet, Vgic};
+use crate::interrupts::{HardwareEnd, VcpuSet, Vgic};
 use crate::manifest::{Placement, VmConfig};
 use crate::seed::SeedSource;
 use crate::system::System;
@@ -87,8 +87,8 @@ pub struct Parts<'a> {
 pub struct GicParts {
     /// How many list registers each core has.
     pub list_registers: usize,
-    /// Whether a guest's end of a hardware interrupt can be left to the hardware.
-    pub hardware_deactivation: bool,
+    /// What becomes of hardware interrupts that guests end.
+    pub hardware_end: HardwareEnd,
     /// GICv2: the machine address of the virtual CPU interface (GICV).
     pub cpu_interface: Option<u64>,
 }

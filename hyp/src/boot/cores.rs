@@ -17,8 +17,7 @@ use super::layout::Layout;
 use super::{own_index, selftest};
 use crate::arch::aarch64::machine::clean_to_coherency;
 use crate::arch::aarch64::stage1::SecondaryStart;
-use crate::arch::aarch64::traps;
-use crate::arch::aarch64::{self as arch};
+use crate::arch::aarch64::{self as arch, traps, virtual_interface};
 use crate::manifest::DeviceKind;
 use crate::scheduler::Core;
 use crate::system::System;
@@ -148,7 +147,7 @@ fn set_up(system: &System) {
     if let Err(error) = system.gic.initialize_core() {
         terminal::refuse(format_args!("{error}"));
     }
-    system.list_registers().initialize();
+    virtual_interface::initialize(&system.gic, system.hardware_end);
     let own = system.interrupts;
     for id in [own.kick, own.virtual_timer, own.hypervisor_timer, own.maintenance] {
         system.gic.enable(id);

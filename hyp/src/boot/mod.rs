@@ -20,11 +20,12 @@ use tessera_platform::board::{Board, Console, find_console, find_firmware};
 use tessera_platform::gic::{Controller, Gic, GicError};
 use tessera_platform::timer::Clock;
 use tessera_platform::tree::Tree;
-use tessera_platform::{Affinity, IntId};
+use tessera_platform::{Affinity, IntId, gicv2};
 
 use crate::arch::aarch64::registers::read_register;
 use crate::arch::aarch64::{self as arch, fault, stage1};
 use crate::archive::Archive;
+use crate::interrupts::HardwareEnd;
 use crate::manifest::{BoardFacts, DeviceKind, Manifest, Placement, Reserved, VmConfig};
 use crate::seed::SeedSource;
 use crate::system::{Interrupts, System};
@@ -175,6 +176,7 @@ fn start_system(board: Board, layout: Layout, tree: &'static [u8]) -> ! {
     let system = System {
         gic,
         interrupts,
+        hardware_end: gic_parts.hardware_end,
         clock,
         cores,
         vms,
@@ -250,17 +252,27 @@ fn build_vms(configs: Vec<VmConfig>, placements: &[Placement], mut parts: Parts)
 
 /// What the guests' interrupt controllers are made of.
 fn gic_parts(gic: &Gic, board: &Board, clock: Clock) -> Result<GicParts, GicError> {
-    let (mut hardware_deactivation, mut cpu_interface) = (true, None);
+    let (mut hardware_end, mut cpu_interface) = (HardwareEnd::Works, None);
     if let Gic::V2(driver) = gic {
         cpu_interface = Some(driver.virtual_cpu_interface_address());
         driver.initialize_core()?;
-        let timer = board.timer.hypervisor.id;
-        hardware_deactivation = driver.ends_in_hardware(timer, || clock.set_deadline(0), || clock.disarm());
+        hardware_end = try_hardware_end(driver, board.timer.hypervisor.id, clock);
     }
-    if !hardware_deactivation {
-        log::info!("this GICv2 forgets interrupts that guests end by themselves (as QEMU's does): EL2 ends them");
+    Ok(GicParts { list_registers: hardware_end.usable(gic.list_register_count()), hardware_end, cpu_interface })
+}
+
+/// Whether this GICv2 lets guests end hardware interrupts by themselves.
+fn try_hardware_end(driver: &gicv2::Driver, timer: IntId, clock: Clock) -> HardwareEnd {
+    let (raise, lower) = (|| clock.set_deadline(0), || clock.disarm());
+    if driver.ends_in_hardware(timer, raise, lower) {
+        return HardwareEnd::Works;
     }
-    Ok(GicParts { list_registers: gic.list_register_count(), hardware_deactivation, cpu_interface })
+    let (end, remedy) = match driver.ends_when_nudged(timer, raise, lower) {
+        true => (HardwareEnd::Nudged, "it is reminded of them"),
+        false => (HardwareEnd::Forgotten, "EL2 ends them"),
+    };
+    log::info!("this GICv2 forgets interrupts that guests end by themselves (as QEMU's does): {remedy}");
+    end
 }
 
 /// The interrupts EL2 uses. Any SGI would do for the kick: those of guests are virtual.

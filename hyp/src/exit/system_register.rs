@@ -53,7 +53,7 @@ fn send_sgi(core: &Core, vcpu: &mut Vcpu, register: u32, value: u64) -> Next {
         ICC_ASGI1R => SgiRegister::Other,
         _ => SgiRegister::Group1,
     };
-    let told = vcpu.vm.vgic.send_sgi_here(vcpu.index, &mut core.system.list_registers(), which, value);
+    let told = vcpu.vm.vgic.send_sgi_here(vcpu.index, &mut core.list_registers(), which, value);
     if !told.is_empty() {
         vcpu.vm.kick(told, vcpu.index);
     }

@@ -241,9 +241,9 @@ impl Bank {
     }
 
     /// What a list register shall hold for the unlisted interrupt `intid`, which is active or pending. `groups` has the
-    /// bits of enabled groups; `combine`: it may be pending and active; `hardware`: HW = 1 may be used.
+    /// bits of enabled groups; `combine`: it may be pending and active.
     #[inline]
-    pub fn describe(&self, intid: u32, groups: u32, combine: bool, hardware: bool) -> ListRegister {
+    pub fn describe(&self, intid: u32, groups: u32, combine: bool) -> ListRegister {
         let index = intid as usize & 31;
         let bit = 1 << index;
         let active = self.active & bit != 0;
@@ -253,7 +253,7 @@ impl Bank {
         // A level is sampled at the end, and HW = 1 does not go with pending and active.
         let again = combine && latched && edge && !owed && self.enabled & groups & bit != 0;
         let pending = !active || again;
-        let origin = if owed && hardware && !(active && latched) {
+        let origin = if owed && !(active && latched) {
             Origin::Hardware(u32::from(self.physical[index]))
         } else {
             Origin::Software { notify_end: !edge || owed || (latched && !pending), source: 0 }
@@ -304,29 +304,33 @@ impl Bank {
         self.pulse(bit)
     }
 
-    /// The physical interrupt has become active again, and its list register is known to be empty: true if that can be
-    /// written anew. Whatever else was asked of it has called for attention and is seen to before the guest runs.
+    /// The interrupt has come again, and its list register is known to be empty: whether that can be written anew. Whatever
+    /// else was asked of it has called for attention and is seen to before the guest runs.
     #[inline]
-    pub fn renew(&mut self, bit: u32, groups: u32) -> bool {
-        let ready = self.listed & self.enabled & groups & bit != 0;
-        if ready {
-            self.active &= !bit;
-            self.moved |= bit;
-        }
-        ready
+    pub fn can_repeat(&self, bit: u32, groups: u32) -> bool {
+        self.listed & self.enabled & groups & bit != 0
     }
 
-    /// An edge has come, and the list register of the interrupt was seen empty: true if that can be written anew just so.
+    /// The list register was written anew.
     #[inline]
-    pub fn relist(&mut self, bit: u32, groups: u32) -> bool {
+    pub fn repeat(&mut self, bit: u32) {
+        self.active &= !bit;
+        self.moved |= bit;
+    }
+
+    /// An edge has come, and the list register of the interrupt was seen empty: whether that can be written anew just so.
+    #[inline]
+    pub fn can_relist(&self, bit: u32, groups: u32) -> bool {
         let disturbed = self.owed | self.activate | self.deactivate;
-        let ready = self.latch & self.edge & self.enabled & groups & !disturbed & bit != 0;
-        if ready {
-            self.active &= !bit;
-            self.moved |= bit;
-            self.latch &= !bit;
-        }
-        ready
+        self.latch & self.edge & self.enabled & groups & !disturbed & bit != 0
+    }
+
+    /// The list register was written anew for that edge.
+    #[inline]
+    pub fn relist(&mut self, bit: u32) {
+        self.active &= !bit;
+        self.moved |= bit;
+        self.latch &= !bit;
     }
 
     /// The guest has deactivated the physical interrupt, too.

@@ -370,13 +370,12 @@ impl<'a, R: ListRegisters> Loaded<'a, R> {
     pub fn put(&mut self, intid: u32, combine: bool) -> bool {
         let (vgic, me) = (self.vgic, self.index);
         let Private { bank, slots, senders, .. } = &mut *self.private;
-        let hardware = vgic.hardware_deactivation;
         if vgic.version_two && intid < 16 {
             return list_sgi(bank, slots, senders, self.registers, intid);
         }
         if intid < 32 {
             let groups = vgic.enabled_groups(bank.group);
-            return list(bank, slots, self.registers, intid, groups, combine, hardware);
+            return list(bank, slots, self.registers, intid, groups, combine);
         }
         let distributor = self.shared.get_or_insert_with(|| vgic.distributor.lock());
         let online = distributor.online;
@@ -385,7 +384,7 @@ impl<'a, R: ListRegisters> Loaded<'a, R> {
         // Active here, the next one may be for another.
         let combine = combine && shared.destination(index, online) == Some(me);
         let groups = vgic.enabled_groups(shared.bank.group);
-        list(&mut shared.bank, slots, self.registers, intid, groups, combine, hardware)
+        list(&mut shared.bank, slots, self.registers, intid, groups, combine)
     }
 }
 

@@ -39,7 +39,7 @@ pub struct ListRegister {
 
 impl ListRegister {
     /// The encoding of `ICH_LR<n>_EL2` (IHI 0069, 12.4.8).
-    #[inline]
+    #[inline(always)]
     #[must_use]
     pub const fn to_ich_lr(self) -> u64 {
         let common = self.intid as u64
@@ -73,7 +73,7 @@ impl ListRegister {
     }
 
     /// The encoding of `GICH_LR<n>` (IHI 0048, 5.3.11): five bits of priority, ten of each interrupt number.
-    #[inline]
+    #[inline(always)]
     #[must_use]
     pub const fn to_gich_lr(self) -> u32 {
         let common = self.intid & 0x3ff
@@ -136,6 +136,13 @@ pub trait ListRegisters {
 
     /// Writes list register `index`.
     fn write(&mut self, index: usize, value: ListRegister);
+
+    /// Writes list register `index` if that is one access and no more. Otherwise false: [`Self::write`] does it.
+    #[inline(always)]
+    fn write_directly(&mut self, index: usize, value: ListRegister) -> bool {
+        self.write(index, value);
+        true
+    }
 
     /// Makes list register `index` zero.
     fn clear(&mut self, index: usize);

@@ -8,9 +8,10 @@ use super::list_register::{ListRegister, ListRegisters, Maintenance, Origin};
 use super::senders::Senders;
 use super::slots::Slots;
 use super::vcpu_set::Bits;
+use super::vgic::Private;
 
 /// Puts the unlisted interrupt `intid` into an empty list register; false if there is none. `groups` has the bits of enabled
-/// groups; `combine`: an edge that came while it is active goes along; `hardware`: HW = 1 may be used.
+/// groups; `combine`: an edge that came while it is active goes along.
 #[inline]
 pub(super) fn list<R: ListRegisters>(
     bank: &mut Bank,
@@ -19,10 +20,9 @@ pub(super) fn list<R: ListRegisters>(
     intid: u32,
     groups: u32,
     combine: bool,
-    hardware: bool,
 ) -> bool {
     let Some(slot) = slots.vacant() else { return false };
-    let entry = bank.describe(intid, groups, combine, hardware);
+    let entry = bank.describe(intid, groups, combine);
     bank.enlist(intid, slot, entry.pending);
     slots.occupy(slot, entry);
     registers.write(slot, entry);
@@ -56,7 +56,7 @@ pub(super) fn list_sgi<R: ListRegisters>(
 
 /// Writes anew the list register by which hardware interrupt `intid` came the last time, and which is empty, since the
 /// physical interrupt has fired again. False if there is more to do than that.
-#[inline]
+#[inline(always)]
 pub(super) fn renew<R: ListRegisters>(
     bank: &mut Bank,
     slots: &Slots,
@@ -64,44 +64,23 @@ pub(super) fn renew<R: ListRegisters>(
     intid: u32,
     groups: u32,
 ) -> bool {
-    let slot = usize::from(bank.slot[intid as usize & 31]);
+    let bit = 1 << (intid & 31);
+    let slot = usize::from(bank.slot[intid as usize & 31] & 15);
+    let origin = Origin::Hardware(u32::from(bank.physical[intid as usize & 31]));
     // With more pending than fits, urgency decides: see the invariant of `delivery`.
-    let renewed = slots.hardware >> (slot & 15) & 1 != 0
+    let renewed = slots.hardware >> slot & 1 != 0
         && slots.maintenance == Maintenance::NONE
-        && bank.renew(1 << (intid & 31), groups);
+        && bank.can_repeat(bit, groups)
+        && registers.write_directly(slot, bank.describe_pending(intid, origin));
     if renewed {
-        let origin = Origin::Hardware(u32::from(bank.physical[intid as usize & 31]));
-        registers.write(slot, bank.describe_pending(intid, origin));
+        bank.repeat(bit);
     }
     renewed
 }
 
-/// Lists hardware interrupt `intid`, which has just fired, where EL2 ends it: it is in no list register, as that was emptied
-/// when EL2 did so the last time. False if there is more to do than that.
-#[inline]
-pub(super) fn list_fired<R: ListRegisters>(
-    bank: &mut Bank,
-    slots: &mut Slots,
-    registers: &mut R,
-    intid: u32,
-    groups: u32,
-) -> bool {
-    let bit = 1 << (intid & 31);
-    let idle = (bank.listed | bank.active | bank.latch) & bit == 0;
-    let ready = bank.hardware & bank.enabled & groups & bit != 0 && slots.maintenance == Maintenance::NONE;
-    let Some(slot) = slots.vacant().filter(|_| idle && ready) else { return false };
-    bank.owed |= bit;
-    bank.latch |= bit;
-    bank.enlist(intid, slot, true);
-    let entry = bank.describe_pending(intid, Origin::Software { notify_end: true, source: 0 });
-    slots.occupy(slot, entry);
-    registers.write(slot, entry);
-    true
-}
-
 /// Writes list register `slot`, which was seen empty, anew for the edge-triggered interrupt that it held, which has come
 /// again, from `source` if it is an SGI of a GICv2. False if there is more to do than that.
-#[inline]
+#[inline(always)]
 pub(super) fn relist<R: ListRegisters>(
     bank: &mut Bank,
     slots: &Slots,
@@ -111,12 +90,14 @@ pub(super) fn relist<R: ListRegisters>(
     groups: u32,
     source: u8,
 ) -> bool {
+    let bit = 1 << (intid & 31);
+    let origin = Origin::Software { notify_end: false, source };
     let relisted = (slots.hardware | slots.notified) >> (slot & 15) & 1 == 0
         && slots.maintenance == Maintenance::NONE
-        && bank.relist(1 << (intid & 31), groups);
+        && bank.can_relist(bit, groups)
+        && registers.write_directly(slot, bank.describe_pending(intid, origin));
     if relisted {
-        let origin = Origin::Software { notify_end: false, source };
-        registers.write(slot, bank.describe_pending(intid, origin));
+        bank.relist(bit);
     }
     relisted
 }
@@ -134,7 +115,7 @@ pub(super) fn deliver_edge<R: ListRegisters>(
     let bit = 1 << (intid & 31);
     if bank.listed & bit == 0 {
         let ready = bank.deliverable(groups) & bit != 0 && slots.maintenance == Maintenance::NONE;
-        return ready && list(bank, slots, registers, intid, groups, false, true);
+        return ready && list(bank, slots, registers, intid, groups, false);
     }
     deliver_again(bank, slots, registers, intid, groups)
 }
@@ -154,8 +135,39 @@ pub(super) fn deliver_again<R: ListRegisters>(
     !seen.pending && !seen.active && relist(bank, slots, registers, slot, intid, groups, 0)
 }
 
-/// The same for an SGI that knows its senders.
-#[inline]
+/// Delivers SGI `intid` of `source` by the list register that brought it the last time, if it is over there and nobody else
+/// has sent one since. False, with nothing changed, if there is more to do than that.
+#[inline(always)]
+pub(super) fn repeat_sgi<R: ListRegisters>(
+    private: &mut Private,
+    registers: &mut R,
+    intid: u32,
+    groups: u32,
+    source: u8,
+) -> bool {
+    let Private { bank, slots, senders, .. } = private;
+    let bit = 1 << (intid & 15);
+    let slot = usize::from(bank.slot[intid as usize & 15] & 15);
+    let ready = senders.waiting(intid) == 0
+        && slots.notified >> slot & 1 == 0
+        && slots.maintenance == Maintenance::NONE
+        && bank.can_repeat(bit, groups);
+    if !ready {
+        return false;
+    }
+    let seen = registers.read(slot);
+    let origin = Origin::Software { notify_end: false, source };
+    let repeated =
+        !seen.pending && !seen.active && registers.write_directly(slot, bank.describe_pending(intid, origin));
+    if repeated {
+        bank.repeat(bit);
+        senders.list(intid, source);
+    }
+    repeated
+}
+
+/// Delivers an SGI that knows its senders, and which has just become pending, straight into a list register. False if there
+/// is more to do than that.
 pub(super) fn deliver_sgi<R: ListRegisters>(
     bank: &mut Bank,
     slots: &mut Slots,
@@ -165,22 +177,8 @@ pub(super) fn deliver_sgi<R: ListRegisters>(
     groups: u32,
 ) -> bool {
     let bit = 1 << (intid & 15);
-    let slot = usize::from(bank.slot[intid as usize & 31]);
-    if bank.listed & bit != 0 {
-        let seen = registers.read(slot);
-        // With one sender that waits, nothing of the list register changes but that.
-        let source = senders.waiting(intid).trailing_zeros() as u8;
-        let relisted = !seen.pending
-            && !seen.active
-            && senders.waiting(intid).is_power_of_two()
-            && relist(bank, slots, registers, slot, intid, groups, source);
-        if relisted {
-            senders.take(intid);
-        }
-        return relisted;
-    }
     let ready = bank.deliverable(groups) & bit != 0 && slots.maintenance == Maintenance::NONE;
-    ready && list_sgi(bank, slots, senders, registers, intid)
+    bank.listed & bit == 0 && ready && list_sgi(bank, slots, senders, registers, intid)
 }
 
 /// Deactivates the physical interrupts behind those in `mask`.

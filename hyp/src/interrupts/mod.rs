@@ -34,6 +34,7 @@ mod best;
 mod cpu_interface;
 mod delivery;
 mod distributor;
+mod forgetful;
 mod list_register;
 mod listing;
 mod registers;
@@ -49,6 +50,7 @@ mod vgic;
 
 pub use affinity::Affinity;
 pub use cpu_interface::CpuInterface;
+pub use forgetful::{Book, Forgetful, HardwareEnd, Nudge};
 pub use list_register::{ListRegister, ListRegisters, MAXIMUM_LIST_REGISTERS, Maintenance, Origin};
 pub use v2::DISTRIBUTOR_SIZE as V2_DISTRIBUTOR_SIZE;
 pub use v3::{REDISTRIBUTOR_SIZE, SgiRegister};

@@ -4,7 +4,7 @@
 use super::bank::{Bank, BitRegister};
 use super::delivery::Loaded;
 use super::list_register::{ListRegisters, Maintenance};
-use super::listing::{list_fired, release, renew};
+use super::listing::{release, renew};
 use super::vcpu_set::{Bits, VcpuSet};
 use super::vgic::{ENDED, PRIVATE, Private, SHARED, Vgic};
 
@@ -29,7 +29,7 @@ impl Vgic {
 
     /// The physical interrupt behind `intid` was acknowledged on this core, which runs `vcpu`: its priority is dropped, it
     /// stays active until the guest (or we for it) deactivates it. Returns other virtual CPUs that have to look.
-    #[inline]
+    #[inline(always)]
     pub fn deliver_hardware<R: ListRegisters>(&self, vcpu: usize, registers: &mut R, intid: u32) -> VcpuSet {
         let renewed = if intid < 32 {
             self.renew_private(vcpu, registers, intid)
@@ -41,7 +41,7 @@ impl Vgic {
 
     /// The common case: the interrupt is still in the list register that brought it the last time. That is empty, since
     /// the physical one fires again only when the guest has deactivated it.
-    #[inline]
+    #[inline(always)]
     fn renew_private<R: ListRegisters>(&self, vcpu: usize, registers: &mut R, intid: u32) -> bool {
         let Some(target) = self.vcpus.get(vcpu) else { return false };
         let Private { bank, slots, .. } = &mut *target.private.lock();
@@ -49,16 +49,7 @@ impl Vgic {
         renew(bank, slots, registers, intid, groups)
     }
 
-    /// The common case where EL2 deactivates the physical interrupt: it is in no list register since.
-    #[inline]
-    fn list_private<R: ListRegisters>(&self, vcpu: usize, registers: &mut R, intid: u32) -> bool {
-        let Some(target) = self.vcpus.get(vcpu) else { return false };
-        let Private { bank, slots, .. } = &mut *target.private.lock();
-        let groups = self.enabled_groups(bank.group);
-        list_fired(bank, slots, registers, intid, groups)
-    }
-
-    #[inline]
+    #[inline(always)]
     fn renew_shared<R: ListRegisters>(&self, vcpu: usize, registers: &mut R, intid: u32) -> bool {
         let Some(target) = self.vcpus.get(vcpu) else { return false };
         let Private { slots, .. } = &mut *target.private.lock();
@@ -71,9 +62,6 @@ impl Vgic {
 
     #[inline(never)]
     fn deliver_first<R: ListRegisters>(&self, vcpu: usize, registers: &mut R, intid: u32) -> VcpuSet {
-        if intid < 32 && !self.hardware_deactivation && self.list_private(vcpu, registers, intid) {
-            return VcpuSet::EMPTY;
-        }
         let Some(mut loaded) = Loaded::new(self, vcpu, registers) else { return VcpuSet::EMPTY };
         loaded.deliver(intid);
         loaded.told.without(vcpu)

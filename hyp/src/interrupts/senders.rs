@@ -27,7 +27,12 @@ impl Senders {
         *waiting &= waiting.wrapping_sub(1);
     }
 
-    /// Undoes [`Senders::take`].
+    /// The SGI of `source`, which did not wait, is put into a list register.
+    pub fn list(&mut self, intid: u32, source: u8) {
+        self.listed[intid as usize & 15] = source;
+    }
+
+    /// Undoes [`Senders::take`] or [`Senders::list`].
     pub fn put_back(&mut self, intid: u32) {
         self.waiting[intid as usize & 15] |= 1 << self.listed(intid);
     }

@@ -43,9 +43,6 @@ pub struct Config<'a> {
     pub spis: usize,
     /// How many list registers each core has: 1 to 16.
     pub list_registers: usize,
-    /// Let the guest's deactivation of a hardware interrupt deactivate the physical one (HW = 1 in the list register).
-    /// Where false, for hardware that does this wrongly, EL2 deactivates it in the maintenance interrupt.
-    pub hardware_deactivation: bool,
 }
 
 /// Why a virtual GIC cannot be built or changed so.
@@ -105,7 +102,6 @@ pub struct Vgic {
     control: AtomicU32,
     /// `GICD_TYPER`.
     pub(super) typer: u32,
-    pub(super) hardware_deactivation: bool,
     /// GICv2: SGIs know their senders and are always enabled, SPIs have masks of targets.
     pub(super) version_two: bool,
 }
@@ -181,7 +177,6 @@ impl Vgic {
             distributor: Mutex::new(Distributor::new(config.spis.div_ceil(32))),
             control: AtomicU32::new(0),
             typer: Self::distributor_type(config.spis.div_ceil(32), config.affinities),
-            hardware_deactivation: config.hardware_deactivation,
             version_two,
         };
         vgic.reset_private();

@@ -40,7 +40,7 @@ impl Vm {
         let size = bytes as usize;
         match device {
             DeviceSlot::Distributor => {
-                let registers = &mut core.system.list_registers();
+                let registers = &mut core.list_registers();
                 self.with_kick(self.vgic.read_distributor(vcpu, registers, offset, size), vcpu)
             }
             DeviceSlot::DistributorV2 => self.distributor_v2_read(core, vcpu, offset, size),
@@ -50,7 +50,7 @@ impl Vm {
                 if PENDING_REGISTERS.contains(&(offset % abi::GIC_REDISTRIBUTOR_BYTES)) {
                     self.sample_virtual_timer(core, vcpu);
                 }
-                let registers = &mut core.system.list_registers();
+                let registers = &mut core.list_registers();
                 self.with_kick(self.vgic.read_redistributor(vcpu, registers, offset, size), vcpu)
             }
             DeviceSlot::Uart(index) => {
@@ -64,7 +64,7 @@ impl Vm {
 
     #[inline(never)]
     fn distributor_v2_write(&self, core: &Core, vcpu: usize, offset: u64, size: usize, value: u64) {
-        let registers = &mut core.system.list_registers();
+        let registers = &mut core.list_registers();
         let told = self.vgic.write_distributor_v2(vcpu, registers, offset, size, value);
         if !told.is_empty() {
             self.kick(told, vcpu);
@@ -84,7 +84,7 @@ impl Vm {
         if PENDING_REGISTERS_V2.contains(&offset) {
             self.sample_virtual_timer(core, vcpu);
         }
-        let registers = &mut core.system.list_registers();
+        let registers = &mut core.list_registers();
         self.with_kick(self.vgic.read_distributor_v2(vcpu, registers, offset, size), vcpu)
     }
 
@@ -94,7 +94,7 @@ impl Vm {
         /// CNTV_CTL_EL0: enabled, not masked, condition met.
         const ASSERTED: u64 = 0b101;
         if read_register!("cntv_ctl_el0") & 0b111 != ASSERTED {
-            self.vgic.withdraw(vcpu, &mut core.system.list_registers(), interrupt::GUEST_VIRTUAL_TIMER);
+            self.vgic.withdraw(vcpu, &mut core.list_registers(), interrupt::GUEST_VIRTUAL_TIMER);
         }
     }
 
@@ -104,7 +104,7 @@ impl Vm {
         let size = bytes as usize;
         match device {
             DeviceSlot::Distributor => {
-                let registers = &mut core.system.list_registers();
+                let registers = &mut core.list_registers();
                 let told = self.vgic.write_distributor(vcpu, registers, offset, size, value);
                 self.kick(told, vcpu);
             }
@@ -164,7 +164,6 @@ pub fn virtual_gic(config: &VmConfig, version: u8, gic: GicParts) -> Result<Vgic
         affinities: &affinities,
         spis: GUEST_SPIS.max(highest.unwrap_or(0)),
         list_registers: gic.list_registers,
-        hardware_deactivation: gic.hardware_deactivation,
     };
     if version == 2 { Vgic::new_v2(&config) } else { Vgic::new(&config) }
 }

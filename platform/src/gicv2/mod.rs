@@ -26,6 +26,10 @@ use distributor::Generate;
 use tock_registers::interfaces::{Readable, Writeable};
 use tock_registers::registers::ReadWrite;
 
+/// GICH_HCR.En (5.3.2).
+const ENABLE: u32 = 1;
+/// GICH_HCR.UIE.
+const UNDERFLOW: u32 = 1 << 1;
 /// How many cores a GICv2 serves.
 const MAXIMUM_CORES: usize = 8;
 
@@ -37,6 +41,8 @@ pub struct Driver {
     virtual_interface: VirtualInterface,
     /// GICV: what a guest has in place of `cpu_interface`.
     virtual_cpu_interface: Registers<CpuInterfaceRegisters>,
+    /// The virtual interface's own interrupt.
+    maintenance: IntId,
     cores: Cores,
 }
 
@@ -85,7 +91,22 @@ impl Driver {
             )
         };
         let virtual_interface = VirtualInterface::new(virtual_control);
-        Ok(Self { distributor, cpu_interface, virtual_interface, virtual_cpu_interface, cores: Cores::default() })
+        let (maintenance, cores) = (layout.maintenance.id, Cores::default());
+        Ok(Self { distributor, cpu_interface, virtual_interface, virtual_cpu_interface, maintenance, cores })
+    }
+
+    /// Holds the calling core's maintenance interrupt back, as if it had been taken, and has its line rise when no more
+    /// than one list register is in use (GICH_HCR.UIE); nothing else makes it rise.
+    pub fn hold_maintenance(&self) {
+        self.set_active(self.maintenance);
+        self.virtual_interface.set_control(ENABLE | UNDERFLOW);
+    }
+
+    /// Lets it through again; its line is low until [`VirtualInterface::set_control`] or a list register asks for it.
+    pub fn release_maintenance(&self) {
+        // First the line, or it would come at once.
+        self.virtual_interface.set_control(ENABLE);
+        self.deactivate(self.maintenance.into());
     }
 
     /// The calling core's virtual interface.

@@ -2,9 +2,10 @@
 //!
 //! When a guest ends such an interrupt, the physical one becomes inactive with it, and if its line is still high it must
 //! come again. QEMU (up to 10.0 at least) forgets the second half on a GICv2: it looks at the lines anew only at the next
-//! access of the physical GIC. So this is tried once at boot, with EL2 as the guest.
+//! access of the physical GIC, or when the line of the maintenance interrupt changes. So both are tried once at boot, with
+//! EL2 as the guest.
 
-use super::Driver;
+use super::{Driver, ENABLE};
 use crate::gic::Controller;
 use crate::interrupt_id::IntId;
 use crate::system_registers::{synchronize_context, system_registers};
@@ -17,8 +18,6 @@ system_registers! {
 
 /// ISR_EL1.I.
 const IRQ_PENDING: u64 = 1 << 7;
-/// GICH_HCR.En.
-const ENABLE: u32 = 1;
 /// GICH_VMCR (5.3.4): Group 0 enabled, all priorities pass.
 const GUEST_CONTROL: u32 = 0x1f << 27 | 1;
 /// GICH_LR (5.3.11): HW, and pending, in Group 0, of the highest priority.
@@ -35,13 +34,48 @@ impl Driver {
     /// To be called on a core that [`Controller::initialize_core`] has set up, with interrupts masked, before it enables
     /// any interrupt. Leaves the core's own part of the controller as that does.
     pub fn ends_in_hardware(&self, timer: IntId, raise: impl Fn(), lower: impl Fn()) -> bool {
-        let virtual_interface = self.virtual_interface();
-        (0..virtual_interface.list_register_count()).for_each(|index| virtual_interface.set_list_register(index, 0));
-        virtual_interface.set_guest_control(GUEST_CONTROL);
-        virtual_interface.set_active_priorities(0);
-        virtual_interface.set_control(ENABLE);
+        self.prepare();
+        self.virtual_interface.set_control(ENABLE);
+        let works = self.try_ends(timer, raise, lower);
+        self.clean_up();
+        works
+    }
+
+    /// The same while the maintenance interrupt is [held back](Driver::hold_maintenance) and the last list register is in
+    /// use, so that the line of the maintenance interrupt rises at the end.
+    pub fn ends_when_nudged(&self, timer: IntId, raise: impl Fn(), lower: impl Fn()) -> bool {
+        if self.virtual_interface.list_register_count() < 2 {
+            return false;
+        }
+        self.prepare();
+        self.virtual_interface.anchor();
+        self.hold_maintenance();
+        let works = self.try_ends(timer, raise, lower);
+        self.release_maintenance();
+        self.clean_up();
+        works
+    }
+
+    fn prepare(&self) {
+        self.clear_list_registers();
+        self.virtual_interface.set_guest_control(GUEST_CONTROL);
+        self.virtual_interface.set_active_priorities(0);
         self.virtual_cpu_interface.bpr.set(0);
-        let works = (0..TRIALS).all(|_| {
+    }
+
+    fn clean_up(&self) {
+        self.clear_list_registers();
+        self.virtual_interface.set_control(0);
+        self.virtual_interface.set_guest_control(0);
+    }
+
+    fn clear_list_registers(&self) {
+        let count = self.virtual_interface.list_register_count();
+        (0..count).for_each(|index| self.virtual_interface.set_list_register(index, 0));
+    }
+
+    fn try_ends(&self, timer: IntId, raise: impl Fn(), lower: impl Fn()) -> bool {
+        (0..TRIALS).all(|_| {
             self.enable(timer);
             raise();
             let comes_again = self.comes_again(timer);
@@ -51,10 +85,7 @@ impl Driver {
             // Where it stayed active.
             self.clear_active(timer);
             comes_again
-        });
-        virtual_interface.set_control(0);
-        virtual_interface.set_guest_control(0);
-        works
+        })
     }
 
     /// Takes the interrupt, gives it to the guest that EL2 plays, and ends it as that. Its line is high throughout.

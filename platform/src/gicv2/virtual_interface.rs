@@ -31,6 +31,9 @@ register_structs! {
 /// The most list registers that are used: as many as [`EISR0`](VirtualInterface::ended) tells of, halved.
 const MAXIMUM_LIST_REGISTERS: usize = 16;
 
+/// What holds a list register for ever: active, so no guest can take it, with a number that no guest can end.
+const ANCHOR: u32 = 1 << 29 | 1023;
+
 /// The virtual interface control of every core: each sees its own at the same address.
 #[derive(Debug)]
 pub struct VirtualInterface {
@@ -62,6 +65,11 @@ impl VirtualInterface {
         if let Some(register) = self.registers.lr.get(index) {
             register.set(value);
         }
+    }
+
+    /// Keeps the last list register in use for ever.
+    pub fn anchor(&self) {
+        self.set_list_register(self.list_registers - 1, ANCHOR);
     }
 
     /// One bit for each list register that is empty and asked for no maintenance (GICH_ELRSR, 5.3.8).

@@ -1,12 +1,14 @@
 //! The virtual CPU interface of the core we run on, as the virtual GIC drives it: system registers with a GICv3, memory
-//! with a GICv2. The version is asked at each access: a load and a branch, as the machine has one for good.
+//! with a GICv2. The version, and whether a GICv2 forgets, is asked at each access: a load and a branch each, as the machine
+//! has one for good.
 
 use tessera_platform::IntId;
 use tessera_platform::gic::{Controller, Gic};
+use tessera_platform::gicv2;
 use tessera_platform::gicv3::virtual_interface as v3;
 
 use super::registers::{read_register, write_register};
-use crate::interrupts::{CpuInterface, ListRegister, ListRegisters, Maintenance};
+use crate::interrupts::{Book, CpuInterface, Forgetful, HardwareEnd, ListRegister, ListRegisters, Maintenance, Nudge};
 
 /// ICH_HCR_EL2.En and GICH_HCR.En.
 const ENABLE: u32 = 1;
@@ -20,48 +22,44 @@ const V2_MAINTENANCE: u32 = 0xff;
 /// This core's list registers.
 pub struct VirtualInterface<'a> {
     gic: &'a Gic,
+    book: &'a Book,
 }
 
 impl<'a> VirtualInterface<'a> {
-    /// Those of the calling core; `gic` is the board's.
+    /// Those of the calling core, which `book` is on; `gic` is the board's.
     #[inline(always)]
-    pub fn new(gic: &'a Gic) -> Self {
-        Self { gic }
+    pub fn new(gic: &'a Gic, book: &'a Book) -> Self {
+        Self { gic, book }
     }
 
-    /// Puts them into a known state: on, with nothing in them.
-    pub fn initialize(&mut self) {
-        if matches!(self.gic, Gic::V2(_)) {
+    /// The maintenance interrupt was taken. Returns whether the virtual GIC has to look.
+    #[inline]
+    pub fn maintain(&mut self) -> bool {
+        match self.gic {
+            Gic::V2(gic) if !self.book.is_plain() => Forgetful::new(&mut Bare(gic), self.book).maintain(),
+            _ => true,
+        }
+    }
+}
+
+/// Puts the calling core's interface into a known state: on, with nothing in it.
+pub fn initialize(gic: &Gic, end: HardwareEnd) {
+    match gic {
+        Gic::V3(_) => {
+            v3::IchHcr.write(u64::from(ENABLE));
+            (0..gic.list_register_count()).for_each(|index| v3::set_list_register(index, 0));
+        }
+        Gic::V2(driver) => {
             close_system_registers();
-        }
-        self.set_control(ENABLE);
-        for index in 0..self.gic.list_register_count() {
-            self.clear(index);
-        }
-        CpuInterface::RESET.restore(self.gic);
-    }
-
-    fn control(&self) -> u32 {
-        match self.gic {
-            Gic::V3(_) => v3::IchHcr.read() as u32,
-            Gic::V2(gic) => gic.virtual_interface().control(),
+            let interface = driver.virtual_interface();
+            interface.set_control(ENABLE);
+            (0..gic.list_register_count()).for_each(|index| interface.set_list_register(index, 0));
+            if end == HardwareEnd::Nudged {
+                interface.anchor();
+            }
         }
     }
-
-    fn set_control(&self, value: u32) {
-        match self.gic {
-            Gic::V3(_) => v3::IchHcr.write(u64::from(value)),
-            Gic::V2(gic) => gic.virtual_interface().set_control(value),
-        }
-    }
-
-    fn ends_in_two_steps(&self) -> bool {
-        let control = match self.gic {
-            Gic::V3(_) => v3::IchVmcr.read() as u32,
-            Gic::V2(gic) => gic.virtual_interface().guest_control(),
-        };
-        control & TWO_STEPS != 0
-    }
+    CpuInterface::RESET.restore(gic);
 }
 
 /// The processor may have a GICv3's interface though the board has a GICv2: guests shall not find it (ICC_SRE_ELx.SRE
@@ -74,12 +72,93 @@ fn close_system_registers() {
     }
 }
 
+/// List registers of a GICv2 as they are.
+struct Bare<'a>(&'a gicv2::Driver);
+
+impl ListRegisters for Bare<'_> {
+    #[inline(always)]
+    fn read(&mut self, index: usize) -> ListRegister {
+        ListRegister::from_gich_lr(self.0.virtual_interface().list_register(index))
+    }
+
+    #[inline(always)]
+    fn write(&mut self, index: usize, value: ListRegister) {
+        self.0.virtual_interface().set_list_register(index, value.to_gich_lr());
+    }
+
+    #[inline(always)]
+    fn clear(&mut self, index: usize) {
+        self.0.virtual_interface().set_list_register(index, 0);
+    }
+
+    #[inline(always)]
+    fn empty(&mut self) -> u32 {
+        self.0.virtual_interface().empty()
+    }
+
+    #[inline(always)]
+    fn ended(&mut self) -> u32 {
+        self.0.virtual_interface().ended()
+    }
+
+    fn set_maintenance(&mut self, maintenance: Maintenance) {
+        self.0.virtual_interface().set_control(ENABLE | maintenance.ich_hcr() & V2_MAINTENANCE);
+    }
+
+    fn take_unlisted_deactivations(&mut self) -> u32 {
+        let interface = self.0.virtual_interface();
+        let control = interface.control();
+        interface.set_control(control & !(0x1f << EOI_COUNT_SHIFT));
+        unlisted_deactivations(control, interface.guest_control())
+    }
+
+    #[inline]
+    fn deactivate(&mut self, physical: u32) {
+        deactivate(self.0, physical);
+    }
+
+    fn activate(&mut self, physical: u32) {
+        activate(self.0, physical);
+    }
+}
+
+impl Nudge for Bare<'_> {
+    fn hold_maintenance(&mut self) {
+        self.0.hold_maintenance();
+    }
+
+    fn release_maintenance(&mut self) {
+        self.0.release_maintenance();
+    }
+}
+
+/// How many deactivations ICH_HCR_EL2 or GICH_HCR counted. Where the guest drops priorities and deactivates in two steps,
+/// the second traps (ICH_HCR_EL2.TDIR; the page of GICV_DIR is never mapped), and an end that was counted deactivated
+/// nothing.
+fn unlisted_deactivations(control: u32, guest_control: u32) -> u32 {
+    if guest_control & TWO_STEPS != 0 { 0 } else { control >> EOI_COUNT_SHIFT & 0x1f }
+}
+
+#[inline]
+fn deactivate(gic: &impl Controller, physical: u32) {
+    if let Some(id) = IntId::new(physical) {
+        gic.deactivate(id.into());
+    }
+}
+
+fn activate(gic: &impl Controller, physical: u32) {
+    if let Some(id) = IntId::new(physical) {
+        gic.set_active(id);
+    }
+}
+
 impl ListRegisters for VirtualInterface<'_> {
     #[inline(always)]
     fn read(&mut self, index: usize) -> ListRegister {
         match self.gic {
             Gic::V3(_) => ListRegister::from_ich_lr(v3::list_register(index)),
-            Gic::V2(gic) => ListRegister::from_gich_lr(gic.virtual_interface().list_register(index)),
+            Gic::V2(gic) if self.book.has_stand_in(index) => Forgetful::new(&mut Bare(gic), self.book).read(index),
+            Gic::V2(gic) => Bare(gic).read(index),
         }
     }
 
@@ -87,15 +166,27 @@ impl ListRegisters for VirtualInterface<'_> {
     fn write(&mut self, index: usize, value: ListRegister) {
         match self.gic {
             Gic::V3(_) => v3::set_list_register(index, value.to_ich_lr()),
-            Gic::V2(gic) => gic.virtual_interface().set_list_register(index, value.to_gich_lr()),
+            Gic::V2(gic) if self.book.writes_through(index, value.origin) => Bare(gic).write(index, value),
+            Gic::V2(gic) => Forgetful::new(&mut Bare(gic), self.book).write(index, value),
         }
+    }
+
+    #[inline(always)]
+    fn write_directly(&mut self, index: usize, value: ListRegister) -> bool {
+        match self.gic {
+            Gic::V3(_) => v3::set_list_register(index, value.to_ich_lr()),
+            Gic::V2(gic) if self.book.writes_through(index, value.origin) => Bare(gic).write(index, value),
+            Gic::V2(_) => return false,
+        }
+        true
     }
 
     #[inline(always)]
     fn clear(&mut self, index: usize) {
         match self.gic {
             Gic::V3(_) => v3::set_list_register(index, 0),
-            Gic::V2(gic) => gic.virtual_interface().set_list_register(index, 0),
+            Gic::V2(gic) if self.book.is_plain() => Bare(gic).clear(index),
+            Gic::V2(gic) => Forgetful::new(&mut Bare(gic), self.book).clear(index),
         }
     }
 
@@ -103,7 +194,8 @@ impl ListRegisters for VirtualInterface<'_> {
     fn empty(&mut self) -> u32 {
         match self.gic {
             Gic::V3(_) => v3::IchElrsr.read() as u32,
-            Gic::V2(gic) => gic.virtual_interface().empty(),
+            Gic::V2(gic) if self.book.is_plain() => Bare(gic).empty(),
+            Gic::V2(gic) => Forgetful::new(&mut Bare(gic), self.book).empty(),
         }
     }
 
@@ -111,37 +203,37 @@ impl ListRegisters for VirtualInterface<'_> {
     fn ended(&mut self) -> u32 {
         match self.gic {
             Gic::V3(_) => v3::IchEisr.read() as u32,
-            Gic::V2(gic) => gic.virtual_interface().ended(),
+            Gic::V2(gic) if self.book.is_plain() => Bare(gic).ended(),
+            Gic::V2(gic) => Forgetful::new(&mut Bare(gic), self.book).ended(),
         }
     }
 
     fn set_maintenance(&mut self, maintenance: Maintenance) {
-        let bits = match self.gic {
-            Gic::V3(_) => maintenance.ich_hcr(),
-            Gic::V2(_) => maintenance.ich_hcr() & V2_MAINTENANCE,
-        };
-        self.set_control(ENABLE | bits);
+        match self.gic {
+            Gic::V3(_) => v3::IchHcr.write(u64::from(ENABLE | maintenance.ich_hcr())),
+            Gic::V2(gic) if self.book.is_plain() => Bare(gic).set_maintenance(maintenance),
+            Gic::V2(gic) => Forgetful::new(&mut Bare(gic), self.book).set_maintenance(maintenance),
+        }
     }
 
     fn take_unlisted_deactivations(&mut self) -> u32 {
-        let control = self.control();
-        self.set_control(control & !(0x1f << EOI_COUNT_SHIFT));
-        // Where the guest drops priorities and deactivates in two steps, the second traps (ICH_HCR_EL2.TDIR; the page of
-        // GICV_DIR is never mapped), and an end that was counted here deactivated nothing.
-        if self.ends_in_two_steps() { 0 } else { control >> EOI_COUNT_SHIFT & 0x1f }
+        match self.gic {
+            Gic::V3(_) => {
+                let control = v3::IchHcr.read() as u32;
+                v3::IchHcr.write(u64::from(control & !(0x1f << EOI_COUNT_SHIFT)));
+                unlisted_deactivations(control, v3::IchVmcr.read() as u32)
+            }
+            Gic::V2(gic) => Bare(gic).take_unlisted_deactivations(),
+        }
     }
 
     #[inline]
     fn deactivate(&mut self, physical: u32) {
-        if let Some(id) = IntId::new(physical) {
-            self.gic.deactivate(id.into());
-        }
+        deactivate(self.gic, physical);
     }
 
     fn activate(&mut self, physical: u32) {
-        if let Some(id) = IntId::new(physical) {
-            self.gic.set_active(id);
-        }
+        activate(self.gic, physical);
     }
 }
 

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 
-use crate::interrupts::{ListRegister, ListRegisters, Maintenance, Origin};
+use crate::interrupts::{ListRegister, ListRegisters, Maintenance, Nudge, Origin};
 
 /// The physical interrupts that are active: (core, number), with core 0 for SPIs.
 pub type Physical = Arc<Mutex<BTreeSet<(usize, u32)>>>;
@@ -29,6 +29,12 @@ pub struct Core {
     pub accesses: usize,
     /// Physical interrupts deactivated by EL2, in order.
     pub deactivated: Vec<u32>,
+    /// Physical interrupts that the guest has deactivated and the GIC has not looked at since.
+    pub unseen: BTreeSet<u32>,
+    /// The maintenance interrupt is active: it cannot come, and its line is that of an underflow.
+    held: bool,
+    /// The level of its line when it last changed.
+    line: bool,
 }
 
 fn state(register: u64) -> u64 {
@@ -64,6 +70,9 @@ impl Core {
             split: false,
             accesses: 0,
             deactivated: Vec::new(),
+            unseen: BTreeSet::new(),
+            held: false,
+            line: false,
         }
     }
 
@@ -73,6 +82,11 @@ impl Core {
 
     fn physical_key(&self, physical: u32) -> (usize, u32) {
         if physical < 32 { (self.number, physical) } else { (0, physical) }
+    }
+
+    /// Whether a line that is high would make the physical interrupt come.
+    pub fn is_ready(&self, physical: u32) -> bool {
+        !self.is_active(physical) && !self.unseen.contains(&physical)
     }
 
     pub fn is_active(&self, physical: u32) -> bool {
@@ -90,6 +104,7 @@ impl Core {
     fn let_go(&mut self, physical: u32) {
         let was = self.physical.lock().expect("not poisoned").remove(&self.physical_key(physical));
         assert!(was, "physical interrupt {physical} deactivated while it was not active");
+        self.unseen.remove(&physical);
     }
 
     /// The most urgent pending list register.
@@ -121,6 +136,7 @@ impl Core {
             .find(|register| **register << 32 >> 32 == u64::from(number) && state(**register) == PENDING);
         let register = register.expect("the best is there");
         *register = *register & !(3 << 62) | ACTIVE << 62;
+        self.look_if_line_changed();
         Some(number)
     }
 
@@ -157,12 +173,31 @@ impl Core {
         let register = self.registers[index];
         self.registers[index] = register & !(ACTIVE << 62);
         if is_hardware(register) {
-            self.let_go((register >> 32) as u32 & 0x1fff);
+            let physical = (register >> 32) as u32 & 0x1fff;
+            self.let_go(physical);
+            self.unseen.insert(physical);
         }
+        self.look_if_line_changed();
     }
 
-    /// Whether the maintenance interrupt is asserted (`ICH_MISR_EL2`).
+    /// The maintenance interrupt's line is an input of the GIC, which looks at all of them when one changes.
+    fn look_if_line_changed(&mut self) {
+        // One more list register is always in use.
+        let used = 1 + self.registers.iter().filter(|&&register| state(register) != 0).count();
+        let line = if self.held { used <= 1 } else { self.asks() };
+        if line != self.line {
+            self.unseen.clear();
+        }
+        self.line = line;
+    }
+
+    /// Whether the maintenance interrupt comes.
     pub fn calls(&self) -> bool {
+        !self.held && self.asks()
+    }
+
+    /// Whether maintenance is asked for (`ICH_MISR_EL2`).
+    fn asks(&self) -> bool {
         let hcr = self.maintenance.ich_hcr();
         let none_pending = self.registers.iter().all(|&register| state(register) != PENDING);
         self.registers.iter().any(|&register| state(register) == 0 && notifies(register))
@@ -201,11 +236,13 @@ impl ListRegisters for Core {
             Origin::Software { source, .. } => source,
             Origin::Hardware(_) => 0,
         };
+        self.look_if_line_changed();
     }
 
     fn clear(&mut self, index: usize) {
         self.accesses += 1;
         self.registers[index] = 0;
+        self.look_if_line_changed();
     }
 
     fn empty(&mut self) -> u32 {
@@ -220,8 +257,10 @@ impl ListRegisters for Core {
 
     fn set_maintenance(&mut self, maintenance: Maintenance) {
         self.accesses += 1;
+        assert!(!self.held, "asked for while held back");
         self.maintenance = maintenance;
         self.unlisted = 0;
+        self.look_if_line_changed();
     }
 
     fn take_unlisted_deactivations(&mut self) -> u32 {
@@ -236,5 +275,19 @@ impl ListRegisters for Core {
 
     fn activate(&mut self, physical: u32) {
         self.fire(physical);
+    }
+}
+
+impl Nudge for Core {
+    fn hold_maintenance(&mut self) {
+        assert!(!self.held && !self.asks(), "held back though something asks for it");
+        self.held = true;
+        self.look_if_line_changed();
+    }
+
+    fn release_maintenance(&mut self) {
+        assert!(self.held);
+        self.held = false;
+        self.look_if_line_changed();
     }
 }

@@ -96,24 +96,6 @@ fn a_device_interrupt_is_one_write() {
 }
 
 #[test]
-fn without_hardware_deactivation_el2_lets_go() {
-    let (vgic, mut cores) = machine_with(1, 4, false);
-    let core = &mut cores[0];
-    enable_groups(&vgic, 1);
-    vgic.map_hardware(TIMER, 26).expect("exists");
-    enable(&vgic, TIMER);
-    for round in 1..4 {
-        fire(&vgic, core, TIMER);
-        flush(&vgic, core);
-        assert_eq!(core.acknowledge(), Some(TIMER));
-        core.end(TIMER);
-        assert!(core.is_active(26));
-        maintain(&vgic, core);
-        assert_eq!(core.deactivated.len(), round);
-    }
-}
-
-#[test]
 fn a_disabled_hardware_interrupt_waits_for_its_enable() {
     for intid in [TIMER, DEVICE] {
         let (vgic, mut core) = with_hardware(4);

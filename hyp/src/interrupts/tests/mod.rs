@@ -2,6 +2,7 @@
 
 mod core;
 mod delivery;
+mod forgetful;
 mod life;
 mod model;
 mod property;
@@ -11,19 +12,15 @@ mod scarcity;
 mod version_two;
 
 use self::core::{Core, Physical};
-use super::{Affinity, Config, Vgic};
+use super::{Affinity, Config, ListRegisters, Vgic};
 
 /// Group 0 and Group 1 enabled.
 const GROUPS: u64 = 3;
 
 /// A virtual GIC with `vcpus` virtual CPUs of affinity 0.0.0.n, all on, and 96 SPIs; and their cores.
 fn machine(vcpus: usize, list_registers: usize) -> (Vgic, Vec<Core>) {
-    machine_with(vcpus, list_registers, true)
-}
-
-fn machine_with(vcpus: usize, list_registers: usize, hardware_deactivation: bool) -> (Vgic, Vec<Core>) {
     let affinities: Vec<_> = (0..vcpus).map(|index| Affinity::new(0, 0, 0, index as u8)).collect();
-    let config = Config { affinities: &affinities, spis: 96, list_registers, hardware_deactivation };
+    let config = Config { affinities: &affinities, spis: 96, list_registers };
     let vgic = Vgic::new(&config).expect("a valid configuration");
     (0..vcpus).for_each(|vcpu| assert!(vgic.set_online(vcpu).is_empty()));
     let physical = Physical::default();
@@ -56,11 +53,15 @@ fn configure(vgic: &Vgic, vcpu: usize, offset: u64, size: usize, value: u64) -> 
 
 /// Makes `intid` pending by ISPENDR, on `core`.
 fn pend(vgic: &Vgic, core: &mut Core, intid: u32) -> super::VcpuSet {
-    let (vcpu, bit) = (core.number, 1 << (intid % 32));
+    pend_at(vgic, core.number, core, intid)
+}
+
+fn pend_at(vgic: &Vgic, vcpu: usize, registers: &mut impl ListRegisters, intid: u32) -> super::VcpuSet {
+    let bit = 1 << (intid % 32);
     if intid < 32 {
         vgic.write_redistributor(vcpu, vcpu as u64 * 0x2_0000 + 0x1_0000 + ISPENDR, 4, bit)
     } else {
-        vgic.write_distributor(vcpu, core, ISPENDR + u64::from(intid / 32) * 4, 4, bit)
+        vgic.write_distributor(vcpu, registers, ISPENDR + u64::from(intid / 32) * 4, 4, bit)
     }
 }
 
@@ -77,11 +78,20 @@ fn write_bit(vgic: &Vgic, vcpu: usize, offset: u64, intid: u32) -> super::VcpuSe
 
 /// Reads it.
 fn read_bit(vgic: &Vgic, core: &mut Core, offset: u64, intid: u32) -> (bool, super::VcpuSet) {
-    let vcpu = core.number;
+    read_bit_at(vgic, core.number, core, offset, intid)
+}
+
+fn read_bit_at(
+    vgic: &Vgic,
+    vcpu: usize,
+    registers: &mut impl ListRegisters,
+    offset: u64,
+    intid: u32,
+) -> (bool, super::VcpuSet) {
     let (word, told) = if intid < 32 {
-        vgic.read_redistributor(vcpu, core, vcpu as u64 * 0x2_0000 + 0x1_0000 + offset, 4)
+        vgic.read_redistributor(vcpu, registers, vcpu as u64 * 0x2_0000 + 0x1_0000 + offset, 4)
     } else {
-        vgic.read_distributor(vcpu, core, offset + u64::from(intid / 32) * 4, 4)
+        vgic.read_distributor(vcpu, registers, offset + u64::from(intid / 32) * 4, 4)
     };
     (word >> (intid % 32) & 1 != 0, told)
 }

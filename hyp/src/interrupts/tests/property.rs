@@ -4,9 +4,10 @@
 mod operations;
 
 use super::core::Core;
+use super::forgetful::shown;
 use super::model::{Active, Model};
 use super::*;
-use crate::interrupts::{SgiRegister, VcpuSet};
+use crate::interrupts::{Book, HardwareEnd, SgiRegister, VcpuSet};
 
 const SPIS: usize = 96;
 /// Hardware interrupts: the virtual timer, a level-sensitive and an edge-triggered SPI.
@@ -50,6 +51,9 @@ struct World {
     random: Random,
     /// What each virtual CPU has acknowledged: number, and whether its priority is dropped.
     taken: Vec<Vec<(u32, bool)>>,
+    /// What becomes of interrupts that guests end, and what is known of list registers where that is forgotten.
+    end: HardwareEnd,
+    books: Vec<Book>,
     parked: Vec<bool>,
     /// Level of the physical timer line of each core, and of the physical SPI 40; edge of 41.
     timers: Vec<bool>,
@@ -65,8 +69,9 @@ impl World {
         let vcpus = 1 + random.below(3);
         let (vgic, mut cores) = {
             let list_registers = random.pick(&[1, 2, 3, 4, 4, 16]);
-            machine_with(vcpus, list_registers, random.below(4) != 0)
+            machine(vcpus, list_registers)
         };
+        let end = random.pick(&[HardwareEnd::Works, HardwareEnd::Nudged, HardwareEnd::Forgotten]);
         let split = random.flip();
         cores.iter_mut().for_each(|core| core.split = split);
         let mut model = Model::new(vcpus, SPIS);
@@ -80,6 +85,8 @@ impl World {
             model,
             random,
             taken: vec![Vec::new(); vcpus],
+            books: (0..vcpus).map(|_| Book::new(end)).collect(),
+            end,
             parked: vec![false; vcpus],
             timers: vec![false; vcpus],
             level: false,
@@ -151,13 +158,15 @@ impl World {
         for _ in 0..50 {
             while let Some(vcpu) = told.next() {
                 if !self.parked[vcpu] {
-                    told = told.union(self.vgic.flush(vcpu, &mut self.cores[vcpu]));
+                    told = told.union(self.vgic.flush(vcpu, &mut shown(&mut self.cores[vcpu], &self.books[vcpu])));
                 }
             }
             told = self.fire();
             for vcpu in 0..self.cores.len() {
                 if self.cores[vcpu].calls() {
-                    self.vgic.maintain(vcpu);
+                    if shown(&mut self.cores[vcpu], &self.books[vcpu]).maintain() {
+                        self.vgic.maintain(vcpu);
+                    }
                     told.insert(vcpu);
                 }
             }
@@ -172,18 +181,28 @@ impl World {
     fn fire(&mut self) -> VcpuSet {
         let mut told = VcpuSet::EMPTY;
         for core in 0..self.cores.len() {
-            if self.timers[core] && !self.parked[core] && !self.cores[core].is_active(TIMER) {
+            if self.timers[core] && !self.parked[core] && self.is_ready(core, TIMER) {
                 told = told.union(self.deliver(core, TIMER));
             }
         }
-        if self.level && !self.cores[0].is_active(140) {
+        if self.level && self.is_ready(0, 140) {
             told = told.union(self.deliver_anywhere(40));
         }
-        if self.edge && !self.cores[0].is_active(141) {
+        if self.edge && self.is_ready(0, 141) {
             self.edge = self.parked.iter().all(|&parked| parked);
             told = told.union(self.deliver_anywhere(41));
         }
         told
+    }
+
+    /// Whether a physical interrupt comes if its line is high.
+    fn is_ready(&self, core: usize, physical: u32) -> bool {
+        match self.end {
+            HardwareEnd::Works => !self.cores[core].is_active(physical),
+            _ if physical < 32 => self.cores[core].is_ready(physical),
+            // An SPI is forgotten on whichever core it was ended.
+            _ => self.cores.iter().all(|core| core.is_ready(physical)),
+        }
     }
 
     fn deliver_anywhere(&mut self, intid: u32) -> VcpuSet {
@@ -194,7 +213,7 @@ impl World {
         self.log.push(format!("  core {core} gets physical {intid}"));
         self.cores[core].fire(Self::physical(intid));
         self.model.get(core, intid).latch = true;
-        let mut told = self.vgic.deliver_hardware(core, &mut self.cores[core], intid);
+        let mut told = self.vgic.deliver_hardware(core, &mut shown(&mut self.cores[core], &self.books[core]), intid);
         told.insert(core);
         told
     }
@@ -202,7 +221,7 @@ impl World {
     fn check(&mut self) {
         for vcpu in 0..self.cores.len() {
             let deliverable = self.model.deliverable(vcpu);
-            let has = self.vgic.has_pending(vcpu, &mut self.cores[vcpu]);
+            let has = self.vgic.has_pending(vcpu, &mut shown(&mut self.cores[vcpu], &self.books[vcpu]));
             assert_eq!(has, !deliverable.is_empty(), "has_pending({vcpu})");
             if self.parked[vcpu] {
                 continue;
@@ -227,9 +246,11 @@ impl World {
         }
     }
 
-    /// A physical interrupt is active only while something virtual stands for it.
+    /// A physical interrupt is active while its line is high, and only while something virtual stands for it.
     fn check_physical(&mut self) {
         for core in 0..self.cores.len() {
+            let high = self.timers[core] && !self.parked[core];
+            assert!(!high || self.cores[core].is_active(TIMER), "the timer of {core} is forgotten");
             for intid in HARDWARE {
                 let interrupt = self.model.get(core, intid);
                 let alive = interrupt.pending() || interrupt.active != Active::No;
@@ -249,13 +270,14 @@ impl World {
     }
 
     fn read(&mut self, vcpu: usize, offset: u64, intid: u32) -> bool {
-        let (_, told) = read_bit(&self.vgic, &mut self.cores[vcpu], offset, intid);
+        let (_, told) =
+            read_bit_at(&self.vgic, vcpu, &mut shown(&mut self.cores[vcpu], &self.books[vcpu]), offset, intid);
         for other in told {
             assert!(!self.parked[other], "a parked virtual CPU holds something");
-            let others = self.vgic.flush(other, &mut self.cores[other]);
+            let others = self.vgic.flush(other, &mut shown(&mut self.cores[other], &self.books[other]));
             assert!(others.is_empty());
         }
-        read_bit(&self.vgic, &mut self.cores[vcpu], offset, intid).0
+        read_bit_at(&self.vgic, vcpu, &mut shown(&mut self.cores[vcpu], &self.books[vcpu]), offset, intid).0
     }
 
     fn run(&mut self, steps: usize) {
@@ -277,7 +299,7 @@ impl World {
             };
             if let Some(vcpu) = self.parked.iter().position(|&parked| parked).filter(|_| self.random.below(4) == 0) {
                 self.parked[vcpu] = false;
-                self.vgic.unpark(vcpu, &mut self.cores[vcpu]);
+                self.vgic.unpark(vcpu, &mut shown(&mut self.cores[vcpu], &self.books[vcpu]));
                 told.insert(vcpu);
             }
             self.settle(told);

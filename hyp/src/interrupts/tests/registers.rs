@@ -38,7 +38,7 @@ fn distributor_says_what_it_is() {
 #[test]
 fn sgis_beyond_sixteen_of_a_cluster_are_announced() {
     let affinities = [Affinity::new(0, 0, 0, 0), Affinity::new(0, 0, 0, 16)];
-    let config = Config { affinities: &affinities, spis: 32, list_registers: 4, hardware_deactivation: true };
+    let config = Config { affinities: &affinities, spis: 32, list_registers: 4 };
     let vgic = Vgic::new(&config).expect("valid");
     assert_eq!(read(&vgic, 0x0004, 4), 0x0548_0001);
 }
@@ -93,7 +93,7 @@ fn private_interrupts_and_those_beyond_are_not_in_the_distributor() {
 #[test]
 fn special_numbers_do_not_exist() {
     let affinities = [Affinity::default()];
-    let config = Config { affinities: &affinities, spis: 988, list_registers: 4, hardware_deactivation: true };
+    let config = Config { affinities: &affinities, spis: 988, list_registers: 4 };
     let vgic = Vgic::new(&config).expect("valid");
     let mut core = Core::alone(4);
     assert_eq!(read(&vgic, 0x0004, 4) & 0x1f, 31);
@@ -231,7 +231,7 @@ fn strangers_have_no_effect() {
 #[test]
 fn redistributors_say_whose_they_are() {
     let affinities = [Affinity::new(0, 0, 0, 0), Affinity::new(0, 0, 0, 1), Affinity::new(4, 3, 2, 1)];
-    let config = Config { affinities: &affinities, spis: 32, list_registers: 4, hardware_deactivation: true };
+    let config = Config { affinities: &affinities, spis: 32, list_registers: 4 };
     let vgic = Vgic::new(&config).expect("valid");
     let typer: Vec<_> = (0..4).map(|index| read_redistributor(&vgic, index * 0x2_0000 + 8, 8)).collect();
     assert_eq!(typer, [0, 0x0000_0001_0000_0100, 0x0403_0201_0000_0210, 0]);
@@ -284,7 +284,7 @@ fn redistributors_hold_private_interrupts_each_its_own() {
 
 /// Who gets SGI 3 when virtual CPU 0 writes `value`.
 fn reached(affinities: &[Affinity], register: SgiRegister, value: u64) -> VcpuSet {
-    let config = Config { affinities, spis: 32, list_registers: 4, hardware_deactivation: true };
+    let config = Config { affinities, spis: 32, list_registers: 4 };
     let vgic = Vgic::new(&config).expect("valid");
     enable_groups(&vgic, affinities.len() as u64);
     let told = vgic.send_sgi(0, register, value);
@@ -332,7 +332,7 @@ fn sgis_reach_all_levels_and_ranges() {
 #[test]
 fn configurations_no_gic_has_are_refused() {
     let good = [Affinity::new(0, 0, 0, 0), Affinity::new(0, 0, 0, 1)];
-    let config = Config { affinities: &good, spis: 32, list_registers: 4, hardware_deactivation: true };
+    let config = Config { affinities: &good, spis: 32, list_registers: 4 };
     let refused = |config: Config| Vgic::new(&config).expect_err("refused");
     let many: Vec<_> = (0..65).map(|index| Affinity::new(0, 0, index, 0)).collect();
     assert_eq!(refused(Config { affinities: &[], ..config }), ConfigError::Vcpus);

@@ -8,7 +8,7 @@ use crate::interrupts::{ConfigError, VcpuSet};
 
 fn machine(vcpus: usize, list_registers: usize) -> (Vgic, Vec<Core>) {
     let affinities: Vec<_> = (0..vcpus).map(|index| Affinity::new(0, 0, 0, index as u8)).collect();
-    let config = Config { affinities: &affinities, spis: 64, list_registers, hardware_deactivation: true };
+    let config = Config { affinities: &affinities, spis: 64, list_registers };
     let vgic = Vgic::new_v2(&config).expect("valid");
     (0..vcpus).for_each(|vcpu| assert!(vgic.set_online(vcpu).is_empty()));
     let physical = Physical::default();
@@ -225,30 +225,6 @@ fn a_timer_interrupt_is_one_write_of_a_list_register() {
     }
 }
 
-/// Where EL2 ends it: one write to deliver; at its end one read of who asks for maintenance and one write to empty it.
-#[test]
-fn a_timer_interrupt_that_el2_ends_is_one_write_and_comes_again() {
-    let (mut vgic, mut cores) = running(1, 4);
-    vgic.hardware_deactivation = false;
-    let core = &mut cores[0];
-    vgic.map_hardware(27, 27).expect("exists");
-    let _ = write(&vgic, 0, 0x100, 4, 1 << 27);
-    for round in 1..5 {
-        core.accesses = 0;
-        core.fire(27);
-        assert!(vgic.deliver_hardware(0, core, 27).is_empty() && vgic.flush(0, core).is_empty());
-        assert_eq!(core.accesses, 1);
-        assert_eq!(core.acknowledge(), Some(27));
-        core.end(27);
-        assert!(core.calls() && core.is_active(27));
-        vgic.maintain(0);
-        core.accesses = 0;
-        assert!(vgic.flush(0, core).is_empty());
-        assert!(!core.calls() && core.accesses <= 3, "{}", core.accesses);
-        assert_eq!(core.deactivated.len(), round);
-    }
-}
-
 #[test]
 fn no_access_anywhere_panics() {
     let (vgic, mut cores) = running(8, 4);
@@ -264,7 +240,7 @@ fn no_access_anywhere_panics() {
         let _ = vgic.flush(7, &mut cores[7]);
     }
     let affinities: Vec<_> = (0..9).map(|index| Affinity::new(0, 0, 0, index)).collect();
-    let config = Config { affinities: &affinities, spis: 64, list_registers: 4, hardware_deactivation: true };
+    let config = Config { affinities: &affinities, spis: 64, list_registers: 4 };
     assert_eq!(Vgic::new_v2(&config).err(), Some(ConfigError::Vcpus));
 }
 

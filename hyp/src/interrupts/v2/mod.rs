@@ -7,7 +7,7 @@
 use super::bank::{BitRegister, Change};
 use super::distributor::MASK;
 use super::list_register::ListRegisters;
-use super::listing::deliver_sgi;
+use super::listing::{deliver_sgi, repeat_sgi};
 use super::registers::{Register, decode, is_aligned};
 use super::vcpu_set::VcpuSet;
 use super::vgic::{Private, Vcpu, Vgic};
@@ -90,25 +90,24 @@ impl Vgic {
         size: usize,
         value: u64,
     ) -> VcpuSet {
-        let Some(own) = self.vcpus.get(vcpu).filter(|_| is_aligned(offset, size) && size <= 4) else {
-            return VcpuSet::EMPTY;
-        };
-        if (offset, size) == (SGIR, 4) {
-            return self.generate_sgi(vcpu, registers, value);
+        match (offset, size) {
+            (SGIR, 4) => self.generate_sgi(vcpu, registers, value),
+            place => self.write_register(vcpu, registers, place, value),
         }
-        self.write_register(own, vcpu, registers, (offset, size), value)
     }
 
     /// Anything but an SGI.
     #[inline(never)]
     fn write_register<R: ListRegisters>(
         &self,
-        own: &Vcpu,
         vcpu: usize,
         registers: &mut R,
         (offset, size): (u64, usize),
         value: u64,
     ) -> VcpuSet {
+        let Some(own) = self.vcpus.get(vcpu).filter(|_| is_aligned(offset, size) && size <= 4) else {
+            return VcpuSet::EMPTY;
+        };
         let told = match decode(offset, size) {
             Register::Other => self.write_other(own, vcpu, offset, size, value),
             register if register.is_private() => {
@@ -182,16 +181,35 @@ impl Vgic {
     }
 
     /// `GICD_SGIR`: to the list, to all others, or to the sender.
-    #[inline]
+    #[inline(always)]
     fn generate_sgi<R: ListRegisters>(&self, vcpu: usize, registers: &mut R, value: u64) -> VcpuSet {
         let all = (1u64 << self.vcpus.len().min(MAXIMUM_TARGETS)) - 1;
+        let (intid, own) = (value as u32 & 0xf, 1u64 << (vcpu & 7));
         let targets = match value >> 24 & 3 {
             0 => value >> 16 & all,
-            1 => all & !(1 << vcpu),
-            2 => 1 << vcpu,
+            1 => all & !own,
+            2 => own,
             _ => 0,
         };
-        let (intid, own) = (value as u32 & 0xf, 1u64 << (vcpu & 7));
+        if targets == own && self.repeat_own_sgi(vcpu, registers, intid) {
+            return VcpuSet::EMPTY;
+        }
+        self.send_sgi_v2(vcpu, registers, intid, targets)
+    }
+
+    /// An SGI of `vcpu` to itself: the common case.
+    #[inline(always)]
+    fn repeat_own_sgi<R: ListRegisters>(&self, vcpu: usize, registers: &mut R, intid: u32) -> bool {
+        let Some(own) = self.vcpus.get(vcpu) else { return false };
+        let mut private = own.private.lock();
+        let groups = self.enabled_groups(private.bank.group);
+        repeat_sgi(&mut private, registers, intid, groups, vcpu as u8 & 7)
+    }
+
+    /// An SGI of `vcpu` to all in the mask `targets`.
+    #[inline(never)]
+    fn send_sgi_v2<R: ListRegisters>(&self, vcpu: usize, registers: &mut R, intid: u32, targets: u64) -> VcpuSet {
+        let own = 1u64 << (vcpu & 7);
         if targets & own != 0 {
             self.post_own_sgi_v2(vcpu, registers, intid);
         }
@@ -208,7 +226,6 @@ impl Vgic {
     }
 
     /// An SGI of `vcpu` to itself, whose list registers are at hand.
-    #[inline]
     fn post_own_sgi_v2<R: ListRegisters>(&self, vcpu: usize, registers: &mut R, intid: u32) {
         let Some(own) = self.vcpus.get(vcpu) else { return };
         let Private { bank, slots, senders, .. } = &mut *own.private.lock();

@@ -66,7 +66,7 @@ impl World {
         let register = if zero { SgiRegister::Group0 } else { SgiRegister::Group1 };
         let value = u64::from(intid) << 24 | u64::from(all) << 40 | list;
         if self.random.flip() {
-            self.vgic.send_sgi_here(vcpu, &mut self.cores[vcpu], register, value)
+            self.vgic.send_sgi_here(vcpu, &mut shown(&mut self.cores[vcpu], &self.books[vcpu]), register, value)
         } else {
             self.vgic.send_sgi(vcpu, register, value)
         }
@@ -81,7 +81,11 @@ impl World {
     fn pend(&mut self, vcpu: usize, intid: u32) -> VcpuSet {
         let on = self.random.flip();
         self.model.get(vcpu, intid).latch = on;
-        if on { pend(&self.vgic, &mut self.cores[vcpu], intid) } else { write_bit(&self.vgic, vcpu, ICPENDR, intid) }
+        if on {
+            pend_at(&self.vgic, vcpu, &mut shown(&mut self.cores[vcpu], &self.books[vcpu]), intid)
+        } else {
+            write_bit(&self.vgic, vcpu, ICPENDR, intid)
+        }
     }
 
     fn activate(&mut self, vcpu: usize, intid: u32) -> VcpuSet {
@@ -121,15 +125,17 @@ impl World {
     }
 
     fn park(&mut self, vcpu: usize) -> VcpuSet {
-        let told = self.vgic.park(vcpu, &mut self.cores[vcpu]);
+        let told = self.vgic.park(vcpu, &mut shown(&mut self.cores[vcpu], &self.books[vcpu]));
         assert!(self.cores[vcpu].listed().is_empty() && !self.cores[vcpu].calls());
         assert!(!self.cores[vcpu].is_active(TIMER), "the timer is left active");
+        // With its registers its line changes, so the GIC looks.
+        self.cores[vcpu].unseen.remove(&TIMER);
         assert_eq!(self.cores[vcpu].maintenance, crate::interrupts::Maintenance::NONE);
         if self.random.flip() {
             self.log.push("  stays parked".into());
             self.parked[vcpu] = true;
         } else {
-            self.vgic.unpark(vcpu, &mut self.cores[vcpu]);
+            self.vgic.unpark(vcpu, &mut shown(&mut self.cores[vcpu], &self.books[vcpu]));
         }
         told
     }
