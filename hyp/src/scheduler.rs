@@ -330,6 +330,8 @@ impl Core {
     fn switch_off(&mut self, vcpus: &mut [Vcpu], index: usize) {
         let Some(vcpu) = vcpus.get_mut(index) else { return };
         vcpu.is_on = false;
+        // Or its timer would go on being waited for.
+        vcpu.is_waiting = false;
         vcpu.physical_timer.control = 0;
         update_physical_timer(vcpu, 0);
         let mut registers = self.list_registers();

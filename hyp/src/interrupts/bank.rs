@@ -311,6 +311,13 @@ impl Bank {
         self.listed & self.enabled & groups & bit != 0
     }
 
+    /// The same of an edge, which has come again and is not recorded yet; the list register is to be looked at.
+    #[inline]
+    pub fn can_repeat_edge(&self, bit: u32, groups: u32) -> bool {
+        let disturbed = self.latch | self.owed | self.activate | self.deactivate;
+        self.listed & self.edge & self.enabled & groups & !disturbed & bit != 0
+    }
+
     /// The list register was written anew.
     #[inline]
     pub fn repeat(&mut self, bit: u32) {

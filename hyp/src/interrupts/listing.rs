@@ -8,7 +8,6 @@ use super::list_register::{ListRegister, ListRegisters, Maintenance, Origin};
 use super::senders::Senders;
 use super::slots::Slots;
 use super::vcpu_set::Bits;
-use super::vgic::Private;
 
 /// Puts the unlisted interrupt `intid` into an empty list register; false if there is none. `groups` has the bits of enabled
 /// groups; `combine`: an edge that came while it is active goes along.
@@ -80,7 +79,6 @@ pub(super) fn renew<R: ListRegisters>(
 
 /// Writes list register `slot`, which was seen empty, anew for the edge-triggered interrupt that it held, which has come
 /// again, from `source` if it is an SGI of a GICv2. False if there is more to do than that.
-#[inline(always)]
 pub(super) fn relist<R: ListRegisters>(
     bank: &mut Bank,
     slots: &Slots,
@@ -102,56 +100,23 @@ pub(super) fn relist<R: ListRegisters>(
     relisted
 }
 
-/// Delivers the edge-triggered private interrupt `intid`, which has just become pending, straight into a list register.
-/// False if there is more to do than that.
-#[inline]
-pub(super) fn deliver_edge<R: ListRegisters>(
-    bank: &mut Bank,
-    slots: &mut Slots,
-    registers: &mut R,
-    intid: u32,
-    groups: u32,
-) -> bool {
-    let bit = 1 << (intid & 31);
-    if bank.listed & bit == 0 {
-        let ready = bank.deliverable(groups) & bit != 0 && slots.maintenance == Maintenance::NONE;
-        return ready && list(bank, slots, registers, intid, groups, false);
-    }
-    deliver_again(bank, slots, registers, intid, groups)
-}
-
-/// Delivers the edge-triggered interrupt `intid`, which has just become pending, by the list register that has it, if it
-/// is over there. False if there is more to do than that.
-#[inline]
-pub(super) fn deliver_again<R: ListRegisters>(
+/// Delivers the edge-triggered interrupt `intid` of `source` (0 for all but SGIs of a GICv2), which has come again, by the
+/// list register that brought it the last time, if it is over there. False, with nothing changed, if there is more to do
+/// than that.
+#[inline(always)]
+pub(super) fn repeat<R: ListRegisters>(
     bank: &mut Bank,
     slots: &Slots,
     registers: &mut R,
     intid: u32,
     groups: u32,
-) -> bool {
-    let slot = usize::from(bank.slot[intid as usize & 31]);
-    let seen = registers.read(slot);
-    !seen.pending && !seen.active && relist(bank, slots, registers, slot, intid, groups, 0)
-}
-
-/// Delivers SGI `intid` of `source` by the list register that brought it the last time, if it is over there and nobody else
-/// has sent one since. False, with nothing changed, if there is more to do than that.
-#[inline(always)]
-pub(super) fn repeat_sgi<R: ListRegisters>(
-    private: &mut Private,
-    registers: &mut R,
-    intid: u32,
-    groups: u32,
     source: u8,
 ) -> bool {
-    let Private { bank, slots, senders, .. } = private;
-    let bit = 1 << (intid & 15);
-    let slot = usize::from(bank.slot[intid as usize & 15] & 15);
-    let ready = senders.waiting(intid) == 0
-        && slots.notified >> slot & 1 == 0
-        && slots.maintenance == Maintenance::NONE
-        && bank.can_repeat(bit, groups);
+    let bit = 1 << (intid & 31);
+    let slot = usize::from(bank.slot[intid as usize & 31] & 15);
+    let ready = bank.can_repeat_edge(bit, groups)
+        && (slots.hardware | slots.notified) >> slot & 1 == 0
+        && slots.maintenance == Maintenance::NONE;
     if !ready {
         return false;
     }
@@ -161,13 +126,25 @@ pub(super) fn repeat_sgi<R: ListRegisters>(
         !seen.pending && !seen.active && registers.write_directly(slot, bank.describe_pending(intid, origin));
     if repeated {
         bank.repeat(bit);
-        senders.list(intid, source);
     }
     repeated
 }
 
-/// Delivers an SGI that knows its senders, and which has just become pending, straight into a list register. False if there
-/// is more to do than that.
+/// Delivers the edge-triggered private interrupt `intid`, which has just become pending, straight into a list register.
+/// False if there is more to do than that.
+pub(super) fn deliver_edge<R: ListRegisters>(
+    bank: &mut Bank,
+    slots: &mut Slots,
+    registers: &mut R,
+    intid: u32,
+    groups: u32,
+) -> bool {
+    let bit = 1 << (intid & 31);
+    let ready = bank.deliverable(groups) & bit != 0 && slots.maintenance == Maintenance::NONE;
+    bank.listed & bit == 0 && ready && list(bank, slots, registers, intid, groups, false)
+}
+
+/// The same for an SGI that knows its senders.
 pub(super) fn deliver_sgi<R: ListRegisters>(
     bank: &mut Bank,
     slots: &mut Slots,

@@ -6,7 +6,7 @@
 use super::bank::{Bank, BitRegister, Change};
 use super::delivery::Loaded;
 use super::list_register::ListRegisters;
-use super::listing::deliver_again;
+use super::listing::repeat;
 use super::vcpu_set::VcpuSet;
 use super::vgic::{Vcpu, Vgic};
 
@@ -179,15 +179,15 @@ impl Vgic {
         let mut distributor = self.distributor.lock();
         let online = distributor.online;
         let Some(shared) = distributor.banks.get_mut(word) else { return VcpuSet::EMPTY };
-        let change = shared.bank.write(BitRegister::SetPending, mask);
         let index = mask.trailing_zeros() as usize;
-        if change.recall != 0 && mask.is_power_of_two() && shared.is_with(index, vcpu, online) {
+        if mask.is_power_of_two() && shared.is_with(index, vcpu, online) {
             let intid = (word * 32 + 32 + index) as u32;
             let groups = self.enabled_groups(shared.bank.group);
-            if deliver_again(&mut shared.bank, &private.slots, registers, intid, groups) {
+            if repeat(&mut shared.bank, &private.slots, registers, intid, groups, 0) {
                 return VcpuSet::EMPTY;
             }
         }
+        let change = shared.bank.write(BitRegister::SetPending, mask);
         distributor.announce(word, change, vcpu, &self.vcpus)
     }
 

@@ -6,13 +6,13 @@
 use alloc::boxed::Box;
 use core::sync::atomic::{AtomicU32, Ordering};
 
-use spin::Mutex;
+use spin::{Mutex, MutexGuard};
 
 use super::affinity::Affinity;
 use super::bank::{Bank, Change};
 use super::distributor::{ANY, Distributor, MASK, SharedBank, resolve};
 use super::list_register::{ListRegisters, MAXIMUM_LIST_REGISTERS};
-use super::listing::{deliver_edge, release};
+use super::listing::{deliver_edge, release, repeat};
 use super::senders::Senders;
 use super::slots::Slots;
 use super::v2::MAXIMUM_TARGETS;
@@ -235,14 +235,30 @@ impl Vgic {
     }
 
     /// The same at the virtual CPU whose list registers are at hand.
-    #[inline]
+    #[inline(always)]
     pub(super) fn post_own_sgi<R: ListRegisters>(&self, target: &Vcpu, registers: &mut R, intid: u32, group: u32) {
-        let bit = 1 << (intid & 15);
-        let Private { bank, slots, .. } = &mut *target.private.lock();
-        if (bank.group ^ group) & bit != 0 {
+        let mut private = target.private.lock();
+        let Private { bank, slots, .. } = &mut *private;
+        if (bank.group ^ group) >> (intid & 15) & 1 != 0 {
             return;
         }
-        let change = bank.pulse(bit);
+        let groups = self.enabled_groups(bank.group);
+        if !repeat(bank, slots, registers, intid & 15, groups, 0) {
+            self.post_first_sgi(target, private, registers, intid);
+        }
+    }
+
+    /// The same if it did not come just so before.
+    #[inline(never)]
+    fn post_first_sgi<R: ListRegisters>(
+        &self,
+        target: &Vcpu,
+        mut private: MutexGuard<Private>,
+        registers: &mut R,
+        intid: u32,
+    ) {
+        let Private { bank, slots, .. } = &mut *private;
+        let change = bank.pulse(1 << (intid & 15));
         let groups = self.enabled_groups(bank.group);
         if !deliver_edge(bank, slots, registers, intid & 15, groups) {
             target.announce(bank, change);

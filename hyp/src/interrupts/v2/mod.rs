@@ -7,7 +7,7 @@
 use super::bank::{BitRegister, Change};
 use super::distributor::MASK;
 use super::list_register::ListRegisters;
-use super::listing::{deliver_sgi, repeat_sgi};
+use super::listing::{deliver_sgi, repeat};
 use super::registers::{Register, decode, is_aligned};
 use super::vcpu_set::VcpuSet;
 use super::vgic::{Private, Vcpu, Vgic};
@@ -201,9 +201,14 @@ impl Vgic {
     #[inline(always)]
     fn repeat_own_sgi<R: ListRegisters>(&self, vcpu: usize, registers: &mut R, intid: u32) -> bool {
         let Some(own) = self.vcpus.get(vcpu) else { return false };
-        let mut private = own.private.lock();
-        let groups = self.enabled_groups(private.bank.group);
-        repeat_sgi(&mut private, registers, intid, groups, vcpu as u8 & 7)
+        let Private { bank, slots, senders, .. } = &mut *own.private.lock();
+        let (groups, source) = (self.enabled_groups(bank.group), vcpu as u8 & 7);
+        // Its latch says that no other sender waits.
+        let repeated = repeat(bank, slots, registers, intid, groups, source);
+        if repeated {
+            senders.list(intid, source);
+        }
+        repeated
     }
 
     /// An SGI of `vcpu` to all in the mask `targets`.
