@@ -163,7 +163,7 @@ pub struct RunArguments {
     /// Wait until the guest has written this; `tessera` is the hypervisor itself.
     #[arg(long, value_name = "VM:REGEX")]
     expect: Vec<String>,
-    /// Send this to the guest; escapes: \\n \\r \\t \\e \\\\ \\xHH.
+    /// Send this to the guest; escapes: \\n \\r \\t \\e \\\\ \\xHH. To `tessera`: keys as after Ctrl-].
     #[arg(long, value_name = "VM:TEXT")]
     send: Vec<String>,
     /// Start stopped and wait for gdb on port 1234.

@@ -29,7 +29,7 @@ use crate::manifest::{BoardFacts, DeviceKind, Manifest, Placement, Reserved, VmC
 use crate::seed::SeedSource;
 use crate::system::{Interrupts, System};
 use crate::vm::{GicParts, Parts, Vm};
-use crate::{heap, manifest, terminal};
+use crate::{heap, leave, manifest, terminal};
 use layout::Layout;
 
 /// The most a device tree may have, in bytes: what the first translation table is sure to cover.
@@ -127,7 +127,7 @@ fn wrong_exception_level(blob: &[u8]) -> ! {
     // The whole board cannot be discovered: at EL1 QEMU's tree lacks what only EL2 needs.
     let chosen = tree.as_ref().and_then(|tree| tree.by_path("/chosen"));
     let arguments = chosen.and_then(|chosen| chosen.string("bootargs")).unwrap_or("");
-    terminal::set_exit(arguments, tree.as_ref().and_then(find_firmware), None);
+    leave::set(arguments, tree.as_ref().and_then(find_firmware), None);
     terminal::refuse(format_args!("{WrongExceptionLevel}"))
 }
 

@@ -63,6 +63,10 @@ const ON_A_DISK: [&str; 8] = [
     "expect linux:on / type ext4 \\(rw",
 ];
 
+/// The user starts the machine anew, which QEMU ends with.
+pub(super) const REBOOT: [&str; 3] =
+    ["expect hello:hello> $", "send tessera:b", "expect tessera:reboot at the console"];
+
 /// Devices that a system names by the board's own tree.
 pub(super) fn by_name() -> Vec<Case> {
     let root = Case::new("linux has its root on a virtio disk, also after a reset", System::Named("linux-disk"));
@@ -104,6 +108,7 @@ pub(super) fn raspberry_pi() -> Vec<Case> {
     let interrupts = system_of(&[("interrupts", "guest/interrupts", 2)]);
     let hello = on(Board::Raspi4b, "the watchdog switches a raspi4b off", system_of(&[("hello", "guest/hello", 1)]));
     let card = on(Board::Raspi4b, "a card's image starts a raspi4b", system_of(&[("hello", "guest/hello", 1)]));
+    let reboot = on(Board::Raspi4b, "the watchdog reboots a raspi4b", system_of(&[("hello", "guest/hello", 1)]));
     let off = ["expect hello:hello> $", "send hello:off\\n", "expect tessera:all guests are off"];
     vec![
         both(Board::Raspi4b, "linux and freertos reach their prompts on raspi4b"),
@@ -120,6 +125,7 @@ pub(super) fn raspberry_pi() -> Vec<Case> {
             .steps(&["expect freertos:freertos> $"])
             .steps(&BOTH_OFF)
             .ends(0),
+        reboot.steps(&REBOOT).ends(0),
         // Without semihosting for the exit status, QEMU ends (with 0) only if the machine is reset or off.
         Case { qemu: &["-append", "tessera.exit=none"], ..hello.steps(&off).ends(0) },
     ]
