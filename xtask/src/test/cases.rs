@@ -8,6 +8,7 @@ mod small;
 use crate::bench::budget;
 use crate::bench::machine::COUNTING;
 use crate::bench::operation::Kind;
+use crate::card::Uart;
 use crate::qemu::Board;
 use crate::system::broken::{self, Broken};
 
@@ -28,8 +29,8 @@ pub struct Case {
     pub gic: u32,
     /// Its guest uses registers that only a GICv3 has.
     pub needs_gicv3: bool,
-    /// It is started from the files of a card's image.
-    pub from_card: bool,
+    /// It is started from the files of a card's image, with this console and with the image as its SD card.
+    pub from_card: Option<Uart>,
     /// What becomes of the archive on its way.
     pub archive: Archive,
     /// More arguments for QEMU.
@@ -85,7 +86,7 @@ impl Case {
             board: Board::Virt,
             gic: 3,
             needs_gicv3: false,
-            from_card: false,
+            from_card: None,
             archive: Archive::AsItIs,
             qemu: &[],
             steps: Vec::new(),
