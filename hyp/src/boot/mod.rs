@@ -76,6 +76,13 @@ extern "C" fn tessera_boot(tree: u64) -> ! {
 fn discover(blob: &[u8]) -> Board {
     let tree = Tree::parse(blob);
     let console = open_terminal(tree.as_ref().ok());
+    // What follows is not heard where the early console was.
+    match (&tree, &console) {
+        (Err(error), _) => early::say(format_args!("error: {error}\r\n")),
+        (_, Some(console)) if early::is_at(console.registers) => {}
+        (_, Some(console)) => early::say(format_args!("the console is {}\r\n", console.path)),
+        (_, None) => early::say(format_args!("the device tree names no console\r\n")),
+    }
     terminal::mark("device tree");
     require(Board::from_tree(&require(tree), console))
 }

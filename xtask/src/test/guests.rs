@@ -7,6 +7,8 @@ use std::sync::{Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use dtoolkit::fdt::Fdt;
+use dtoolkit::model::DeviceTree;
 
 use super::Tally;
 use super::cases::{Archive, Case, End, System};
@@ -124,6 +126,9 @@ fn machine(case: &Case, hypervisor: &Hypervisor) -> Result<(Machine, Vec<String>
     if let Some(uart) = case.from_card {
         start_from_card(&mut prepared.machine, &name, uart, hypervisor)?;
     }
+    if let Some(change) = case.tree {
+        change_tree(&mut prepared.machine, &name, change)?;
+    }
     Ok((prepared.machine, prepared.guests))
 }
 
@@ -155,6 +160,17 @@ fn start_from_card(machine: &mut Machine, name: &str, uart: Uart, hypervisor: &H
     machine.initrd = Some(extract("initramfs ")?);
     machine.uart = uart;
     machine.disks = vec![Disk { path: image, keeps_changes: false }];
+    Ok(())
+}
+
+fn change_tree(machine: &mut Machine, name: &str, change: fn(&mut DeviceTree)) -> Result<()> {
+    let blob = fs::read(machine.tree.as_ref().context("this machine makes its tree by itself")?)?;
+    // Names of its nodes are longer than the checking constructor allows.
+    let mut tree = DeviceTree::from_fdt(&Fdt::new_unchecked(&blob));
+    change(&mut tree);
+    let path = paths::target().join("systems").join(format!("{name}.changed.dtb"));
+    fs::write(&path, tree.to_dtb())?;
+    machine.tree = Some(path);
     Ok(())
 }
 
