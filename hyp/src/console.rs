@@ -174,6 +174,7 @@ impl Console {
                 return Input::ToGuest { channel: self.focus, byte };
             }
             Key::Quit => return Input::Quit,
+            Key::Reboot => return Input::Reboot,
             Key::Focus(guest) => self.set_focus(guest),
             Key::Help => self.help(),
             Key::Raw => self.toggle_raw(),

@@ -15,6 +15,8 @@ pub mod guest_tree;
 mod heap;
 pub mod identity_map;
 pub mod interrupts;
+#[cfg(target_os = "none")]
+pub mod leave;
 pub mod manifest;
 #[cfg(target_os = "none")]
 pub mod scheduler;

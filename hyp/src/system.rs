@@ -11,6 +11,7 @@ use tessera_platform::{Affinity, IntId};
 
 use crate::console::Input;
 use crate::interrupts::HardwareEnd;
+use crate::leave;
 use crate::seed::SeedSource;
 use crate::terminal;
 use crate::vm::Vm;
@@ -103,10 +104,8 @@ impl System {
                         vm.receive(byte);
                     }
                 }
-                Input::Quit => {
-                    log::info!("quit at the console");
-                    terminal::stop_machine(true);
-                }
+                Input::Quit => end("quit", || leave::stop_machine(true)),
+                Input::Reboot => end("reboot", leave::restart_machine),
             }
         }
         self.resume_output();
@@ -124,6 +123,12 @@ impl System {
         }
         let crashed = self.vms.iter().filter(|vm| vm.has_crashed()).count();
         log::info!("all guests are off, {crashed} crashed");
-        terminal::stop_machine(crashed == 0);
+        leave::stop_machine(crashed == 0);
     }
+}
+
+/// The user leaves the machine.
+fn end(how: &str, leave: fn() -> !) -> ! {
+    log::info!("{how} at the console");
+    leave()
 }

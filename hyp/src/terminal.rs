@@ -1,20 +1,20 @@
-//! The physical UART with the shared console on it; EL2's log; the way out of the machine.
+//! The physical UART with the shared console on it; EL2's log. The way out of the machine is `leave`'s.
 //!
 //! Lock order: a guest's UART, then the terminal. Nothing is taken after the terminal.
 
 use core::fmt::{self, Write};
 use core::sync::atomic::{AtomicBool, Ordering};
 
-use spin::{Mutex, Once};
-use tessera_platform::board::{Board, Console as ConsoleUart, Psci};
-use tessera_platform::psci::Firmware;
-use tessera_platform::semihosting;
+use spin::Mutex;
+use tessera_platform::board::{Board, Console as ConsoleUart};
+use tessera_platform::mmio::wait_until;
 use tessera_platform::timer::Clock;
 use tessera_platform::uart::Uart;
 use tessera_platform::watchdog::Watchdog;
 
 use crate::arch::aarch64 as arch;
 use crate::console::{Console, EL2_NAME, Input, Settings};
+use crate::leave;
 
 /// The UART, and what decides whose bytes go to it.
 struct Terminal {
@@ -28,16 +28,6 @@ struct Terminal {
 
 static TERMINAL: Mutex<Terminal> =
     Mutex::new(Terminal { uart: None, console: None, clock: None, colour: false, is_marking: false });
-/// How the machine is left.
-static LEAVE: Once<Leave> = Once::new();
-
-struct Leave {
-    psci: Option<Psci>,
-    watchdog: Option<Watchdog>,
-    /// The boot arguments ask for an exit code through semihosting.
-    by_semihosting: bool,
-}
-
 impl Terminal {
     fn now(&self) -> u64 {
         self.clock.map_or(0, Clock::now)
@@ -97,27 +87,15 @@ pub fn mark(stage: &str) {
     TERMINAL.lock().mark(stage);
 }
 
-/// Whether the boot arguments hold this word.
-fn has_argument(arguments: &str, wanted: &str) -> bool {
-    arguments.split_ascii_whitespace().any(|argument| argument == wanted)
-}
-
-/// Learns how the machine is left: by the firmware, or by a watchdog where there is none, or with an exit code if the boot
-/// arguments say who listens for it.
-pub fn set_exit(arguments: &str, psci: Option<Psci>, watchdog: Option<Watchdog>) {
-    let by_semihosting = has_argument(arguments, "tessera.exit=semihosting");
-    LEAVE.call_once(|| Leave { psci, watchdog, by_semihosting });
-}
-
 /// Learns from the board how time is counted and how the machine is left, and starts the log.
 pub fn start_log(board: &Board) {
     let arguments = board.chosen.bootargs.as_deref().unwrap_or("");
     // SAFETY: the tree's watchdog; the first tables map all that is not RAM as device, the final ones map it too.
     let watchdog = board.watchdog.and_then(|registers| unsafe { Watchdog::new(registers) });
-    set_exit(arguments, board.psci, watchdog);
+    let wishes = leave::set(arguments, board.psci, watchdog);
     let mut terminal = TERMINAL.lock();
     terminal.clock = Clock::of_board(&board.timer);
-    terminal.colour = has_argument(arguments, "tessera.colour=on");
+    terminal.colour = wishes.colour;
     drop(terminal);
     set_guests(&[]);
     // Fails only if there is a logger already.
@@ -256,33 +234,19 @@ impl Write for Emergency {
     }
 }
 
-/// The end: says what waits to be said, and leaves the machine. `is_success` becomes the exit code, where there is one.
-pub fn stop_machine(is_success: bool) -> ! {
+/// Sends what waits, and nothing after that: the machine is about to be left.
+pub fn fall_silent() {
     let mut terminal = TERMINAL.lock();
     if let Terminal { uart: Some(uart), console: Some(console), .. } = &mut *terminal {
         // What waits for a guest's unfinished line too.
         for byte in console.emergency() {
             uart.put_waiting(byte);
         }
-        // Else the last line would be lost with the power.
-        while !uart.transmit_idle() {
-            core::hint::spin_loop();
-        }
+        // Else the last line would be lost with the power. A UART that never gets idle is broken.
+        let _ = wait_until(|| uart.transmit_idle());
     }
     // The lock is kept: nobody speaks after this.
-    let _terminal = terminal;
-    if let Some(leave) = LEAVE.get() {
-        if leave.by_semihosting {
-            semihosting::exit(u32::from(!is_success));
-        }
-        if let Some(psci) = leave.psci {
-            let _ = Firmware::new(psci).system_off();
-        }
-        if let Some(watchdog) = &leave.watchdog {
-            watchdog.power_off();
-        }
-    }
-    arch::halt()
+    core::mem::forget(terminal);
 }
 
 /// Refuses to go on with a message that says what to change.
@@ -290,7 +254,7 @@ pub fn refuse(message: fmt::Arguments) -> ! {
     let mut out = Emergency::begin();
     let _ = writeln!(out, "error: {message}");
     let _ = writeln!(out, "stopped: no guest was started");
-    stop_machine(false)
+    leave::stop_machine(false)
 }
 
 #[panic_handler]
@@ -301,5 +265,5 @@ fn panic(info: &core::panic::PanicInfo) -> ! {
     // SAFETY: reads a register.
     unsafe { core::arch::asm!("mov {}, x29", out(reg) frame_pointer, options(nomem, nostack)) };
     arch::fault::backtrace(&mut out, 0, frame_pointer);
-    stop_machine(false)
+    leave::end_after_fault()
 }

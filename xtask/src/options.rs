@@ -129,16 +129,19 @@ pub struct ImageArguments {
     /// With Debian's TF-A, which starts cores and switches off by PSCI.
     #[arg(long)]
     tfa: bool,
-    /// A folder with the board's own firmware: start4.elf, fixup4.dat, overlays [default: Debian's raspi-firmware].
+    /// A folder with the board's own firmware, start4.elf and fixup4.dat [default: Debian's raspi-firmware].
     #[arg(long, value_name = "DIR")]
     firmware: Option<PathBuf>,
+    /// A raw image that becomes the card's second partition [default: the system's disk, if it has one].
+    #[arg(long, value_name = "FILE", value_parser = existing_file)]
+    disk: Option<PathBuf>,
 }
 
 impl ImageArguments {
     /// The options.
     pub fn into_options(self) -> CardOptions {
-        let Self { board: CardBoard::Rpi4, system, out, memory, uart, tfa, firmware } = self;
-        CardOptions { system, out, memory, uart, tfa, firmware }
+        let Self { board: CardBoard::Rpi4, system, out, memory, uart, tfa, firmware, disk } = self;
+        CardOptions { system, out, memory, uart, tfa, firmware, disk }
     }
 }
 
@@ -157,13 +160,13 @@ pub struct RunArguments {
     /// The longest it may take [default: 60 with a script, no limit without].
     #[arg(long, value_name = "SECONDS", value_parser = parse_seconds)]
     timeout: Option<Duration>,
-    /// A disk of the machine, as a raw image; what is written to it stays. May be given several times.
+    /// A disk of the machine, as a raw image; what is written to it stays. May be given several times [default: the system's].
     #[arg(long, value_name = "FILE", value_parser = existing_file)]
     disk: Vec<PathBuf>,
     /// Wait until the guest has written this; `tessera` is the hypervisor itself.
     #[arg(long, value_name = "VM:REGEX")]
     expect: Vec<String>,
-    /// Send this to the guest; escapes: \\n \\r \\t \\e \\\\ \\xHH.
+    /// Send this to the guest; escapes: \\n \\r \\t \\e \\\\ \\xHH. To `tessera`: keys as after Ctrl-].
     #[arg(long, value_name = "VM:TEXT")]
     send: Vec<String>,
     /// Start stopped and wait for gdb on port 1234.

@@ -6,6 +6,7 @@ use std::process::Command;
 
 use anyhow::{Result, ensure};
 
+use crate::card::Uart;
 use crate::process;
 use crate::raspberry_pi;
 use crate::system::Disk;
@@ -51,6 +52,8 @@ pub struct Machine {
     pub kernel: PathBuf,
     /// The Raspberry Pi's device tree; `virt` makes its own.
     pub tree: Option<PathBuf>,
+    /// The serial line of the Raspberry Pi that is the console; behind TF-A it is the PL011.
+    pub uart: Uart,
     /// The program at EL3, if there is one.
     pub firmware: Option<PathBuf>,
     /// The system's archive.
@@ -124,9 +127,13 @@ impl Machine {
         self.add_as_linux(command);
     }
 
-    /// QEMU's second serial line is the mini UART, which the board's tree names as the console.
+    /// QEMU's first serial line is the PL011; the second is the mini UART, which the board's tree names as the console.
     fn add_raspberry_pi(&self, command: &mut Command) {
-        command.args(["-M", "raspi4b", "-serial", "null", "-serial", "chardev:console"]);
+        command.args(["-M", "raspi4b"]);
+        if self.uart == Uart::Mini {
+            command.args(["-serial", "null"]);
+        }
+        command.args(["-serial", "chardev:console"]);
         if let Some(tree) = &self.tree {
             command.arg("-dtb").arg(tree);
         }
@@ -192,6 +199,7 @@ mod tests {
         let mut machine = Machine {
             board: Board::Virt,
             tree: None,
+            uart: Uart::Mini,
             firmware: None,
             cpus: 3,
             memory: (512 << 20) + 1,

@@ -8,8 +8,6 @@ use anyhow::{Context, Result, ensure};
 use dtoolkit::fdt::Fdt;
 use dtoolkit::model::{DeviceTree, DeviceTreeProperty};
 
-use tessera_abi::early_console::{self, EarlyConsole};
-
 use crate::{paths, system};
 
 /// The only number of cores that there is.
@@ -26,15 +24,19 @@ pub const INITRD: u64 = 0x1000_0000;
 /// The end of the RAM below what the GPU keeps for itself.
 pub const LOW_RAM_END: u64 = 0x3b40_0000;
 
-/// The mini UART, by its registers AUX_MU_IO and AUX_MU_LSR (BCM2711 peripherals, 2.2.2): bit 5 says that it takes a byte.
-pub const MINI_UART: EarlyConsole =
-    EarlyConsole { magic: early_console::MAGIC, data: 0xfe21_5040, status: 0xfe21_5054, mask: 1 << 5, ready: 1 << 5 };
-/// The PL011, by UARTDR and UARTFR (Arm DDI 0183): bit 5 says that it takes none.
-pub const PL011: EarlyConsole =
-    EarlyConsole { magic: early_console::MAGIC, data: 0xfe20_1000, status: 0xfe20_1018, mask: 1 << 5, ready: 0 };
-
-/// RAM below what the GPU keeps for itself, and that from 1 GiB on; first address and bytes.
-const RAM: [(u32, u32); 2] = [(0, LOW_RAM_END as u32), (0x4000_0000, 0x4000_0000)];
+/// The RAM of a board with so many bytes of it: below what the GPU keeps for itself, from 1 GiB to the devices, from 4 GiB;
+/// first address and bytes. Pieces of 2 GiB, as the tree has 32 bits for sizes.
+pub fn ram(memory: u64) -> impl Iterator<Item = (u64, u64)> {
+    const PIECES: [(u64, u64); 5] = [
+        (0, LOW_RAM_END),
+        (0x4000_0000, 0xc000_0000),
+        (0xc000_0000, 0xfc00_0000),
+        (0x1_0000_0000, 0x1_8000_0000),
+        (0x1_8000_0000, 0x2_0000_0000),
+    ];
+    let piece = move |(start, end): (u64, u64)| Some((start, end.min(memory).checked_sub(start)?));
+    PIECES.into_iter().filter_map(piece).filter(|(_, bytes)| *bytes > 0)
+}
 
 /// What the GPU's firmware tells the first program at EL3 (tools' armstubs/armstub8.S): a magic number, which it clears,
 /// and the addresses of device tree and kernel.
@@ -66,21 +68,24 @@ pub fn tree() -> PathBuf {
 /// Writes the tree as the board's firmware would hand it over: with all RAM, the initrd and the arguments.
 pub fn write_complete_tree(path: &Path, initrd_bytes: u64, arguments: &str) -> Result<()> {
     let blob = fs::read(tree())?;
-    fs::write(path, complete_tree(&blob, initrd_bytes, arguments)?)?;
+    fs::write(path, complete_tree(&blob, MEMORY, initrd_bytes, arguments)?)?;
     Ok(())
 }
 
-/// The tree with all RAM.
-pub fn tree_with_memory() -> Result<Vec<u8>> {
-    complete_tree(&fs::read(tree())?, 0, "")
+/// The tree with so many bytes of RAM.
+///
+/// # Errors
+/// It is no tree of a Raspberry Pi's.
+pub fn tree_with_memory(blob: &[u8], memory: u64) -> Result<Vec<u8>> {
+    complete_tree(blob, memory, 0, "")
 }
 
-fn complete_tree(blob: &[u8], initrd_bytes: u64, arguments: &str) -> Result<Vec<u8>> {
+fn complete_tree(blob: &[u8], memory: u64, initrd_bytes: u64, arguments: &str) -> Result<Vec<u8>> {
     // Its node names are longer than the specification allows, which the checking constructor refuses; it is ours.
     let mut tree = DeviceTree::from_fdt(&Fdt::new_unchecked(blob));
-    let memory = tree.find_node_mut("/memory@0").context("the board's tree has no memory node")?;
-    let cells: Vec<u32> = RAM.iter().flat_map(|(start, bytes)| [0, *start, *bytes]).collect();
-    memory.property_mut("reg").context("the board's memory has no reg")?.set_value(cells);
+    let node = tree.find_node_mut("/memory@0").context("the board's tree has no memory node")?;
+    let cells = ram(memory).flat_map(|(start, bytes)| [(start >> 32) as u32, start as u32, bytes as u32]);
+    node.property_mut("reg").context("the board's memory has no reg")?.set_value(cells.collect::<Vec<_>>());
     let chosen = tree.find_node_mut("/chosen").context("the board's tree has no chosen node")?;
     let end = u32::try_from(INITRD + initrd_bytes)?;
     chosen.add_property(DeviceTreeProperty::new_unchecked("bootargs", arguments));
@@ -114,7 +119,7 @@ mod tests {
     #[test]
     fn the_tree_gets_memory_above_1_gib_and_the_initrd() {
         let blob = fs::read(tree()).expect("there");
-        let complete = complete_tree(&blob, 0x1234, "a=b").expect("complete");
+        let complete = complete_tree(&blob, MEMORY, 0x1234, "a=b").expect("complete");
         let tree = Fdt::new_unchecked(&complete);
         let words = |path: &str, name: &str| {
             let value = tree.find_node(path).expect("a node").property(name).expect("a property").value().to_vec();
@@ -125,6 +130,15 @@ mod tests {
         assert_eq!(words("/chosen", "linux,initrd-end"), [0x1000_1234]);
         let first = tree.memory_reservations().next().expect("the spin table's page");
         assert_eq!((first.address(), first.size()), (0, 0x1000));
+    }
+
+    #[test]
+    fn ram_leaves_out_what_the_gpu_and_the_devices_have() {
+        let of = |memory: u64| ram(memory).collect::<Vec<_>>();
+        assert_eq!(of(1 << 30), [(0, 0x3b40_0000)]);
+        assert_eq!(of(2 << 30), [(0, 0x3b40_0000), (0x4000_0000, 0x4000_0000)]);
+        assert_eq!(of(4 << 30), [(0, 0x3b40_0000), (0x4000_0000, 0x8000_0000), (0xc000_0000, 0x3c00_0000)]);
+        assert_eq!(of(8 << 30)[3..], [(0x1_0000_0000, 0x8000_0000), (0x1_8000_0000, 0x8000_0000)]);
     }
 
     #[test]

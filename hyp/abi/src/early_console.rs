@@ -5,8 +5,10 @@
 pub const OFFSET: usize = 64;
 /// What it begins with.
 pub const MAGIC: [u8; 8] = *b"earlycon";
+/// How many [`Setting`]s there can be.
+pub const SETTINGS: usize = 8;
 
-/// How to send a byte: when `status & mask == ready`, write it to `data`. Both are 32-bit registers.
+/// How to send a byte: when `status & mask == ready`, write it to `data`. All registers are of 32 bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct EarlyConsole {
@@ -20,6 +22,42 @@ pub struct EarlyConsole {
     pub mask: u32,
     /// What they are when it can.
     pub ready: u32,
+    /// What is done first, in this order, up to the first that is empty.
+    pub settings: [Setting; SETTINGS],
+    /// Empty: where the settings end if there are as many as there can be.
+    pub end: Setting,
+}
+
+/// Some bits of a register, and what they are to be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Setting {
+    /// The register's machine address, 0 for none; with [`Self::QUESTION`] a question.
+    pub address: u64,
+    /// Its bits that matter.
+    pub mask: u32,
+    /// What they become; of a question, what they must be to skip all that follows: the UART works already.
+    pub value: u32,
+}
+
+impl Setting {
+    /// In an address: nothing is written, see [`Self::value`].
+    pub const QUESTION: u64 = 1;
+
+    /// Bits `mask` of the register at `address` become `value`.
+    pub const fn write(address: u64, mask: u32, value: u32) -> Self {
+        Self { address, mask, value }
+    }
+
+    /// Nothing more is done if bits `mask` of the register at `address` are `value` already.
+    pub const fn unless(address: u64, mask: u32, value: u32) -> Self {
+        Self { address: address | Self::QUESTION, mask, value }
+    }
+
+    fn to_bytes(self) -> [u8; 16] {
+        let wide = u128::from(self.address) | u128::from(self.mask) << 64 | u128::from(self.value) << 96;
+        wide.to_le_bytes()
+    }
 }
 
 impl EarlyConsole {
@@ -28,7 +66,9 @@ impl EarlyConsole {
         let mut bytes = [0; size_of::<Self>()];
         let words = [self.data.to_le_bytes(), self.status.to_le_bytes()];
         let halves = [self.mask.to_le_bytes(), self.ready.to_le_bytes()];
+        let settings = self.settings.map(Setting::to_bytes);
         let parts = self.magic.iter().chain(words.as_flattened()).chain(halves.as_flattened());
+        let parts = parts.chain(settings.as_flattened());
         bytes.iter_mut().zip(parts).for_each(|(byte, part)| *byte = *part);
         bytes
     }

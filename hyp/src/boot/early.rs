@@ -5,6 +5,7 @@ use core::fmt::{self, Write};
 use core::ptr;
 
 use tessera_abi::early_console::EarlyConsole;
+use tessera_platform::Span;
 
 unsafe extern "C" {
     /// In the image's header.
@@ -35,10 +36,19 @@ impl Early {
     }
 }
 
+fn console() -> EarlyConsole {
+    // SAFETY: the record is part of the image, which nobody writes while it runs.
+    unsafe { ptr::read_volatile(&raw const EARLY_CONSOLE) }
+}
+
+/// Whether the console is the UART with these registers.
+pub fn is_at(registers: Span) -> bool {
+    registers.contains(console().data)
+}
+
 /// Says something, if there is a console.
 pub fn say(text: fmt::Arguments) {
-    // SAFETY: the record is part of the image, which nobody writes while it runs.
-    let console = unsafe { ptr::read_volatile(&raw const EARLY_CONSOLE) };
+    let console = console();
     if console.data != 0 {
         // `Early` takes everything.
         let _ = Early(console).write_fmt(text);

@@ -69,7 +69,13 @@ impl Layout {
                 "the initrd at {archive} is not in memory: give the machine more, or load it elsewhere"
             ));
         }
-        let used = [image, archive, pages(tree.0, tree.0 + tree.1)?];
+        let tree = pages(tree.0, tree.0 + tree.1)?;
+        if archive.overlaps(image) || archive.overlaps(tree) {
+            return Err(format!(
+                "the initrd at {archive} overlaps EL2 at {image} or the device tree at {tree}: move it"
+            ));
+        }
+        let used = [image, archive, tree];
         let cores = board.cores.len() as u64;
         let stacks_bytes = (cores - 1) * (STACK_BYTES + PAGE_SIZE);
         let carved_bytes = stacks_bytes + HEAP_BYTES + HEAP_BYTES_PER_CORE * cores;

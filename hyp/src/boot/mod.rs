@@ -30,7 +30,7 @@ use crate::manifest::{BoardFacts, DeviceKind, Manifest, Placement, Reserved, VmC
 use crate::seed::SeedSource;
 use crate::system::{Interrupts, System};
 use crate::vm::{GicParts, Parts, Vm};
-use crate::{heap, manifest, terminal};
+use crate::{heap, leave, manifest, terminal};
 use layout::Layout;
 
 /// The most a device tree may have, in bytes: what the first translation table is sure to cover.
@@ -77,6 +77,13 @@ extern "C" fn tessera_boot(tree: u64) -> ! {
 fn discover(blob: &[u8]) -> Board {
     let tree = Tree::parse(blob);
     let console = open_terminal(tree.as_ref().ok());
+    // What follows is not heard where the early console was.
+    match (&tree, &console) {
+        (Err(error), _) => early::say(format_args!("error: {error}\r\n")),
+        (_, Some(console)) if early::is_at(console.registers) => {}
+        (_, Some(console)) => early::say(format_args!("the console is {}\r\n", console.path)),
+        (_, None) => early::say(format_args!("the device tree names no console\r\n")),
+    }
     terminal::mark("device tree");
     require(Board::from_tree(&require(tree), console))
 }
@@ -128,7 +135,7 @@ fn wrong_exception_level(blob: &[u8]) -> ! {
     // The whole board cannot be discovered: at EL1 QEMU's tree lacks what only EL2 needs.
     let chosen = tree.as_ref().and_then(|tree| tree.by_path("/chosen"));
     let arguments = chosen.and_then(|chosen| chosen.string("bootargs")).unwrap_or("");
-    terminal::set_exit(arguments, tree.as_ref().and_then(find_firmware), None);
+    leave::set(arguments, tree.as_ref().and_then(find_firmware), None);
     terminal::refuse(format_args!("{WrongExceptionLevel}"))
 }
 

@@ -22,13 +22,19 @@ static DATA: [u32; 2] = [0xd65f_03c0; 2];
 static SELECTED: Once<(fn(), usize)> = Once::new();
 
 /// What can be asked for.
-const FAULTS: [(&str, fn()); 5] = [
-    ("stack-overflow", overflow_stack),
-    ("write-text", write_text),
-    ("execute-data", execute_data),
-    ("read-unmapped", read_unmapped),
-    ("panic", panic),
-];
+const NAMES: &str = "stack-overflow, write-text, execute-data, read-unmapped, panic";
+
+/// The fault of this name.
+fn fault(name: &str) -> Option<fn()> {
+    Some(match name {
+        "stack-overflow" => overflow_stack,
+        "write-text" => write_text,
+        "execute-data" => execute_data,
+        "read-unmapped" => read_unmapped,
+        "panic" => panic,
+        _ => return None,
+    })
+}
 
 /// Learns from the boot arguments what to do, if anything.
 ///
@@ -39,12 +45,10 @@ pub fn select(arguments: &str) -> Result<(), String> {
         return Ok(());
     };
     let (name, core) = wanted.split_once('@').unwrap_or((wanted, "0"));
-    let found = FAULTS.iter().find(|(known, _)| *known == name).zip(core.parse().ok());
-    let ((_, fault), core) = found.ok_or_else(|| {
-        let names = FAULTS.map(|(name, _)| name).join(", ");
-        format!("there is no selftest `{wanted}`: say {ARGUMENT}NAME or NAME@CORE, with a NAME of {names}")
+    let found = fault(name).zip(core.parse().ok()).ok_or_else(|| {
+        format!("there is no selftest `{wanted}`: say {ARGUMENT}NAME or NAME@CORE, with a NAME of {NAMES}")
     })?;
-    SELECTED.call_once(|| (*fault, core));
+    SELECTED.call_once(|| found);
     Ok(())
 }
 

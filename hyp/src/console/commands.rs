@@ -40,7 +40,7 @@ impl Console {
 
     pub(super) fn help(&mut self) {
         self.answer(format_args!("Ctrl-] and then: (h) this help (r) terminal for one guest, on or off"));
-        self.answer(format_args!("  (q) switch off (Ctrl-]) send Ctrl-] (digit) give the keyboard to:"));
+        self.answer(format_args!("  (q) switch off (b) reboot (Ctrl-]) send Ctrl-] (digit) give the keyboard to:"));
         for guest in 1..self.channels.len().min(11) {
             let (name, key) = (self.terminal.name(guest), guest % 10);
             let mark = if guest == self.focus { " (has it)" } else { "" };

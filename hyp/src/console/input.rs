@@ -23,6 +23,8 @@ pub enum Input {
     },
     /// The user wants everything switched off.
     Quit,
+    /// The user wants the machine to start again.
+    Reboot,
 }
 
 /// A byte after the escape key has been looked for.
@@ -34,6 +36,7 @@ pub(super) enum Key {
     Help,
     Raw,
     Quit,
+    Reboot,
 }
 
 /// Remembers whether the escape key was the last one.
@@ -56,6 +59,7 @@ impl Keys {
             b'h' | b'?' => Key::Help,
             b'r' => Key::Raw,
             b'q' | b'x' => Key::Quit,
+            b'b' => Key::Reboot,
             _ => Key::Nothing,
         }
     }

@@ -301,7 +301,7 @@ fn input_goes_to_the_focus_which_digits_move() {
     assert_eq!(bench.output(), "[tessera] focus: rtos\r\n");
     assert_eq!(bench.press("\x1d3\x1dzc\x1d1d"), [to(RTOS, b'c'), to(LINUX, b'd')]);
     assert_eq!(bench.output(), "[tessera] there is no guest 3; Ctrl-] h helps\r\n[tessera] focus: linux\r\n");
-    assert_eq!(bench.press("\x1dq\x1dx"), [Input::Quit, Input::Quit]);
+    assert_eq!(bench.press("\x1dq\x1dx\x1db"), [Input::Quit, Input::Quit, Input::Reboot]);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 
 use anyhow::{Result, ensure};
 
-use super::Uart;
+use super::console::{BAUD, CORE_MHZ, PL011_CLOCK, Uart};
 use crate::raspberry_pi::{INITRD, KERNEL, LOW_RAM_END, TREE};
 
 /// The hypervisor's name on the card.
@@ -28,21 +28,27 @@ pub fn text(system: &str, uart: Uart, tfa: bool, kernel_bytes: u64, archive_byte
         archive_bytes.div_ceil(1 << 20),
         room >> 20
     );
+    // Old firmware cuts lines of more than 80 characters.
     let mut text = format!(
         "# Tessera with the system {system}.\n\
          arm_64bit=1\n\
          enable_gic=1\n\
-         # Lets the firmware set the serial line's pins, and keeps the mini UART's clock steady.\n\
+         # GPIO14 and GPIO15 are serial0 of the device tree.\n\
          enable_uart=1\n\
+         init_uart_baud={BAUD}\n\
+         init_uart_clock={PL011_CLOCK}\n\
+         # MiB of the GPU, at the end of the first GiB.\n\
+         gpu_mem={}\n\
          kernel={KERNEL_FILE}\n\
          kernel_address={KERNEL:#x}\n\
          device_tree={TREE_FILE}\n\
          device_tree_address={TREE:#x}\n\
-         initramfs {ARCHIVE_FILE} {INITRD:#x}\n"
+         initramfs {ARCHIVE_FILE} {INITRD:#x}\n",
+        ((1 << 30) - LOW_RAM_END) >> 20,
     );
-    if uart == Uart::Pl011 {
-        text += "# The PL011 instead of the mini UART; Bluetooth, which has it otherwise, goes without.\n\
-                 dtoverlay=disable-bt\n";
+    if uart == Uart::Mini {
+        text +=
+            &format!("# The GPU's clock, which is the mini UART's too, stays as it is.\ncore_freq_min={CORE_MHZ}\n");
     }
     if tfa {
         text +=
@@ -75,13 +81,16 @@ mod tests {
             number(at) + archive_bytes <= 0x3b40_0000 && number(at).is_multiple_of(4096) && archive == "system.cpio"
         );
         assert_eq!((value(&text, "arm_64bit"), value(&text, "enable_gic")), (Some("1"), Some("1")));
-        assert_eq!((value(&text, "dtoverlay"), value(&text, "armstub")), (None, None));
+        assert_eq!((value(&text, "core_freq_min"), value(&text, "armstub")), (Some("500"), None));
+        assert_eq!(value(&text, "gpu_mem"), Some("76"));
+        assert!(text.lines().all(|line| line.len() < 80));
     }
 
     #[test]
     fn uart_and_firmware_are_as_asked() {
         let text = text("a", Uart::Pl011, true, 1, 1).expect("fits");
-        assert_eq!((value(&text, "dtoverlay"), value(&text, "armstub")), (Some("disable-bt"), Some("bl31.bin")));
+        assert_eq!((value(&text, "core_freq_min"), value(&text, "armstub")), (None, Some("bl31.bin")));
+        assert_eq!(value(&text, "init_uart_clock"), Some("48000000"));
     }
 
     #[test]

@@ -1,15 +1,18 @@
 //! `image`: the card that a board boots from, as a folder of files or as an image.
-//! What the firmware is told is `config`, the image's format `disk`; what a system is made of belongs to `system`.
+//! What the firmware is told is `config`, the serial line `console` and `tree`, the image's format `disk`; what a system is
+//! made of belongs to `system`.
 
 pub mod config;
+pub mod console;
 pub mod disk;
+mod place;
+mod tree;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context, Result, bail};
-use tessera_abi::early_console::{MAGIC, OFFSET};
+use anyhow::{Context, Result, bail, ensure};
 
 use crate::build::{self, Hypervisor, Profile};
 use crate::images::Images;
@@ -17,23 +20,15 @@ use crate::qemu::Board;
 use crate::raspberry_pi;
 use crate::run::prepare::find_system;
 use crate::setup::{self, firmware};
-use crate::system;
+use crate::system::{self, CompiledSystem, ImageProvider};
+
+pub use console::Uart;
 
 /// The boards that cards are made for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum CardBoard {
     /// Raspberry Pi 4 Model B.
     Rpi4,
-}
-
-/// The serial line at GPIO14 and GPIO15.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-pub enum Uart {
-    /// The mini UART.
-    #[default]
-    Mini,
-    /// The PL011, which takes it from Bluetooth (the overlay disable-bt).
-    Pl011,
 }
 
 /// What is asked for.
@@ -51,6 +46,8 @@ pub struct CardOptions {
     pub tfa: bool,
     /// The folder with the board's firmware; None for Debian's.
     pub firmware: Option<PathBuf>,
+    /// What becomes the card's second partition; None for the system's disk, if it has one.
+    pub disk: Option<PathBuf>,
 }
 
 /// A file on the card.
@@ -75,19 +72,83 @@ impl CardFile {
 pub fn image(options: &CardOptions) -> Result<ExitCode> {
     let hypervisor = build::all(&setup::ensure(setup::toolchain::Choice::Auto)?, Profile::Release)?;
     let path = find_system(&options.system)?;
-    let system = system::compile(&path, &Images { gic: 2, board: Board::Raspi4b })?;
-    raspberry_pi::check_fits(&system.machine, options.memory)?;
+    let tree = raspberry_pi::tree_with_memory(&board_tree(options.uart)?, options.memory)?;
+    let system = system::compile(&path, &CardImages { tree })?;
+    raspberry_pi::check_fits(&system.machine, options.memory)
+        .context("this board is too small (--memory says how much it has)")?;
+    let disk = disk_of(options, &system)?;
     let mut files = own_files(options, &hypervisor, system.archive)?;
+    place::check(&system.fixed_memory, &files, options.memory, options.tfa)?;
     let missing = add_firmware(options, &mut files)?;
-    write(&options.out, &files)?;
+    write(&options.out, &files, disk.as_deref())?;
     for file in &files {
         println!("{:>12}  {}", file.contents.len(), file.name);
     }
     println!("Written: {}", options.out.display());
+    if let Some(disk) = &disk {
+        println!("{}", say_where_the_disk_is(&options.out, disk));
+    }
     if !missing.is_empty() {
         println!("{}", ask_for(&missing));
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What becomes the second partition: a card has room for one disk.
+fn disk_of(options: &CardOptions, system: &CompiledSystem) -> Result<Option<PathBuf>> {
+    if options.disk.is_some() {
+        return Ok(options.disk.clone());
+    }
+    let count = system.disks.len();
+    ensure!(count <= 1, "a card has room for one disk, but the system has {count}: say which by --disk FILE");
+    Ok(system.disks.first().map(|disk| disk.path.clone()))
+}
+
+fn say_where_the_disk_is(out: &Path, disk: &Path) -> String {
+    match is_image(out) {
+        true => format!("Its second partition is the disk {}.", disk.display()),
+        false => format!(
+            "The system wants the disk {0} as the card's second partition, of at least {1} MiB; if that is /dev/sdX2:\n\
+             dd if={0} of=/dev/sdX2 bs=4M conv=fsync",
+            disk.display(),
+            fs::metadata(disk).map_or(0, |data| data.len().div_ceil(1 << 20))
+        ),
+    }
+}
+
+fn is_image(out: &Path) -> bool {
+    out.extension().is_some_and(|extension| extension == "img")
+}
+
+/// The images that systems name, for the board with the tree that is on the card.
+struct CardImages {
+    tree: Vec<u8>,
+}
+
+/// Those of the same board in QEMU, but for the tree.
+const IMAGES: Images = Images { gic: 2, board: Board::Raspi4b };
+
+impl ImageProvider for CardImages {
+    fn names(&self) -> Vec<String> {
+        IMAGES.names()
+    }
+
+    fn gic(&self) -> Option<u64> {
+        IMAGES.gic()
+    }
+
+    fn image(&self, name: &str) -> Result<PathBuf> {
+        IMAGES.image(name)
+    }
+
+    fn board_tree(&self) -> Result<Vec<u8>> {
+        Ok(self.tree.clone())
+    }
+}
+
+/// The tree on the card.
+fn board_tree(uart: Uart) -> Result<Vec<u8>> {
+    tree::for_console(&fs::read(raspberry_pi::tree())?, uart)
 }
 
 /// All but the board's firmware.
@@ -96,14 +157,15 @@ pub fn image(options: &CardOptions) -> Result<ExitCode> {
 /// A file cannot be read, or something is too large for its place.
 pub fn own_files(options: &CardOptions, hypervisor: &Hypervisor, archive: Vec<u8>) -> Result<Vec<CardFile>> {
     let mut kernel = CardFile::read(config::KERNEL_FILE, &hypervisor.flat)?;
-    tell_console(&mut kernel.contents, options.uart)?;
+    console::tell(&mut kernel.contents, options.uart)?;
+    let name = Path::new(&options.system).file_stem().unwrap_or_default().to_string_lossy();
     let (kernel_bytes, archive_bytes) = (kernel.contents.len() as u64, archive.len() as u64);
-    let text = config::text(&options.system, options.uart, options.tfa, kernel_bytes, archive_bytes)?;
+    let text = config::text(&name, options.uart, options.tfa, kernel_bytes, archive_bytes)?;
     let mut files = vec![
         CardFile { name: "config.txt".to_owned(), contents: text.into_bytes() },
         kernel,
         CardFile { name: config::ARCHIVE_FILE.to_owned(), contents: archive },
-        CardFile::read(config::TREE_FILE, &raspberry_pi::tree())?,
+        CardFile { name: config::TREE_FILE.to_owned(), contents: board_tree(options.uart)? },
     ];
     if options.tfa {
         firmware::ensure_bl31()?;
@@ -112,25 +174,9 @@ pub fn own_files(options: &CardOptions, hypervisor: &Hypervisor, archive: Vec<u8
     Ok(files)
 }
 
-/// Tells the image of the board's UART, so that it speaks before it has found the device tree.
-fn tell_console(image: &mut [u8], uart: Uart) -> Result<()> {
-    let record = match uart {
-        Uart::Mini => raspberry_pi::MINI_UART,
-        Uart::Pl011 => raspberry_pi::PL011,
-    }
-    .to_bytes();
-    let place = image.get_mut(OFFSET..OFFSET + record.len());
-    let place = place.filter(|place| place.starts_with(&MAGIC)).context("this is no image of Tessera's")?;
-    place.copy_from_slice(&record);
-    Ok(())
-}
-
 /// Adds the board's firmware. Returns the files that could not be had.
 fn add_firmware(options: &CardOptions, files: &mut Vec<CardFile>) -> Result<Vec<&'static str>> {
-    let mut wanted = vec!["start4.elf", "fixup4.dat"];
-    if options.uart == Uart::Pl011 {
-        wanted.push("overlays/disable-bt.dtbo");
-    }
+    let wanted = vec!["start4.elf", "fixup4.dat"];
     let folder = match &options.firmware {
         Some(folder) if !folder.is_dir() => bail!("--firmware: there is no folder {}", folder.display()),
         Some(folder) => folder.clone(),
@@ -152,20 +198,21 @@ fn add_firmware(options: &CardOptions, files: &mut Vec<CardFile>) -> Result<Vec<
 fn ask_for(missing: &[&str]) -> String {
     format!(
         "The card is not complete. Add {}: they are in the folder `boot` of the Raspberry Pi's firmware \
-         (the repository raspberrypi/firmware; all but overlays are in Debian's raspi-firmware), or give a folder that \
-         has them by --firmware.",
+         (the repository raspberrypi/firmware) and in Debian's raspi-firmware; or give a folder that has \
+         them by --firmware.",
         missing.join(", ")
     )
 }
 
-/// Writes a folder or an image.
+/// Writes a folder, or an image with the disk.
 ///
 /// # Errors
 /// Those of the disk.
-pub fn write(out: &Path, files: &[CardFile]) -> Result<()> {
-    if out.extension().is_some_and(|extension| extension == "img") {
-        return disk::write(out, files);
+pub fn write(out: &Path, files: &[CardFile], disk: Option<&Path>) -> Result<()> {
+    if is_image(out) {
+        return disk::write(out, files, disk);
     }
+    ensure!(out.is_dir() || !out.exists(), "{} is no folder; an image's name ends in .img", out.display());
     for file in files {
         let path = out.join(&file.name);
         let folder = path.parent().unwrap_or(out);

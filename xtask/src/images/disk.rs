@@ -16,6 +16,8 @@ use crate::progress::Step;
 use crate::setup;
 use crate::setup::linux::{self, Flavour};
 
+/// What Linux finds it by, whether it is a whole disk or a partition.
+const LABEL: &str = "tessera";
 /// An SD card's size must be a power of two, in QEMU.
 const SIZE: &str = "16M";
 
@@ -63,7 +65,11 @@ pub fn image() -> Result<PathBuf> {
     store("disk.img", |path| {
         let step = Step::start("Making a disk");
         let mut command = Command::new(mke2fs);
-        command.args(["-q", "-F", "-t", "ext4", "-E", "root_owner=0:0", "-d"]).arg(root.path()).arg(path).arg(SIZE);
+        command
+            .args(["-q", "-F", "-t", "ext4", "-L", LABEL, "-E", "root_owner=0:0", "-d"])
+            .arg(root.path())
+            .arg(path)
+            .arg(SIZE);
         process::run(&step, &mut command)?;
         step.done();
         Ok(())

@@ -6,6 +6,7 @@ pub mod initramfs;
 pub mod kernel;
 pub mod modules;
 
+use std::fs;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
@@ -66,10 +67,16 @@ impl ImageProvider for Images {
         path.is_file().then_some(path).context("it has not been built")
     }
 
+    fn gic(&self) -> Option<u64> {
+        Some(u64::from(self.gic))
+    }
+
     fn board_tree(&self) -> Result<Vec<u8>> {
         match self.board {
             Board::Virt => qemu::virt_tree(self.gic),
-            Board::Raspi4b | Board::Raspi4bTfa => raspberry_pi::tree_with_memory(),
+            Board::Raspi4b | Board::Raspi4bTfa => {
+                raspberry_pi::tree_with_memory(&fs::read(raspberry_pi::tree())?, raspberry_pi::MEMORY)
+            }
         }
     }
 }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::build::Hypervisor;
+use crate::card::Uart;
 use crate::images::Images;
 use crate::paths;
 use crate::qemu::{Board, Machine};
@@ -28,7 +29,7 @@ pub struct Request {
     pub memory: Option<u64>,
     /// The GIC's version, 2 or 3; None for the board's usual one.
     pub gic: Option<u32>,
-    /// More disks than the system's own.
+    /// Disks instead of the system's own; empty for those.
     pub disks: Vec<Disk>,
 }
 
@@ -62,10 +63,11 @@ pub fn prepare_with(
         gic,
         kernel: hypervisor.flat.clone(),
         tree: None,
+        uart: Uart::Mini,
         firmware: None,
         initrd: Some(initrd),
         colour: false,
-        disks: [system.disks.as_slice(), &request.disks].concat(),
+        disks: if request.disks.is_empty() { system.disks.clone() } else { request.disks.clone() },
         gdb: false,
         extra: Vec::new(),
     };

@@ -18,6 +18,18 @@ pub(super) fn check(system: &System) -> Result<()> {
     interrupts_between(&system.vms)
 }
 
+/// What a VM must see is what the board has, if it is known.
+pub(super) fn gic(system: &System, board: Option<u64>) -> Result<()> {
+    let Some(board) = board else { return Ok(()) };
+    match system.vms.iter().filter_map(|vm| vm.gic_version.as_ref()).find(|wanted| wanted.value != board) {
+        None => Ok(()),
+        Some(wanted) => {
+            let problem = wanted.problem(format!("the machine has a GICv{board}"));
+            Err(problem.help("leave `gic` out and use an image for this version, or use another machine"))
+        }
+    }
+}
+
 fn names(vms: &[Vm]) -> Result<()> {
     for (position, vm) in vms.iter().enumerate() {
         if vms.iter().take(position).any(|earlier| earlier.name.value == vm.name.value) {

@@ -45,6 +45,11 @@ pub trait ImageProvider {
     /// There is no such image (see [`Self::names`]), or making it failed.
     fn image(&self, name: &str) -> anyhow::Result<PathBuf>;
 
+    /// The version of the board's GIC, if it is known.
+    fn gic(&self) -> Option<u64> {
+        None
+    }
+
     /// The device tree of the board that the system is for, with its memory: asked for where a system names devices.
     ///
     /// # Errors
@@ -77,6 +82,19 @@ pub struct CompiledSystem {
     pub machine: Machine,
     /// The machine's disks.
     pub disks: Vec<Disk>,
+    /// Memory that VMs want at a machine address.
+    pub fixed_memory: Vec<FixedMemory>,
+}
+
+/// Memory of the machine that a VM wants.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FixedMemory {
+    /// The VM's name.
+    pub vm: String,
+    /// Its first machine address.
+    pub start: u64,
+    /// Bytes.
+    pub bytes: u64,
 }
 
 /// A machine that suffices: as the file's `[machine]` says, otherwise reckoned.
@@ -120,6 +138,7 @@ fn compile_source(source: &str, sources: Sources<'_>, change: impl FnOnce(&mut D
     let mut system = read::system(source)?;
     board::find(&mut system, sources.images)?;
     conflicts::check(&system)?;
+    conflicts::gic(&system, sources.images.gic())?;
     let mut files = Files::default();
     let plans = system.vms.iter().map(|vm| place::vm(vm, sources, &mut files)).collect::<Result<Vec<_>>>()?;
     let mut tree = manifest::tree(&system, &plans, &files);
@@ -133,7 +152,14 @@ fn compile_source(source: &str, sources: Sources<'_>, change: impl FnOnce(&mut D
         vms: system.vms.iter().map(|vm| vm.name.value.clone()).collect(),
         machine,
         disks: system.disks.iter().map(|disk| sources.disk(disk)).collect::<Result<_>>()?,
+        fixed_memory: system.vms.iter().flat_map(fixed_memory).collect(),
     })
+}
+
+fn fixed_memory(vm: &description::Vm) -> impl Iterator<Item = FixedMemory> {
+    let regions = vm.memory.iter().map(|region| region.value);
+    let fixed = regions.filter_map(|region| Some((region.machine?, region.bytes)));
+    fixed.map(|(start, bytes)| FixedMemory { vm: vm.name.value.clone(), start, bytes })
 }
 
 impl Sources<'_> {

@@ -5,9 +5,12 @@ mod refused;
 mod sharing;
 mod small;
 
+use dtoolkit::model::DeviceTree;
+
 use crate::bench::budget;
 use crate::bench::machine::COUNTING;
 use crate::bench::operation::Kind;
+use crate::card::Uart;
 use crate::qemu::Board;
 use crate::system::broken::{self, Broken};
 
@@ -28,10 +31,12 @@ pub struct Case {
     pub gic: u32,
     /// Its guest uses registers that only a GICv3 has.
     pub needs_gicv3: bool,
-    /// It is started from the files of a card's image.
-    pub from_card: bool,
+    /// It is started from the files of a card's image, with this console and with the image as its SD card.
+    pub from_card: Option<Uart>,
     /// What becomes of the archive on its way.
     pub archive: Archive,
+    /// What becomes of the board's device tree on its way.
+    pub tree: Option<fn(&mut DeviceTree)>,
     /// More arguments for QEMU.
     pub qemu: &'static [&'static str],
     /// `expect VM:REGEX` and `send VM:TEXT`, in order.
@@ -85,8 +90,9 @@ impl Case {
             board: Board::Virt,
             gic: 3,
             needs_gicv3: false,
-            from_card: false,
+            from_card: None,
             archive: Archive::AsItIs,
+            tree: None,
             qemu: &[],
             steps: Vec::new(),
             end: End::Script,
@@ -129,7 +135,7 @@ pub fn all(gic: Option<u32>) -> Vec<Case> {
         Some(_) => [with_interrupts, others].concat(),
         None => {
             let again = with_interrupts.iter().filter_map(Case::on_gicv2).collect();
-            [with_interrupts, again, real::raspberry_pi(), others].concat()
+            [with_interrupts, again, real::raspberry_pi(), others, refused::raspberry_pi()].concat()
         }
     }
 }
@@ -169,7 +175,8 @@ mod tests {
     #[test]
     fn every_case_waits_for_something() {
         for case in all(None) {
-            assert!(case.steps.iter().any(|step| step.starts_with("expect ")), "{}", case.name);
+            let waits = case.steps.iter().any(|step| step.starts_with("expect ")) || case.end != End::Script;
+            assert!(waits, "{}", case.name);
         }
     }
 }

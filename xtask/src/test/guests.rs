@@ -7,6 +7,8 @@ use std::sync::{Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use dtoolkit::fdt::Fdt;
+use dtoolkit::model::DeviceTree;
 
 use super::Tally;
 use super::cases::{Archive, Case, End, System};
@@ -19,7 +21,7 @@ use crate::run::engine::{Plan, Session, Verdict};
 use crate::run::prepare::{self, Request};
 use crate::run::recorder::Recorder;
 use crate::run::{Symbolizer, failure};
-use crate::system::{self, broken};
+use crate::system::{self, Disk, broken};
 
 /// How many cases run at the same time.
 const WORKERS: usize = 2;
@@ -121,14 +123,17 @@ fn machine(case: &Case, hypervisor: &Hypervisor) -> Result<(Machine, Vec<String>
     if case.archive == Archive::Missing {
         prepared.machine.initrd = None;
     }
-    if case.from_card {
-        start_from_card(&mut prepared.machine, &name, hypervisor)?;
+    if let Some(uart) = case.from_card {
+        start_from_card(&mut prepared.machine, &name, uart, hypervisor)?;
+    }
+    if let Some(change) = case.tree {
+        change_tree(&mut prepared.machine, &name, change)?;
     }
     Ok((prepared.machine, prepared.guests))
 }
 
 /// Puts all into a card's image, and takes from there what its `config.txt` names.
-fn start_from_card(machine: &mut Machine, name: &str, hypervisor: &Hypervisor) -> Result<()> {
+fn start_from_card(machine: &mut Machine, name: &str, uart: Uart, hypervisor: &Hypervisor) -> Result<()> {
     let archive = fs::read(machine.initrd.as_ref().context("there is no archive")?)?;
     let folder = paths::target().join("systems").join(format!("{name}.card"));
     let image = folder.with_extension("img");
@@ -136,24 +141,36 @@ fn start_from_card(machine: &mut Machine, name: &str, hypervisor: &Hypervisor) -
         system: name.to_owned(),
         out: image.clone(),
         memory: machine.memory,
-        uart: Uart::Mini,
+        uart,
         tfa: false,
         firmware: None,
+        disk: machine.disks.first().map(|disk| disk.path.clone()),
     };
-    card::write(&image, &card::own_files(&options, hypervisor, archive)?)?;
+    card::write(&image, &card::own_files(&options, hypervisor, archive)?, options.disk.as_deref())?;
     let config = String::from_utf8(card::disk::read(&image, "config.txt")?)?;
     let extract = |key: &str| {
         let value = config.lines().find_map(|line| line.strip_prefix(key));
         let file = value.and_then(|value| value.split(' ').next()).with_context(|| format!("no {key} in {config}"))?;
         let contents = card::disk::read(&image, file)?;
-        card::write(&folder, &[card::CardFile { name: file.to_owned(), contents }])?;
+        card::write(&folder, &[card::CardFile { name: file.to_owned(), contents }], None)?;
         anyhow::Ok(folder.join(file))
     };
     machine.kernel = extract("kernel=")?;
     machine.tree = Some(extract("device_tree=")?);
     machine.initrd = Some(extract("initramfs ")?);
-    let drive = format!("if=sd,format=raw,file={}", image.display());
-    machine.extra.extend(["-drive".to_owned(), drive]);
+    machine.uart = uart;
+    machine.disks = vec![Disk { path: image, keeps_changes: false }];
+    Ok(())
+}
+
+fn change_tree(machine: &mut Machine, name: &str, change: fn(&mut DeviceTree)) -> Result<()> {
+    let blob = fs::read(machine.tree.as_ref().context("this machine makes its tree by itself")?)?;
+    // Names of its nodes are longer than the checking constructor allows.
+    let mut tree = DeviceTree::from_fdt(&Fdt::new_unchecked(&blob));
+    change(&mut tree);
+    let path = paths::target().join("systems").join(format!("{name}.changed.dtb"));
+    fs::write(&path, tree.to_dtb())?;
+    machine.tree = Some(path);
     Ok(())
 }
 

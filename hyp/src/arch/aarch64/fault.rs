@@ -1,4 +1,4 @@
-//! A fault of EL2 itself: a register dump, a backtrace, and a stop of the whole machine.
+//! A fault of EL2 itself: a register dump, a backtrace, and an end of the whole machine.
 
 use core::fmt::Write;
 
@@ -45,7 +45,7 @@ extern "C" fn fatal_exception(frame: &FatalFrame) -> ! {
     // A jump into the blue leaves no frame: who jumped is in the link register.
     let pc = if is_code(elr) { elr } else { frame.x[30].wrapping_sub(4) };
     backtrace(&mut out, pc, frame.x[29]);
-    crate::terminal::stop_machine(false)
+    crate::leave::end_after_fault()
 }
 
 fn exception_class(esr: u64) -> &'static str {

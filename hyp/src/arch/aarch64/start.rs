@@ -41,13 +41,31 @@ EARLY_CONSOLE:
     .ascii  "earlycon"
     .quad   0, 0
     .long   0, 0
+    .zero   9 * 16
 
 1:  msr     daifset, #0xf
     mov     x19, x0
     adrp    x20, __image_start
     ldp     x21, x22, [x20, #72]
     ldp     w23, w24, [x20, #88]
-    say     'T'
+    cbz     x21, 3f
+
+    // Its settings: x1 the address, bit 0 of which makes it a question, w2 the bits, w3 their value.
+    add     x4, x20, #96
+0:  ldp     x1, x2, [x4], #16
+    cbz     x1, 3f
+    lsr     x3, x2, #32
+    tbnz    x1, #0, 2f
+    ldr     w5, [x1]
+    bic     w5, w5, w2
+    orr     w5, w5, w3
+    str     w5, [x1]
+    b       0b
+2:  ldur    w5, [x1, #-1]
+    and     w5, w5, w2
+    cmp     w5, w3
+    b.ne    0b
+3:  say     'T'
 
     // Linked at 0: each R_AARCH64_RELATIVE (type 1027) adds the load address to its addend.
     adrp    x1, __rela_start

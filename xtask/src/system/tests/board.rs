@@ -28,6 +28,15 @@ fn expect(toml: &str, mark: &str, message: &str, help: &str) {
 }
 
 #[test]
+fn a_gic_that_the_board_has_not_is_refused() {
+    expect_in(&pi(), &vm("a", 0x6000_0000, "gic = 3"), "3\n", "the machine has a GICv2", "leave `gic` out");
+    let (system, _) = accepted(&pi(), &disk("gic = 2"));
+    let fixed: Vec<_> =
+        system.fixed_memory.iter().map(|memory| (memory.vm.as_str(), memory.start, memory.bytes)).collect();
+    assert_eq!(fixed, [("disk", 0x6000_0000, 16 << 20)]);
+}
+
+#[test]
 fn paths_are_resolved_and_more_is_written_down() {
     let (system, manifest) =
         accepted(&Workshop::new(), &disk("devices = [\"/virtio_mmio@a000000\", \"pl031@9010000\"]"));

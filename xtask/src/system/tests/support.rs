@@ -97,6 +97,11 @@ impl ImageProvider for Provider {
         }
     }
 
+    /// The Raspberry Pi's is known.
+    fn gic(&self) -> Option<u64> {
+        self.0.join("board.dtb").is_file().then_some(2)
+    }
+
     /// `board.dtb`, or QEMU's `virt`.
     fn board_tree(&self) -> anyhow::Result<Vec<u8>> {
         Ok(std::fs::read(self.0.join("board.dtb")).unwrap_or_else(|_| board_tree("virt-gicv3-2")))

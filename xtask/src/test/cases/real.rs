@@ -63,6 +63,19 @@ const ON_A_DISK: [&str; 8] = [
     "expect linux:on / type ext4 \\(rw",
 ];
 
+/// The disk is the card's second partition; the first is still there.
+const ON_A_PARTITION: [&str; 5] = [
+    "send linux:grep -c mmcblk0p /proc/partitions; stat -c %t:%T $(findfs LABEL=tessera)\\n",
+    "expect linux:^2$",
+    "expect linux:^b3:2$",
+    "expect linux:linux# $",
+    "expect freertos:freertos> $",
+];
+
+/// The user starts the machine anew, which QEMU ends with.
+pub(super) const REBOOT: [&str; 3] =
+    ["expect hello:hello> $", "send tessera:b", "expect tessera:reboot at the console"];
+
 /// Devices that a system names by the board's own tree.
 pub(super) fn by_name() -> Vec<Case> {
     let root = Case::new("linux has its root on a virtio disk, also after a reset", System::Named("linux-disk"));
@@ -103,7 +116,12 @@ pub(super) fn raspberry_pi() -> Vec<Case> {
     };
     let interrupts = system_of(&[("interrupts", "guest/interrupts", 2)]);
     let hello = on(Board::Raspi4b, "the watchdog switches a raspi4b off", system_of(&[("hello", "guest/hello", 1)]));
-    let card = on(Board::Raspi4b, "a card's image starts a raspi4b", system_of(&[("hello", "guest/hello", 1)]));
+    let card = |uart, name| Case {
+        from_card: Some(uart),
+        verify: speaks_at_once,
+        ..on(Board::Raspi4b, name, system_of(&[("hello", "guest/hello", 1)]))
+    };
+    let reboot = on(Board::Raspi4b, "the watchdog reboots a raspi4b", system_of(&[("hello", "guest/hello", 1)]));
     let off = ["expect hello:hello> $", "send hello:off\\n", "expect tessera:all guests are off"];
     vec![
         both(Board::Raspi4b, "linux and freertos reach their prompts on raspi4b"),
@@ -114,7 +132,25 @@ pub(super) fn raspberry_pi() -> Vec<Case> {
                 .steps(&["expect interrupts:^PASS: \\d+"])
                 .ends(0)
         },
-        Case { from_card: true, verify: speaks_at_once, ..card.steps(&off).ends(0) },
+        card(Uart::Mini, "a card's image starts a raspi4b").steps(&off).ends(0),
+        // QEMU's PL011 is off at first, as firmware may leave it, and QEMU says so if one that is off is written to.
+        Case {
+            qemu: &["-d", "guest_errors"],
+            verify: |console| match console.contains("disabled UART") {
+                true => Err("the image did not switch its UART on".to_owned()),
+                false => speaks_at_once(console),
+            },
+            ..card(Uart::Pl011, "a card's image starts a raspi4b whose console is the PL011").steps(&off).ends(0)
+        },
+        Case {
+            from_card: Some(Uart::Mini),
+            ..on(Board::Raspi4b, "linux has its root on the card that a raspi4b boots", System::Named("linux-sd-card"))
+        }
+        .steps(&ON_A_DISK)
+        .steps(&ON_A_PARTITION)
+        .steps(&BOTH_OFF)
+        .ends(0),
+        reboot.steps(&REBOOT).ends(0),
         on(Board::Raspi4b, "linux has its root on the SD card of a raspi4b", System::Named("linux-sd-card"))
             .steps(&ON_A_DISK)
             .steps(&["expect freertos:freertos> $"])

@@ -1,5 +1,8 @@
 //! Faults of EL2 itself, and systems and machines that it refuses.
 
+use dtoolkit::ToPropertyValue;
+use dtoolkit::model::DeviceTreeProperty;
+
 use super::*;
 
 /// EL2 faults by itself, on its boot core or another: it says where, and the machine stops.
@@ -17,7 +20,17 @@ pub(super) fn faults() -> Vec<Case> {
             }
         };
     }
+    let hello = || system_of(&[("hello", "guest/hello", 1)]);
     vec![
+        Case { seconds: 30, ..Case::new("the user reboots the machine", hello()).steps(&real::REBOOT).ends(0) },
+        // Semihosting's exit status would be 1.
+        Case {
+            qemu: &["-append", "tessera.exit=semihosting tessera.selftest=panic tessera.on-fault=reset"],
+            seconds: 30,
+            ..Case::new("a fault of EL2 reboots the machine", hello())
+                .steps(&["expect tessera:^fatal: EL2 panicked", "expect tessera:^backtrace: 0x"])
+                .ends(0)
+        },
         fault!("stack-overflow", "faulted: vector 0x200 esr 0x9600004[4-7] \\(data abort\\)", "overflow_stack"),
         fault!("stack-overflow@1", "faulted: vector 0x200 esr 0x9600004[4-7] \\(data abort\\)", "overflow_stack"),
         fault!("write-text", "faulted: vector 0x200 esr 0x9600004f \\(data abort\\)", "write_text"),
@@ -76,4 +89,41 @@ pub(super) fn refusals() -> Vec<Case> {
     let qemu = &["-M", "virt,virtualization=off,gic-version=3"];
     cases.push(Case { qemu, ..refused("refused: a start at EL1", "entered at EL1") });
     cases
+}
+
+/// A Raspberry Pi that does not start: the last words say why.
+pub(super) fn raspberry_pi() -> Vec<Case> {
+    let hello = || system_of(&[("hello", "guest/hello", 2)]);
+    let on = |board, name: &str| Case { board, gic: 2, seconds: 60, ..Case::new(name, hello()).ends(1) };
+    vec![
+        Case {
+            tree: Some(|tree| set(tree, "/cpus/cpu@1", "cpu-release-addr", vec![0_u32, 0x1000])),
+            ..on(Board::Raspi4b, "refused: a core that does not come").steps(&["expect tessera:core 1 does not start"])
+        },
+        Case {
+            tree: Some(|tree| {
+                set(tree, "/chosen", "linux,initrd-start", 0x21_0000_u32);
+                set(tree, "/chosen", "linux,initrd-end", 0x22_0000_u32);
+            }),
+            ..on(Board::Raspi4bTfa, "refused: an initrd over EL2")
+                .steps(&["expect tessera:initrd at 0x210000..0x220000 overlaps EL2"])
+        },
+        // The console is a line that nobody hears.
+        Case {
+            from_card: Some(Uart::Pl011),
+            tree: Some(|tree| set(tree, "/chosen", "stdout-path", "serial1:115200n8")),
+            qemu: &["-append", "tessera.exit=semihosting tessera.selftest=panic"],
+            verify: |console| match console.contains("Tessera\r\nthe console is /soc/serial@7e215040") {
+                true => Ok(()),
+                false => Err("it is not said where the console is".to_owned()),
+            },
+            ..on(Board::Raspi4b, "a card's image says when the console is another line")
+        },
+    ]
+}
+
+fn set<T: ToPropertyValue>(tree: &mut DeviceTree, path: &str, name: &str, value: T) {
+    if let Some(node) = tree.find_node_mut(path) {
+        node.add_property(DeviceTreeProperty::new_unchecked(name, value));
+    }
 }
