@@ -11,6 +11,7 @@ pub mod console;
 pub mod devices;
 pub mod exit;
 pub mod guest_tree;
+pub mod hardening;
 #[cfg(target_os = "none")]
 mod heap;
 pub mod identity_map;

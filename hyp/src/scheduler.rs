@@ -13,6 +13,7 @@ use crate::arch::aarch64::traps::hcr;
 use crate::arch::aarch64::vectors::{Vector, enter_guest};
 use crate::arch::aarch64::{instruction_barrier, wait_for_interrupt};
 use crate::exit::{self, Next};
+use crate::hardening::Hardening;
 use crate::system::{System, interrupt};
 use crate::terminal;
 use crate::vcpu::{Power, Vcpu};
@@ -26,6 +27,8 @@ pub struct Core {
     pub index: usize,
     /// The machine at large.
     pub system: &'static System,
+    /// What firmware does for this core against speculation.
+    pub hardening: Hardening,
     /// The vCPU whose registers are in the processor.
     loaded: Option<usize>,
     /// When the console wants to be looked at by this core, in ticks.
@@ -37,9 +40,10 @@ pub struct Core {
 }
 
 impl Core {
-    /// A core with nothing loaded.
+    /// The calling core, with nothing loaded.
     pub fn new(index: usize, system: &'static System) -> Self {
-        Self { index, system, loaded: None, console_deadline: None, slice_end: None, deadline: None }
+        let hardening = Hardening::of_this_core(system.firmware);
+        Self { index, system, hardening, loaded: None, console_deadline: None, slice_end: None, deadline: None }
     }
 
     /// Runs this core's vCPUs for ever.
@@ -130,6 +134,7 @@ impl Core {
             self.unload(vcpus);
             if let Some(vcpu) = vcpus.get_mut(index) {
                 vcpu.system.hcr = vcpu.system.hcr & !hcr::TWI | if is_shared { hcr::TWI } else { 0 };
+                self.hardening.turn_to(vcpu.vm.index);
                 vcpu.system.restore();
                 vcpu.float.restore();
                 vcpu.gic.restore(&self.system.gic);

@@ -18,6 +18,7 @@ use tessera_memory::vmid::VmidBits;
 use tessera_memory::{Frames, Geometry, Owner, Pa, Span, VmidAllocator};
 use tessera_platform::board::{Board, Console, find_console, find_firmware};
 use tessera_platform::gic::{Controller, Gic, GicError};
+use tessera_platform::smccc::Architecture;
 use tessera_platform::timer::Clock;
 use tessera_platform::tree::Tree;
 use tessera_platform::{Affinity, IntId};
@@ -176,6 +177,7 @@ fn start_system(board: Board, layout: Layout, tree: &'static [u8]) -> ! {
         gic,
         interrupts,
         clock,
+        firmware: Architecture::find(board.psci),
         cores,
         vms,
         frames: Mutex::new(frames),

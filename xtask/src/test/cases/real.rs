@@ -105,9 +105,20 @@ pub(super) fn raspberry_pi() -> Vec<Case> {
     let hello = on(Board::Raspi4b, "the watchdog switches a raspi4b off", system_of(&[("hello", "guest/hello", 1)]));
     let card = on(Board::Raspi4b, "a card's image starts a raspi4b", system_of(&[("hello", "guest/hello", 1)]));
     let off = ["expect hello:hello> $", "send hello:off\\n", "expect tessera:all guests are off"];
+    let turns =
+        on(Board::Raspi4bTfa, "two guests take turns on a core that firmware hardens", small::taking_turns(["0", "0"]));
     vec![
         both(Board::Raspi4b, "linux and freertos reach their prompts on raspi4b"),
         both(Board::Raspi4bTfa, "linux and freertos reach their prompts on raspi4b behind TF-A"),
+        on(
+            Board::Raspi4bTfa,
+            "a guest is offered the workarounds that TF-A has",
+            system_of(&[("psci", "guest/psci", 2)]),
+        )
+        .steps(&["expect psci:^workaround 1: 0", "expect psci:^workaround 2: -2", "expect psci:^workaround 3: 0"])
+        .steps(&["expect psci:^PASS: \\d+"])
+        .ends(0),
+        turns.steps(&["expect a:^PASS: \\d+", "expect b:^PASS: \\d+"]).ends(0),
         Case {
             qemu: &["-global", "arm_gic.has-security-extensions=on"],
             ..on(Board::Raspi4b, "interrupts on a raspi4b whose GIC has Security Extensions", interrupts)
