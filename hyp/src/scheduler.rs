@@ -180,7 +180,11 @@ impl Core {
             gic.end(taken);
             return match loaded {
                 Some(vcpu) => self.deliver(vcpu, interrupt::GUEST_VIRTUAL_TIMER),
-                None => Next::Resume,
+                None => {
+                    // It came as its vCPU went off: nobody else would end it, and the next vCPU's would not come.
+                    gic.deactivate(taken);
+                    Next::Resume
+                }
             };
         }
         if id == self.system.interrupts.maintenance {

@@ -4,7 +4,7 @@ use core::arch::asm;
 
 use tessera_memory::{Context, Ipa, PAGE_SIZE, Pa, PhysicalMemory, Span, TlbMaintenance};
 
-use super::registers::{read_register, without_walks, write_register};
+use super::registers::{Walks, read_register, write_register};
 
 /// The smallest data cache line of the processor, in bytes (CTR_EL0.DminLine).
 fn data_line() -> u64 {
@@ -28,13 +28,14 @@ macro_rules! for_each_line {
     }};
 }
 
-/// Cleans `bytes` from the machine address `start` to the point of coherency.
+/// Cleans `bytes` from the machine address `start` to the point of coherency, and leaves nothing of them in the caches.
 ///
-/// A guest starts with its MMU off, and then reads memory past the caches: what EL2 wrote for it must be there.
+/// A guest starts with its MMU off, and then accesses memory past the caches: what EL2 wrote for it must be there, and what
+/// it writes must not be hidden later by lines that were there before, as there are none after a reset.
 pub fn clean_to_coherency(start: u64, bytes: u64) {
     let line = data_line();
-    // SAFETY: cleaning changes no contents; the addresses are mapped, as they were just written.
-    unsafe { for_each_line!("dc cvac", start & !(line - 1), start.saturating_add(bytes), line) };
+    // SAFETY: changes no contents; the addresses are mapped, as they were just written.
+    unsafe { for_each_line!("dc civac", start & !(line - 1), start.saturating_add(bytes), line) };
     // SAFETY: a barrier.
     unsafe { asm!("dsb sy", options(nostack, preserves_flags)) };
 }
@@ -156,15 +157,14 @@ fn within(context: Context, operation: impl FnOnce()) {
     if current == wanted {
         return operation();
     }
-    let control = without_walks();
+    let walks = Walks::stop();
     write_register!("vttbr_el2", wanted);
     super::instruction_barrier();
     operation();
     // SAFETY: a barrier: the operation is complete before the VMID changes back.
     unsafe { asm!("dsb ish", options(nostack, preserves_flags)) };
     write_register!("vttbr_el2", current);
-    super::instruction_barrier();
-    write_register!("tcr_el1", control);
+    walks.resume();
 }
 
 /// A TLBI in its local and its broadcast form, for a context.
