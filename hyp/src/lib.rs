@@ -9,6 +9,7 @@ pub mod archive;
 pub mod boot;
 pub mod console;
 pub mod devices;
+pub mod errata;
 pub mod exit;
 pub mod guest_tree;
 pub mod hardening;

@@ -7,11 +7,12 @@ use core::time::Duration;
 
 use tessera_platform::IntId;
 use tessera_platform::gic::{Acknowledged, Controller};
+use tessera_platform::system_registers::wait_for_accesses;
 
 use crate::arch::aarch64::registers::write_register;
 use crate::arch::aarch64::traps::hcr;
 use crate::arch::aarch64::vectors::{Vector, enter_guest};
-use crate::arch::aarch64::{instruction_barrier, wait_for_interrupt};
+use crate::arch::aarch64::{instruction_barrier, take_system_error, wait_for_interrupt};
 use crate::exit::{self, Next};
 use crate::hardening::Hardening;
 use crate::system::{System, interrupt};
@@ -154,6 +155,10 @@ impl Core {
     fn unload(&mut self, vcpus: &mut [Vcpu]) {
         let Some(vcpu) = self.loaded.take().and_then(|index| vcpus.get_mut(index)) else { return };
         vcpu.system.save();
+        if take_system_error() {
+            // Of its accesses, not of those of the vCPU that is next.
+            exit::pend_system_error(vcpu);
+        }
         // Its timer fires from here on by this core's own.
         write_register!("cntv_ctl_el0", 0);
         vcpu.float.save();
@@ -220,12 +225,17 @@ impl Core {
         if id == self.system.interrupts.hypervisor_timer {
             return self.timer_fired(vcpus);
         }
+        if id == self.system.interrupts.kick {
+            // What the sender wrote before is not to be read ahead of the acknowledgement, with a GICv2 a mere load.
+            wait_for_accesses();
+            return Next::Reschedule;
+        }
         if Some(id) == self.system.interrupts.uart {
             self.system.serve_uart();
             self.watch_console();
             return Next::Resume;
         }
-        // A kick, or something nobody asked for.
+        // Something nobody asked for.
         Next::Reschedule
     }
 

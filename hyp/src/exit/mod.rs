@@ -84,6 +84,12 @@ mod handlers {
         Next::Resume
     }
 
+    /// The same for a vCPU that has just been taken out of the processor.
+    pub fn pend_system_error(vcpu: &mut Vcpu) {
+        vcpu.vm.counters.system_error();
+        vcpu.system.hcr |= traps::hcr::VSE;
+    }
+
     /// Gives the guest an UNDEFINED instruction exception.
     pub fn undefined(vcpu: &mut Vcpu) -> Next {
         synchronous_exception(vcpu, inject::UNDEFINED_SYNDROME, None)

@@ -113,6 +113,8 @@ pub enum Reach {
     ThisCore,
     /// Any core's.
     AllCores,
+    /// Any core's, on processors where that may complete too early (`errata::completes_early`).
+    AllCoresTwice,
 }
 
 /// The machine this code runs on. EL2 maps all RAM at its own address.
@@ -161,25 +163,39 @@ fn within(context: Context, operation: impl FnOnce()) {
     write_register!("vttbr_el2", wanted);
     super::instruction_barrier();
     operation();
-    // SAFETY: a barrier: the operation is complete before the VMID changes back.
-    unsafe { asm!("dsb ish", options(nostack, preserves_flags)) };
+    // The operation is complete before the VMID changes back.
+    barrier();
     write_register!("vttbr_el2", current);
     walks.resume();
 }
 
 /// A TLBI in its local and its broadcast form, for a context.
 macro_rules! invalidate {
-    ($self:ident, $context:ident, $local:literal, $broadcast:literal $(, $operand:ident)?) => {
+    ($self:ident, $context:ident, $local:literal, $broadcast:literal $(, $operand:ident)?) => {{
+        macro_rules! execute {
+            ($instruction:literal) => {
+                // SAFETY: drops cached translations only.
+                unsafe { asm!($instruction, $(in(reg) $operand,)? options(nostack, preserves_flags)) }
+            };
+        }
         within($context, || {
-            // SAFETY: drops cached translations only.
-            unsafe {
-                match $self.reach {
-                    Reach::ThisCore => asm!($local, $(in(reg) $operand,)? options(nostack, preserves_flags)),
-                    Reach::AllCores => asm!($broadcast, $(in(reg) $operand,)? options(nostack, preserves_flags)),
-                }
+            if $self.reach == Reach::ThisCore {
+                return execute!($local);
+            }
+            execute!($broadcast);
+            if $self.reach == Reach::AllCoresTwice {
+                barrier();
+                execute!($broadcast);
             }
         })
-    };
+    }};
+}
+
+/// Waits for TLB maintenance of this core's, wherever it goes.
+#[inline(always)]
+fn barrier() {
+    // SAFETY: a barrier.
+    unsafe { asm!("dsb ish", options(nostack, preserves_flags)) };
 }
 
 impl TlbMaintenance for Hardware {
@@ -197,8 +213,7 @@ impl TlbMaintenance for Hardware {
     }
 
     fn complete(&mut self) {
-        // SAFETY: a barrier.
-        unsafe { asm!("dsb ish", options(nostack, preserves_flags)) };
+        barrier();
     }
 
     fn synchronize(&mut self) {

@@ -154,7 +154,14 @@ exception_vectors:
     fatal   0x200
     fatal   0x280
     fatal   0x300
-    fatal   0x380
+    // An SError, which EL2 takes nowhere but in `take_system_error`: masked from here on.
+    .balign 128
+    mrs     x0, spsr_el2
+    orr     x0, x0, #0x100
+    msr     spsr_el2, x0
+    eret
+    dsb     nsh
+    isb
     // From a guest, whether its EL0 runs AArch64 or AArch32. FIQ stands for an interrupt too: firmware that leaves
     // ours in Group 0 would signal it so.
     .rept 2
