@@ -41,9 +41,14 @@ impl Hardening {
 
     /// A vCPU of VM `vm` is next.
     pub fn turn_to(&mut self, vm: usize) {
-        if self.vm.replace(vm).is_some_and(|last| last != vm) {
-            self.forget(self.offers.forgetting());
-        }
+        let workaround = self.before(vm);
+        self.forget(workaround);
+    }
+
+    /// What is to be done before a vCPU of VM `vm` runs, which is then the last one.
+    fn before(&mut self, vm: usize) -> Option<Workaround> {
+        let is_another = self.vm.replace(vm).is_some_and(|last| last != vm);
+        if is_another { self.offers.forgetting() } else { None }
     }
 
     /// Firmware gets nothing of a guest's registers, and may change its own caller's (SMCCC 1.0: x0 to x17).
@@ -89,6 +94,16 @@ mod tests {
             assert_eq!(told(&hardening), [-1, -2, -1]);
             assert!(!hardening.carry_out(Workaround::Bypass));
         }
+    }
+
+    #[test]
+    fn what_one_vm_taught_is_forgotten_before_another_runs() {
+        let mut hardening = with(Offer::Needed, Offer::NeverNeeded, Offer::Needed);
+        let before = [4, 4, 7, 7, 4].map(|vm| hardening.before(vm));
+        let forgets = Some(Workaround::History);
+        assert_eq!(before, [None, None, forgets, None, forgets]);
+        let mut careless = with(Offer::NotNeeded, Offer::Absent, Offer::Absent);
+        assert_eq!([1, 2].map(|vm| careless.before(vm)), [None; 2]);
     }
 
     #[test]
