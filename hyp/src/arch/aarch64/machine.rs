@@ -108,6 +108,8 @@ fn zero_pages(start: u64, bytes: u64) {
 
 /// Whose TLBs may hold translations of the maps that are changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+// A byte would be masked before it is looked at.
+#[repr(u32)]
 pub enum Reach {
     /// This core's alone: all vCPUs of the VM run here and never move. Nothing is broadcast.
     ThisCore,
