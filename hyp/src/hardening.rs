@@ -39,6 +39,12 @@ impl Hardening {
         matches!(offer, Offer::Needed | Offer::NotNeeded)
     }
 
+    /// The function number to call before EL2 follows a branch that a guest may have taught; `None` as for
+    /// [`Workarounds::forgetting`].
+    pub fn before_el2(&self) -> Option<u32> {
+        self.offers.forgetting().map(|workaround| workaround as u32)
+    }
+
     /// A vCPU of VM `vm` is next.
     pub fn turn_to(&mut self, vm: usize) {
         let workaround = self.before(vm);

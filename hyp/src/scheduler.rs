@@ -12,7 +12,7 @@ use tessera_platform::system_registers::wait_for_accesses;
 use crate::arch::aarch64::registers::write_register;
 use crate::arch::aarch64::traps::hcr;
 use crate::arch::aarch64::vectors::{Vector, enter_guest};
-use crate::arch::aarch64::{instruction_barrier, take_system_error, wait_for_interrupt};
+use crate::arch::aarch64::{harden_exits, instruction_barrier, take_system_error, wait_for_interrupt};
 use crate::exit::{self, Next};
 use crate::hardening::Hardening;
 use crate::system::{System, interrupt};
@@ -44,6 +44,15 @@ impl Core {
     /// The calling core, with nothing loaded.
     pub fn new(index: usize, system: &'static System) -> Self {
         let hardening = Hardening::of_this_core(system.firmware);
+        if system.hardens_exits {
+            match hardening.before_el2() {
+                Some(function) => {
+                    harden_exits(function);
+                    log::info!("core {index}: exits are hardened");
+                }
+                None => log::warn!("core {index}: exits are not hardened: it or its firmware has no way"),
+            }
+        }
         Self { index, system, hardening, loaded: None, console_deadline: None, slice_end: None, deadline: None }
     }
 

@@ -49,6 +49,8 @@ pub struct System {
     pub clock: Clock,
     /// Firmware that works around faults of the cores, if there is such.
     pub firmware: Option<Architecture>,
+    /// Firmware is called at each exit of a guest, where it can keep EL2 from following branches that guests taught.
+    pub hardens_exits: bool,
     /// The cores, in the order of the board's device tree.
     pub cores: Vec<BoardCore>,
     /// The guests.

@@ -98,7 +98,7 @@ pub fn mark(stage: &str) {
 }
 
 /// Whether the boot arguments hold this word.
-fn has_argument(arguments: &str, wanted: &str) -> bool {
+pub fn has_argument(arguments: &str, wanted: &str) -> bool {
     arguments.split_ascii_whitespace().any(|argument| argument == wanted)
 }
 

@@ -178,6 +178,7 @@ fn start_system(board: Board, layout: Layout, tree: &'static [u8]) -> ! {
         interrupts,
         clock,
         firmware: Architecture::find(board.psci),
+        hardens_exits: terminal::has_argument(board.chosen.bootargs.as_deref().unwrap_or(""), "tessera.harden=exits"),
         cores,
         vms,
         frames: Mutex::new(frames),

@@ -30,6 +30,8 @@ pub struct Request {
     pub gic: Option<u32>,
     /// More disks than the system's own.
     pub disks: Vec<Disk>,
+    /// More boot arguments for the hypervisor, a blank before each.
+    pub arguments: &'static str,
 }
 
 /// A machine, and who lives on it.
@@ -65,6 +67,7 @@ pub fn prepare_with(
         firmware: None,
         initrd: Some(initrd),
         colour: false,
+        arguments: request.arguments,
         disks: [system.disks.as_slice(), &request.disks].concat(),
         gdb: false,
         extra: Vec::new(),

@@ -32,6 +32,8 @@ pub struct Case {
     pub from_card: bool,
     /// What becomes of the archive on its way.
     pub archive: Archive,
+    /// More boot arguments, a blank before each.
+    pub arguments: &'static str,
     /// More arguments for QEMU.
     pub qemu: &'static [&'static str],
     /// `expect VM:REGEX` and `send VM:TEXT`, in order.
@@ -87,6 +89,7 @@ impl Case {
             needs_gicv3: false,
             from_card: false,
             archive: Archive::AsItIs,
+            arguments: "",
             qemu: &[],
             steps: Vec::new(),
             end: End::Script,

@@ -13,7 +13,7 @@ pub mod virtual_interface;
 
 use core::arch::asm;
 
-use registers::read_register;
+use registers::{read_register, write_register};
 
 /// The exception level the processor runs at, 0 to 3.
 pub fn current_exception_level() -> u64 {
@@ -71,6 +71,14 @@ pub fn take_system_error() -> bool {
 /// Installs the exception vectors of EL2 on this core.
 pub fn install_vectors() {
     let table = &raw const vectors::exception_vectors as u64;
-    registers::write_register!("vbar_el2", table);
+    write_register!("vbar_el2", table);
+    instruction_barrier();
+}
+
+/// Has this core call `function` of the firmware (SMCCC 1.1, by SMC, no arguments) at each exit of a guest.
+pub fn harden_exits(function: u32) {
+    let table = &raw const vectors::hardened_vectors as u64;
+    write_register!("tpidr_el2", u64::from(function));
+    write_register!("vbar_el2", table);
     instruction_barrier();
 }
