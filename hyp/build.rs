@@ -10,5 +10,7 @@ fn main() {
         for argument in [&format!("-T{script}"), "-pie", "--no-dynamic-linker", "-znotext", "-zmax-page-size=4096"] {
             println!("cargo::rustc-link-arg-bins={argument}");
         }
+        // Else ADRP near the end of a page may make a load or store after it go astray on a Cortex-A53.
+        println!("cargo::rustc-link-arg-bins=--fix-cortex-a53-843419");
     }
 }

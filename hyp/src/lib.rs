@@ -9,8 +9,10 @@ pub mod archive;
 pub mod boot;
 pub mod console;
 pub mod devices;
+pub mod errata;
 pub mod exit;
 pub mod guest_tree;
+pub mod hardening;
 #[cfg(target_os = "none")]
 mod heap;
 pub mod identity_map;

@@ -7,13 +7,15 @@ use core::time::Duration;
 
 use tessera_platform::IntId;
 use tessera_platform::gic::{Acknowledged, Controller};
+use tessera_platform::system_registers::wait_for_accesses;
 
 use crate::arch::aarch64::registers::write_register;
 use crate::arch::aarch64::traps::hcr;
 use crate::arch::aarch64::vectors::{Vector, enter_guest};
 use crate::arch::aarch64::virtual_interface::VirtualInterface;
-use crate::arch::aarch64::{instruction_barrier, wait_for_interrupt};
+use crate::arch::aarch64::{harden_exits, instruction_barrier, take_system_error, wait_for_interrupt};
 use crate::exit::{self, Next};
+use crate::hardening::Hardening;
 use crate::interrupts::Book;
 use crate::system::{System, interrupt};
 use crate::terminal;
@@ -28,6 +30,8 @@ pub struct Core {
     pub index: usize,
     /// The machine at large.
     pub system: &'static System,
+    /// What firmware does for this core against speculation.
+    pub hardening: Hardening,
     /// The vCPU whose registers are in the processor.
     loaded: Option<usize>,
     /// What is known of its list registers.
@@ -41,11 +45,22 @@ pub struct Core {
 }
 
 impl Core {
-    /// A core with nothing loaded.
+    /// The calling core, with nothing loaded.
     pub fn new(index: usize, system: &'static System) -> Self {
+        let hardening = Hardening::of_this_core(system.firmware);
+        if system.hardens_exits {
+            match hardening.before_el2() {
+                Some(function) => {
+                    harden_exits(function);
+                    log::info!("core {index}: exits are hardened");
+                }
+                None => log::warn!("core {index}: exits are not hardened: it or its firmware has no way"),
+            }
+        }
         Self {
             index,
             system,
+            hardening,
             loaded: None,
             list_registers: Book::new(system.hardware_end),
             console_deadline: None,
@@ -148,6 +163,7 @@ impl Core {
             self.unload(vcpus);
             if let Some(vcpu) = vcpus.get_mut(index) {
                 vcpu.system.hcr = vcpu.system.hcr & !hcr::TWI | if is_shared { hcr::TWI } else { 0 };
+                self.hardening.turn_to(vcpu.vm.index);
                 vcpu.system.restore();
                 vcpu.float.restore();
                 vcpu.gic.restore(&self.system.gic);
@@ -167,6 +183,10 @@ impl Core {
     fn unload(&mut self, vcpus: &mut [Vcpu]) {
         let Some(vcpu) = self.loaded.take().and_then(|index| vcpus.get_mut(index)) else { return };
         vcpu.system.save();
+        if take_system_error() {
+            // Of its accesses, not of those of the vCPU that is next.
+            exit::pend_system_error(vcpu);
+        }
         // Its timer fires from here on by this core's own.
         write_register!("cntv_ctl_el0", 0);
         vcpu.float.save();
@@ -193,7 +213,11 @@ impl Core {
             gic.end(taken);
             return match loaded {
                 Some(vcpu) => self.deliver(vcpu, interrupt::GUEST_VIRTUAL_TIMER),
-                None => Next::Resume,
+                None => {
+                    // It came as its vCPU went off: nobody else would end it, and the next vCPU's would not come.
+                    gic.deactivate(taken);
+                    Next::Resume
+                }
             };
         }
         if id == self.system.interrupts.maintenance {
@@ -230,12 +254,17 @@ impl Core {
         if id == self.system.interrupts.hypervisor_timer {
             return self.timer_fired(vcpus);
         }
+        if id == self.system.interrupts.kick {
+            // What the sender wrote before is not to be read ahead of the acknowledgement, with a GICv2 a mere load.
+            wait_for_accesses();
+            return Next::Reschedule;
+        }
         if Some(id) == self.system.interrupts.uart {
             self.system.serve_uart();
             self.watch_console();
             return Next::Resume;
         }
-        // A kick, or something nobody asked for.
+        // Something nobody asked for.
         Next::Reschedule
     }
 

@@ -6,6 +6,7 @@ use spin::{Mutex, Once};
 use tessera_memory::Frames;
 use tessera_platform::board::Core as BoardCore;
 use tessera_platform::gic::{Controller, Gic};
+use tessera_platform::smccc::Architecture;
 use tessera_platform::timer::Clock;
 use tessera_platform::{Affinity, IntId};
 
@@ -49,6 +50,10 @@ pub struct System {
     pub hardware_end: HardwareEnd,
     /// The counter.
     pub clock: Clock,
+    /// Firmware that works around faults of the cores, if there is such.
+    pub firmware: Option<Architecture>,
+    /// Firmware is called at each exit of a guest, where it can keep EL2 from following branches that guests taught.
+    pub hardens_exits: bool,
     /// The cores, in the order of the board's device tree.
     pub cores: Vec<BoardCore>,
     /// The guests.

@@ -17,6 +17,7 @@ pub mod interrupt_id;
 pub mod mmio;
 pub mod psci;
 pub mod semihosting;
+pub mod smccc;
 pub mod span;
 pub mod system_registers;
 pub mod timer;

@@ -4,7 +4,8 @@
 //! device tree says. What guests call does not belong here.
 
 use crate::affinity::Affinity;
-use crate::board::{Conduit, Psci, PsciVersion};
+use crate::board::{Psci, PsciVersion};
+use crate::smccc;
 use core::fmt;
 
 /// Function numbers, DEN0022F table 6 (SMC64 where there is one).
@@ -98,9 +99,9 @@ impl Firmware {
         ((version >> 16) as u16, version as u16)
     }
 
-    /// Whether it knows function `number`; false from firmware too old to be asked (before 1.0).
+    /// Whether it knows function `number`; false from firmware too old to be asked (before 1.0), whatever the tree says.
     pub fn has_feature(self, number: u32) -> bool {
-        self.0.version == PsciVersion::V1_0 && self.answer(function::FEATURES, [u64::from(number), 0, 0]).is_ok()
+        self.version() >= (1, 0) && self.answer(function::FEATURES, [u64::from(number), 0, 0]).is_ok()
     }
 
     /// Starts core `target` at machine address `entry` with `context` in its x0, MMU and caches off.
@@ -152,73 +153,15 @@ impl Firmware {
     }
 
     fn call(self, number: u32, arguments: [u64; 3]) -> u64 {
-        conduit::call(self.0.conduit, number, arguments)
-    }
-}
-
-/// The calls themselves: SMC Calling Convention (DEN0028F). Version 1.0 lets the callee use x4 to x17, and firmware
-/// that old is about.
-#[cfg(target_arch = "aarch64")]
-mod conduit {
-    use super::Conduit;
-
-    macro_rules! firmware_call {
-        ($instruction:literal, $number:expr, $arguments:expr) => {{
-            let result: u64;
-            // SAFETY: the convention says which registers change, and all are named here; PSCI leaves memory alone.
-            unsafe {
-                core::arch::asm!(
-                    $instruction,
-                    inlateout("x0") u64::from($number) => result,
-                    inlateout("x1") $arguments[0] => _,
-                    inlateout("x2") $arguments[1] => _,
-                    inlateout("x3") $arguments[2] => _,
-                    lateout("x4") _, lateout("x5") _, lateout("x6") _, lateout("x7") _,
-                    lateout("x8") _, lateout("x9") _, lateout("x10") _, lateout("x11") _,
-                    lateout("x12") _, lateout("x13") _, lateout("x14") _, lateout("x15") _,
-                    lateout("x16") _, lateout("x17") _,
-                    options(nostack)
-                );
-            }
-            result
-        }};
-    }
-
-    pub(super) fn call(conduit: Conduit, number: u32, arguments: [u64; 3]) -> u64 {
-        match conduit {
-            Conduit::Smc => firmware_call!("smc #0", number, arguments),
-            Conduit::Hvc => firmware_call!("hvc #0", number, arguments),
-        }
-    }
-}
-
-/// On the host there is no firmware, which supports nothing; in tests one that notes what it was called with.
-#[cfg(not(target_arch = "aarch64"))]
-mod conduit {
-    use super::Conduit;
-
-    #[cfg(not(test))]
-    pub(super) fn call(_: Conduit, _: u32, _: [u64; 3]) -> u64 {
-        u64::from(u32::MAX)
-    }
-
-    #[cfg(test)]
-    thread_local! {
-        pub(super) static CALLS: std::cell::RefCell<Vec<(Conduit, u32, [u64; 3])>> = const { std::cell::RefCell::new(Vec::new()) };
-        pub(super) static ANSWER: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
-    }
-
-    #[cfg(test)]
-    pub(super) fn call(conduit: Conduit, number: u32, arguments: [u64; 3]) -> u64 {
-        CALLS.with_borrow_mut(|calls| calls.push((conduit, number, arguments)));
-        ANSWER.get()
+        smccc::conduit::call(self.0.conduit, number, arguments)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::conduit::{ANSWER, CALLS};
     use super::*;
+    use crate::board::Conduit;
+    use crate::smccc::conduit::{ANSWER, CALLS};
 
     fn firmware(version: PsciVersion) -> Firmware {
         Firmware::new(Psci { conduit: Conduit::Smc, version })
@@ -241,10 +184,9 @@ mod tests {
         let firmware = firmware(PsciVersion::V1_0);
         let core = Affinity::from_mpidr(0x1_0002);
         ANSWER.set(0x1_0001);
-        assert_eq!(firmware.version(), (1, 1));
+        assert!(firmware.has_feature(0x8400_0008));
         ANSWER.set(0);
         assert_eq!(firmware.cpu_on(core, 0x4020_0000, 7), Ok(()));
-        assert!(firmware.has_feature(0x8400_0008));
         assert_eq!(firmware.is_on(core), Ok(true));
         firmware.cpu_off();
         firmware.system_off();
@@ -253,8 +195,8 @@ mod tests {
             calls(),
             [
                 (0x8400_0000, [0; 3]),
-                (0xc400_0003, [0x1_0002, 0x4020_0000, 7]),
                 (0x8400_000a, [0x8400_0008, 0, 0]),
+                (0xc400_0003, [0x1_0002, 0x4020_0000, 7]),
                 (0xc400_0004, [0x1_0002, 0, 0]),
                 (0x8400_0002, [0; 3]),
                 (0x8400_0008, [0; 3]),
@@ -273,8 +215,14 @@ mod tests {
         assert_eq!(old.system_off(), PsciError::NotSupported);
         assert_eq!(old.is_on(core), Err(PsciError::NotSupported));
         assert!(!old.has_feature(0));
-        assert!(!firmware(PsciVersion::V0_2).has_feature(0x8400_0008));
         assert_eq!(calls(), [(0x95c1_ba60, [3, 1, 2])]);
+    }
+
+    #[test]
+    fn firmware_before_1_0_is_not_asked_for_features() {
+        ANSWER.set(2);
+        assert!(!firmware(PsciVersion::V0_2).has_feature(0x8400_0008));
+        assert_eq!(calls(), [(0x8400_0000, [0; 3])]);
     }
 
     #[test]

@@ -62,6 +62,8 @@ pub struct Machine {
     pub disks: Vec<Disk>,
     /// Whether the console's tags are coloured.
     pub colour: bool,
+    /// More boot arguments, a blank before each.
+    pub arguments: &'static str,
     /// Wait for gdb on TCP port 1234 before the first instruction.
     pub gdb: bool,
     /// More arguments, as the user gave them.
@@ -170,7 +172,7 @@ impl Machine {
     /// What the hypervisor finds as its command line.
     pub fn boot_arguments(&self) -> String {
         let colour = if self.colour { " tessera.colour=on" } else { "" };
-        format!("tessera.exit=semihosting{colour}")
+        format!("tessera.exit=semihosting{colour}{}", self.arguments)
     }
 }
 
@@ -208,6 +210,7 @@ mod tests {
             initrd: Some("/i".into()),
             disks: Vec::new(),
             colour: false,
+            arguments: "",
             gdb: false,
             extra: vec!["-d".into(), "int".into()],
         };

@@ -7,11 +7,11 @@ use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use core::time::Duration;
 
-use tessera_platform::Span;
 use tessera_platform::board::{Board, Core as BoardCore, EnableMethod};
 use tessera_platform::gic::Controller;
 use tessera_platform::interrupt_id::Trigger;
 use tessera_platform::psci::Firmware;
+use tessera_platform::{Affinity, Span};
 
 use super::layout::Layout;
 use super::{own_index, selftest};
@@ -144,6 +144,9 @@ pub fn boot_core(system: &'static System) -> ! {
 /// What each core has of its own: traps, interrupt controller, timers.
 fn set_up(system: &System) {
     traps::configure_core(system.vtcr);
+    if arch::take_system_error() {
+        log::warn!("firmware left an SError pending on core {}: dropped", Affinity::of_this_core());
+    }
     if let Err(error) = system.gic.initialize_core() {
         terminal::refuse(format_args!("{error}"));
     }
@@ -156,7 +159,7 @@ fn set_up(system: &System) {
 
 fn enable_shared_interrupts(system: &System) {
     if let Some(uart) = system.interrupts.uart {
-        system.gic.route(uart, tessera_platform::Affinity::of_this_core());
+        system.gic.route(uart, Affinity::of_this_core());
         system.gic.enable(uart);
         terminal::enable_input();
     }

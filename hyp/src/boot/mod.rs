@@ -18,6 +18,7 @@ use tessera_memory::vmid::VmidBits;
 use tessera_memory::{Frames, Geometry, Owner, Pa, Span, VmidAllocator};
 use tessera_platform::board::{Board, Console, find_console, find_firmware};
 use tessera_platform::gic::{Controller, Gic, GicError};
+use tessera_platform::smccc::Architecture;
 use tessera_platform::timer::Clock;
 use tessera_platform::tree::Tree;
 use tessera_platform::{Affinity, IntId, gicv2};
@@ -185,6 +186,8 @@ fn start_system(board: Board, layout: Layout, tree: &'static [u8]) -> ! {
         interrupts,
         hardware_end: gic_parts.hardware_end,
         clock,
+        firmware: Architecture::find(board.psci),
+        hardens_exits: has_argument(&board, "tessera.harden=exits"),
         cores,
         vms,
         frames: Mutex::new(frames),
@@ -198,6 +201,12 @@ fn start_system(board: Board, layout: Layout, tree: &'static [u8]) -> ! {
     // Ends the line of marks: guests speak from here on.
     report(system, &layout);
     cores::boot_core(system)
+}
+
+/// Whether the boot arguments hold this word.
+fn has_argument(board: &Board, wanted: &str) -> bool {
+    let arguments = board.chosen.bootargs.as_deref().unwrap_or("");
+    arguments.split_ascii_whitespace().any(|argument| argument == wanted)
 }
 
 /// The archive's pages can be shared from now on.

@@ -1,32 +1,33 @@
-//! What a guest's PSCI and SMCCC calls do. Nothing is forwarded to the firmware.
+//! What a guest's PSCI and SMCCC calls do. Nothing of a guest's registers goes to the firmware.
 
 use crate::exit::Next;
 use crate::exit::psci::{self, Call};
+use crate::scheduler::Core;
 use crate::vcpu::{Power, Vcpu, VcpuControl};
 use crate::vm::{StopReason, Vm};
 
 /// Handles an HVC or SMC. `immediate` must be zero for a standard call (SMCCC, DEN0028 2.9).
 #[inline(always)]
-pub fn handle(vcpu: &mut Vcpu, immediate: u16) -> Next {
-    let x = &vcpu.general.x;
-    let call = if immediate == 0 { Call::decode(x[0], x[1], x[2], x[3]) } else { Call::Unknown };
-    let result = match call {
-        Call::Version => psci::PSCI_VERSION,
-        Call::Unknown => psci::NOT_SUPPORTED,
-        call => return rarer(vcpu, call),
+pub fn handle(core: &Core, vcpu: &mut Vcpu, immediate: u16) -> Next {
+    let function = vcpu.general.x[0] as u32;
+    vcpu.general.x[0] = match immediate {
+        0 if function == psci::VERSION => psci::PSCI_VERSION,
+        0 if psci::may_be_known(function) => return rarer(core, vcpu),
+        _ => psci::NOT_SUPPORTED,
     };
-    vcpu.general.x[0] = result;
     Next::Resume
 }
 
 #[inline(never)]
-fn rarer(vcpu: &mut Vcpu, call: Call) -> Next {
-    let result = match call {
+fn rarer(core: &Core, vcpu: &mut Vcpu) -> Next {
+    let x = &vcpu.general.x;
+    let result = match Call::decode(x[0], x[1], x[2], x[3]) {
         Call::Version => psci::PSCI_VERSION,
         Call::MigrateInfoType => psci::NO_TRUSTED_OS,
         Call::SmcccVersion => psci::SMCCC_VERSION,
         Call::Features(function) => psci::features(function),
-        Call::ArchFeatures(function) => psci::arch_features(function),
+        Call::ArchFeatures(function) => psci::arch_features(function, |workaround| core.hardening.offer(workaround)),
+        Call::Workaround(workaround) if core.hardening.carry_out(workaround) => psci::SUCCESS,
         Call::CpuOn { target, entry, context } => cpu_on(vcpu.vm, target, entry, context),
         Call::AffinityInfo { target, level } => affinity_info(vcpu.vm, target, level),
         Call::CpuSuspend => {
@@ -36,7 +37,7 @@ fn rarer(vcpu: &mut Vcpu, call: Call) -> Next {
         Call::CpuOff => return Next::Off,
         Call::SystemOff => return Next::Stop(StopReason::Off),
         Call::SystemReset => return Next::Stop(StopReason::Reset),
-        Call::Unknown => psci::NOT_SUPPORTED,
+        Call::Workaround(_) | Call::Unknown => psci::NOT_SUPPORTED,
     };
     vcpu.general.x[0] = result;
     Next::Resume

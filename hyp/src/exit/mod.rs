@@ -50,16 +50,16 @@ mod handlers {
     #[inline(always)]
     pub fn synchronous(core: &mut Core, vcpu: &mut Vcpu) -> Next {
         match Exit::decode(traps::syndrome()) {
-            Exit::Hypervisor(immediate) => hypercall::handle(vcpu, immediate),
+            Exit::Hypervisor(immediate) => hypercall::handle(core, vcpu, immediate),
             Exit::DataAbort(abort) => abort::data(core, vcpu, abort),
             Exit::SystemRegister(access) => system_register::handle(core, vcpu, access),
-            _ => rarer(vcpu),
+            _ => rarer(core, vcpu),
         }
     }
 
     /// Decodes again, so that the others need not keep what they do not use.
     #[inline(never)]
-    fn rarer(vcpu: &mut Vcpu) -> Next {
+    fn rarer(core: &Core, vcpu: &mut Vcpu) -> Next {
         match Exit::decode(traps::syndrome()) {
             Exit::WaitFor(wait) => {
                 vcpu.skip_instruction();
@@ -67,7 +67,7 @@ mod handlers {
             }
             Exit::Monitor(immediate) => {
                 vcpu.skip_instruction();
-                hypercall::handle(vcpu, immediate)
+                hypercall::handle(core, vcpu, immediate)
             }
             Exit::InstructionAbort(abort) => abort::fetch(vcpu, abort),
             _ => {
@@ -82,6 +82,12 @@ mod handlers {
         vcpu.vm.counters.system_error();
         write_register!("hcr_el2", read_register!("hcr_el2") | traps::hcr::VSE);
         Next::Resume
+    }
+
+    /// The same for a vCPU that has just been taken out of the processor.
+    pub fn pend_system_error(vcpu: &mut Vcpu) {
+        vcpu.vm.counters.system_error();
+        vcpu.system.hcr |= traps::hcr::VSE;
     }
 
     /// Gives the guest an UNDEFINED instruction exception.

@@ -1,5 +1,7 @@
 //! PSCI 1.1 and SMCCC 1.1 calls of a guest, decoded (Arm DEN0022, DEN0028). What they do is in `hypercall`.
 
+use tessera_platform::smccc::{Offer, Workaround};
+
 /// A call's result as the guest reads it in X0.
 pub const SUCCESS: u64 = 0;
 /// No such function.
@@ -13,6 +15,8 @@ pub const ON_PENDING: u64 = -5i64 as u64;
 /// The entry point is outside the guest's memory.
 pub const INVALID_ADDRESS: u64 = -9i64 as u64;
 
+/// PSCI_VERSION's function number.
+pub const VERSION: u32 = 0x8400_0000;
 /// PSCI 1.1.
 pub const PSCI_VERSION: u64 = 0x0001_0001;
 /// SMCCC 1.1.
@@ -57,6 +61,8 @@ pub enum Call {
     SmcccVersion,
     /// SMCCC_ARCH_FEATURES of this function.
     ArchFeatures(u32),
+    /// SMCCC_ARCH_WORKAROUND_1 to 3.
+    Workaround(Workaround),
     /// Anything else.
     Unknown,
 }
@@ -64,14 +70,20 @@ pub enum Call {
 /// The bit of a function identifier that says its arguments are 64 bits wide.
 const WIDE: u32 = 1 << 30;
 
+/// Whether a function's number is in a range of which [`Call::decode`] knows any: few instructions for a first look.
+#[inline(always)]
+pub const fn may_be_known(function: u32) -> bool {
+    const ARCHITECTURE: u32 = 0x8000;
+    (function & !WIDE).wrapping_sub(VERSION) < 0x20 || function >> 16 == ARCHITECTURE
+}
+
 impl Call {
     /// Decodes a call from X0 to X3. Arguments of 32-bit functions are cut to 32 bits, as SMCCC says.
-    #[inline(always)]
     pub fn decode(x0: u64, x1: u64, x2: u64, x3: u64) -> Self {
         let function = x0 as u32;
         let cut = |value: u64| if function & WIDE != 0 { value } else { value & 0xffff_ffff };
         match function {
-            0x8400_0000 => Self::Version,
+            VERSION => Self::Version,
             0x8400_0001 | 0xc400_0001 => Self::CpuSuspend,
             0x8400_0002 => Self::CpuOff,
             0x8400_0003 | 0xc400_0003 => Self::CpuOn { target: cut(x1), entry: cut(x2), context: cut(x3) },
@@ -84,7 +96,7 @@ impl Call {
             0x8400_0012 | 0xc400_0012 if x1 as u32 == 0 => Self::SystemReset,
             0x8000_0000 => Self::SmcccVersion,
             0x8000_0001 => Self::ArchFeatures(x1 as u32),
-            _ => Self::Unknown,
+            _ => Workaround::of(function).map_or(Self::Unknown, Self::Workaround),
         }
     }
 }
@@ -92,15 +104,16 @@ impl Call {
 /// PSCI_FEATURES: 0 (no flags) for what is there.
 pub fn features(function: u32) -> u64 {
     match Call::decode(u64::from(function), 0, 0, 0) {
-        Call::Unknown | Call::ArchFeatures(_) => NOT_SUPPORTED,
+        Call::Unknown | Call::ArchFeatures(_) | Call::Workaround(_) => NOT_SUPPORTED,
         _ => SUCCESS,
     }
 }
 
-/// SMCCC_ARCH_FEATURES: only the two calls that are mandatory. No firmware workaround is offered.
-pub fn arch_features(function: u32) -> u64 {
-    match function {
-        0x8000_0000 | 0x8000_0001 => SUCCESS,
+/// SMCCC_ARCH_FEATURES: the two calls that are mandatory, and the workarounds, of which `offer` says what there is.
+pub fn arch_features(function: u32, offer: impl Fn(Workaround) -> Offer) -> u64 {
+    match Call::decode(u64::from(function), 0, 0, 0) {
+        Call::SmcccVersion | Call::ArchFeatures(_) => SUCCESS,
+        Call::Workaround(workaround) => i64::from(offer(workaround).answer()) as u64,
         _ => NOT_SUPPORTED,
     }
 }
@@ -131,9 +144,38 @@ mod tests {
             assert_eq!(features(function), SUCCESS, "{function:#x}");
         }
         // MIGRATE, CPU_FREEZE, SYSTEM_SUSPEND, and the 64-bit twin of a 32-bit-only call.
-        for function in [0x8400_0005, 0x8400_000b, 0xc400_000e, 0xc400_0008, 0, 0xffff_ffff] {
+        for function in [0x8400_0005, 0x8000_8000, 0x8400_000b, 0xc400_000e, 0xc400_0008, 0, 0xffff_ffff] {
             assert_eq!(features(function), NOT_SUPPORTED, "{function:#x}");
         }
+    }
+
+    #[test]
+    fn the_first_look_passes_all_that_decode_knows() {
+        let ranges = [0x8000_0000, 0x8400_0000, 0xc000_0000, 0xc400_0000].map(|first| first..first + 0x1_0000);
+        for function in ranges.into_iter().flatten() {
+            let is_known = Call::decode(u64::from(function), 0, 0, 0) != Call::Unknown;
+            assert!(!is_known || may_be_known(function), "{function:#x}");
+        }
+        for function in [0x8400_0020, 0xc400_00ff, 0x83ff_ffff, 0x8001_0000, 0xc000_0000, 0x8600_0000, 0] {
+            assert!(!may_be_known(function), "{function:#x}");
+        }
+    }
+
+    #[test]
+    fn workarounds_are_features_of_the_architecture() {
+        let offer = |workaround| match workaround {
+            Workaround::Branches => Offer::Needed,
+            Workaround::Bypass => Offer::NeverNeeded,
+            Workaround::History => Offer::NotNeeded,
+        };
+        let answers = [0x8000_8000, 0x8000_7fff, 0x8000_3fff].map(|function| arch_features(function, offer) as i64);
+        assert_eq!(answers, [0, -2, 1]);
+        assert_eq!([0x8000_0000, 0x8000_0001].map(|function| arch_features(function, offer)), [SUCCESS; 2]);
+        // SMCCC_ARCH_SOC_ID, a workaround of nobody's, the 64-bit twin of one, and PSCI's own.
+        for function in [0x8000_0002, 0x8000_7ffe, 0xc000_8000, 0x8400_0000] {
+            assert_eq!(arch_features(function, offer), NOT_SUPPORTED, "{function:#x}");
+        }
+        assert_eq!(Call::decode(0x8000_3fff, 0, 0, 0), Call::Workaround(Workaround::History));
     }
 
     #[test]

@@ -155,7 +155,7 @@ fn feature(register: u32) -> Option<u64> {
         3 1 "mvfr1_el1" aarch32_feature, 3 2 "mvfr2_el1" aarch32_feature,
         4 0 "id_aa64pfr0_el1" aarch64_feature, 4 1 "id_aa64pfr1_el1" aarch64_feature,
         5 0 "id_aa64dfr0_el1" aarch64_feature, 6 0 "id_aa64isar0_el1" aarch64_feature,
-        6 1 "id_aa64isar1_el1" aarch64_feature, 7 0 "id_aa64mmfr0_el1" aarch64_feature,
+        6 1 "id_aa64isar1_el1" aarch64_feature, 6 2 "s3_0_c0_c6_2" aarch64_feature, 7 0 "id_aa64mmfr0_el1" aarch64_feature,
         7 1 "id_aa64mmfr1_el1" aarch64_feature, 7 2 "id_aa64mmfr2_el1" aarch64_feature,
     }
     // The rest of the group is reserved, or what it would tell of is not offered: read as zero.

@@ -14,6 +14,8 @@ use super::Parts;
 use crate::arch::aarch64::machine::{
     Hardware, Reach, clean_to_coherency, copy_to_guest, invalidate_instruction_caches, load_from_guest, store_to_guest,
 };
+use crate::arch::aarch64::registers::read_register;
+use crate::errata;
 use crate::guest_tree::{self, TreeFacts, TreeTooLarge};
 use crate::manifest::{DeviceKind, MemoryRegion, Placement, Segment, VmConfig};
 use crate::seed::Seed;
@@ -76,7 +78,7 @@ impl GuestMemory {
         // VMs are at most `MAX_VMS`.
         let vm = VmId(index as u16);
         let one_core = placement.cores.windows(2).all(|pair| pair[0] == pair[1]);
-        let mut hardware = Hardware { reach: if one_core { Reach::ThisCore } else { Reach::AllCores } };
+        let mut hardware = Hardware { reach: reach(one_core) };
         let map = PhysMap::new(parts.geometry, vmid, &mut parts.frames.tables(vm), &mut hardware)?;
         let mut memory = Self {
             map,
@@ -291,6 +293,15 @@ impl GuestMemory {
             data = rest;
         }
         Ok(())
+    }
+}
+
+/// How far TLB maintenance must go for a VM, all of whose vCPUs are on one core or not.
+fn reach(one_core: bool) -> Reach {
+    match one_core {
+        true => Reach::ThisCore,
+        false if errata::completes_early(read_register!("midr_el1")) => Reach::AllCoresTwice,
+        false => Reach::AllCores,
     }
 }
 

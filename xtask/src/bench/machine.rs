@@ -173,6 +173,7 @@ impl Ours {
             memory: Some(OUR_MEMORY),
             gic: Some(self.gic),
             disks: Vec::new(),
+            arguments: "",
         };
         let mut machine = prepare::prepare(&request, hypervisor)?.machine;
         machine.extra.extend(self.timing.arguments());

@@ -69,6 +69,7 @@ pub fn run(options: RunOptions) -> Result<ExitCode> {
         memory: options.memory,
         gic: options.gic,
         disks: options.disks.iter().map(|path| Disk { path: path.clone(), keeps_changes: true }).collect(),
+        arguments: "",
     };
     let mut prepared = prepare::prepare(&request, &hypervisor)?;
     let interactive = options.steps.is_empty() && terminal::is_interactive();

@@ -31,6 +31,8 @@ pub struct Request {
     pub gic: Option<u32>,
     /// Disks instead of the system's own; empty for those.
     pub disks: Vec<Disk>,
+    /// More boot arguments for the hypervisor, a blank before each.
+    pub arguments: &'static str,
 }
 
 /// A machine, and who lives on it.
@@ -67,6 +69,7 @@ pub fn prepare_with(
         firmware: None,
         initrd: Some(initrd),
         colour: false,
+        arguments: request.arguments,
         disks: if request.disks.is_empty() { system.disks.clone() } else { request.disks.clone() },
         gdb: false,
         extra: Vec::new(),

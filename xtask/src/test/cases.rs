@@ -37,6 +37,8 @@ pub struct Case {
     pub archive: Archive,
     /// What becomes of the board's device tree on its way.
     pub tree: Option<fn(&mut DeviceTree)>,
+    /// More boot arguments, a blank before each.
+    pub arguments: &'static str,
     /// More arguments for QEMU.
     pub qemu: &'static [&'static str],
     /// `expect VM:REGEX` and `send VM:TEXT`, in order.
@@ -93,6 +95,7 @@ impl Case {
             from_card: None,
             archive: Archive::AsItIs,
             tree: None,
+            arguments: "",
             qemu: &[],
             steps: Vec::new(),
             end: End::Script,

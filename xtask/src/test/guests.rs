@@ -111,6 +111,7 @@ fn machine(case: &Case, hypervisor: &Hypervisor) -> Result<(Machine, Vec<String>
         board: case.board,
         gic: Some(case.gic),
         disks: Vec::new(),
+        arguments: case.arguments,
     };
     let broken = match case.archive {
         Archive::Broken(name) => broken::CASES.into_iter().find(|broken| broken.name == name),

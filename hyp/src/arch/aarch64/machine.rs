@@ -4,7 +4,7 @@ use core::arch::asm;
 
 use tessera_memory::{Context, Ipa, PAGE_SIZE, Pa, PhysicalMemory, Span, TlbMaintenance};
 
-use super::registers::{read_register, without_walks, write_register};
+use super::registers::{Walks, read_register, write_register};
 
 /// The smallest data cache line of the processor, in bytes (CTR_EL0.DminLine).
 fn data_line() -> u64 {
@@ -28,13 +28,14 @@ macro_rules! for_each_line {
     }};
 }
 
-/// Cleans `bytes` from the machine address `start` to the point of coherency.
+/// Cleans `bytes` from the machine address `start` to the point of coherency, and leaves nothing of them in the caches.
 ///
-/// A guest starts with its MMU off, and then reads memory past the caches: what EL2 wrote for it must be there.
+/// A guest starts with its MMU off, and then accesses memory past the caches: what EL2 wrote for it must be there, and what
+/// it writes must not be hidden later by lines that were there before, as there are none after a reset.
 pub fn clean_to_coherency(start: u64, bytes: u64) {
     let line = data_line();
-    // SAFETY: cleaning changes no contents; the addresses are mapped, as they were just written.
-    unsafe { for_each_line!("dc cvac", start & !(line - 1), start.saturating_add(bytes), line) };
+    // SAFETY: changes no contents; the addresses are mapped, as they were just written.
+    unsafe { for_each_line!("dc civac", start & !(line - 1), start.saturating_add(bytes), line) };
     // SAFETY: a barrier.
     unsafe { asm!("dsb sy", options(nostack, preserves_flags)) };
 }
@@ -107,11 +108,15 @@ fn zero_pages(start: u64, bytes: u64) {
 
 /// Whose TLBs may hold translations of the maps that are changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+// A byte would be masked before it is looked at.
+#[repr(u32)]
 pub enum Reach {
     /// This core's alone: all vCPUs of the VM run here and never move. Nothing is broadcast.
     ThisCore,
     /// Any core's.
     AllCores,
+    /// Any core's, on processors where that may complete too early (`errata::completes_early`).
+    AllCoresTwice,
 }
 
 /// The machine this code runs on. EL2 maps all RAM at its own address.
@@ -156,30 +161,43 @@ fn within(context: Context, operation: impl FnOnce()) {
     if current == wanted {
         return operation();
     }
-    let control = without_walks();
+    let walks = Walks::stop();
     write_register!("vttbr_el2", wanted);
     super::instruction_barrier();
     operation();
-    // SAFETY: a barrier: the operation is complete before the VMID changes back.
-    unsafe { asm!("dsb ish", options(nostack, preserves_flags)) };
+    // The operation is complete before the VMID changes back.
+    barrier();
     write_register!("vttbr_el2", current);
-    super::instruction_barrier();
-    write_register!("tcr_el1", control);
+    walks.resume();
 }
 
 /// A TLBI in its local and its broadcast form, for a context.
 macro_rules! invalidate {
-    ($self:ident, $context:ident, $local:literal, $broadcast:literal $(, $operand:ident)?) => {
+    ($self:ident, $context:ident, $local:literal, $broadcast:literal $(, $operand:ident)?) => {{
+        macro_rules! execute {
+            ($instruction:literal) => {
+                // SAFETY: drops cached translations only.
+                unsafe { asm!($instruction, $(in(reg) $operand,)? options(nostack, preserves_flags)) }
+            };
+        }
         within($context, || {
-            // SAFETY: drops cached translations only.
-            unsafe {
-                match $self.reach {
-                    Reach::ThisCore => asm!($local, $(in(reg) $operand,)? options(nostack, preserves_flags)),
-                    Reach::AllCores => asm!($broadcast, $(in(reg) $operand,)? options(nostack, preserves_flags)),
-                }
+            if $self.reach == Reach::ThisCore {
+                return execute!($local);
+            }
+            execute!($broadcast);
+            if $self.reach == Reach::AllCoresTwice {
+                barrier();
+                execute!($broadcast);
             }
         })
-    };
+    }};
+}
+
+/// Waits for TLB maintenance of this core's, wherever it goes.
+#[inline(always)]
+fn barrier() {
+    // SAFETY: a barrier.
+    unsafe { asm!("dsb ish", options(nostack, preserves_flags)) };
 }
 
 impl TlbMaintenance for Hardware {
@@ -197,8 +215,7 @@ impl TlbMaintenance for Hardware {
     }
 
     fn complete(&mut self) {
-        // SAFETY: a barrier.
-        unsafe { asm!("dsb ish", options(nostack, preserves_flags)) };
+        barrier();
     }
 
     fn synchronize(&mut self) {

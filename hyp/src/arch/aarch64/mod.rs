@@ -13,14 +13,16 @@ pub mod virtual_interface;
 
 use core::arch::asm;
 
+use registers::{read_register, write_register};
+
 /// The exception level the processor runs at, 0 to 3.
 pub fn current_exception_level() -> u64 {
-    registers::read_register!("CurrentEL") >> 2 & 3
+    read_register!("CurrentEL") >> 2 & 3
 }
 
 /// This core's affinity: MPIDR_EL1's Aff3..Aff0, other bits zero.
 pub fn affinity() -> u64 {
-    registers::read_register!("mpidr_el1") & 0xff_00ff_ffff
+    read_register!("mpidr_el1") & 0xff_00ff_ffff
 }
 
 /// Waits for an interrupt with interrupts masked: returns when one is pending, without taking it.
@@ -49,9 +51,34 @@ pub fn instruction_barrier() {
     unsafe { asm!("isb", options(nostack, preserves_flags)) }
 }
 
+/// Takes an SError (asynchronous abort) that is pending, so that it is nobody's to whom it does not belong: EL2 runs with
+/// them masked, and the next guest would take it. Whether there was one.
+///
+/// ELR_EL2 and SPSR_EL2 are lost. HCR_EL2.AMO must be set, and [`install_vectors`] done.
+pub fn take_system_error() -> bool {
+    /// ISR_EL1.A.
+    const PENDING: u64 = 1 << 8;
+    // SAFETY: a barrier: accesses before it have had their effect, an abort among them.
+    unsafe { asm!("dsb sy", "isb", options(nostack, preserves_flags)) };
+    let is_pending = read_register!("isr_el1") & PENDING != 0;
+    if is_pending {
+        // SAFETY: the vector changes nothing but X0, and masks SErrors again.
+        unsafe { asm!("msr daifclr, #4", "isb", "msr daifset, #4", out("x0") _, options(nostack, preserves_flags)) };
+    }
+    is_pending
+}
+
 /// Installs the exception vectors of EL2 on this core.
 pub fn install_vectors() {
     let table = &raw const vectors::exception_vectors as u64;
-    registers::write_register!("vbar_el2", table);
+    write_register!("vbar_el2", table);
+    instruction_barrier();
+}
+
+/// Has this core call `function` of the firmware (SMCCC 1.1, by SMC, no arguments) at each exit of a guest.
+pub fn harden_exits(function: u32) {
+    let table = &raw const vectors::hardened_vectors as u64;
+    write_register!("tpidr_el2", u64::from(function));
+    write_register!("vbar_el2", table);
     instruction_barrier();
 }

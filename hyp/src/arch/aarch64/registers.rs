@@ -29,32 +29,32 @@ macro_rules! write_register {
 pub(crate) use write_register;
 
 /// Declares the system registers of a vCPU: field, assembler name, value out of reset.
-/// The last one is put into the processor last, behind a barrier.
+/// Those behind the semicolon are put into the processor last, each behind a barrier.
 macro_rules! switched_registers {
     ($($(#[$doc:meta])* $field:ident: $name:literal = $reset:expr,)*;
-     $(#[$last_doc:meta])* $last:ident: $last_name:literal = $last_reset:expr) => {
+     $($(#[$last_doc:meta])* $last:ident: $last_name:literal = $last_reset:expr,)*) => {
         /// The system registers that belong to a vCPU: what a switch saves and restores.
         ///
         /// They stay in the processor for as long as the same vCPU goes on.
         #[derive(Clone, Debug, PartialEq, Eq)]
         pub struct SystemRegisters {
             $($(#[$doc])* pub $field: u64,)*
-            $(#[$last_doc])* pub $last: u64,
+            $($(#[$last_doc])* pub $last: u64,)*
         }
 
         impl SystemRegisters {
             /// How many registers the table has.
-            pub const COUNT: usize = [$($name,)* $last_name].len();
+            pub const COUNT: usize = [$($name,)* $($last_name,)*].len();
 
             /// The state out of reset, where it matters (MMU off, timer off); zero where it is UNKNOWN.
             pub const fn reset() -> Self {
-                Self { $($field: $reset,)* $last: $last_reset }
+                Self { $($field: $reset,)* $($last: $last_reset,)* }
             }
 
             /// Takes the registers out of the processor.
             pub fn save(&mut self) {
                 $(self.$field = read_register!($name);)*
-                self.$last = read_register!($last_name);
+                $(self.$last = read_register!($last_name);)*
             }
 
             /// Puts the registers into the processor.
@@ -62,10 +62,12 @@ macro_rules! switched_registers {
             /// The guest's translation tables change here: no guest instruction runs until the exception return
             /// that follows, which synchronises the context.
             pub fn restore(&self) {
-                without_walks();
+                Walks::stop();
                 $(write_register!($name, self.$field);)*
-                instruction_barrier();
-                write_register!($last_name, self.$last);
+                $(
+                    instruction_barrier();
+                    write_register!($last_name, self.$last);
+                )*
             }
         }
     };
@@ -76,8 +78,6 @@ switched_registers! {
     pc: "elr_el2" = 0,
     /// `SPSR_EL2`, the guest's PSTATE: EL1 with its own stack pointer, all exceptions masked (PSCI, DEN0022 6.4).
     pstate: "spsr_el2" = 0x3c5,
-    /// `SCTLR_EL1`: MMU and caches off, RES1 bits set.
-    sctlr: "sctlr_el1" = 0x30d0_0800,
     /// `ACTLR_EL1`.
     actlr: "actlr_el1" = 0,
     /// `CPACR_EL1`.
@@ -138,18 +138,40 @@ switched_registers! {
     vttbr: "vttbr_el2" = 0,
     /// `HCR_EL2`: what of this vCPU traps.
     hcr: "hcr_el2" = 0,;
+    /// `SCTLR_EL1`: MMU and caches off, RES1 bits set. By then Stage 2 is this vCPU's.
+    sctlr: "sctlr_el1" = 0x30d0_0800,
     /// `TCR_EL1`. Until it is written no walk of EL1's tables can start.
-    tcr: "tcr_el1" = 0
+    tcr: "tcr_el1" = 0,
 }
 
-/// From here on no walk of EL1's tables can start: an AT instruction that is executed speculatively while the registers are
-/// of two guests would leave a wrong translation in the TLB (Cortex-A72 erratum 1319367).
-///
-/// Returns TCR_EL1 as it was, which is to be written when all is of one guest again, behind a barrier.
-pub(super) fn without_walks() -> u64 {
-    const EPD0_EPD1: u64 = 1 << 7 | 1 << 23;
-    let control = read_register!("tcr_el1");
-    write_register!("tcr_el1", control | EPD0_EPD1);
-    instruction_barrier();
-    control
+/// EL1's translation as it was before [`Walks::stop`].
+pub(super) struct Walks {
+    control: u64,
+    system_control: u64,
+}
+
+impl Walks {
+    /// From here on nothing is translated for EL1: an AT instruction that is executed speculatively while the registers are
+    /// of two guests would leave a wrong translation in the TLB (Cortex-A72 erratum 1319367, A57 1319537, A53 1530924).
+    ///
+    /// TCR_EL1.EPD0 and EPD1 forbid walks, but only with the MMU on: while it is off, all addresses have a translation.
+    pub fn stop() -> Self {
+        const EPD0_EPD1: u64 = 1 << 7 | 1 << 23;
+        const MMU: u64 = 1;
+        let (control, system_control) = (read_register!("tcr_el1"), read_register!("sctlr_el1"));
+        write_register!("tcr_el1", control | EPD0_EPD1);
+        // In this order: with the MMU on and walks allowed, they would start from tables that are none.
+        instruction_barrier();
+        write_register!("sctlr_el1", system_control | MMU);
+        instruction_barrier();
+        Self { control, system_control }
+    }
+
+    /// All is of one guest again.
+    pub fn resume(self) {
+        instruction_barrier();
+        write_register!("sctlr_el1", self.system_control);
+        instruction_barrier();
+        write_register!("tcr_el1", self.control);
+    }
 }

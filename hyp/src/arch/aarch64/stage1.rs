@@ -15,8 +15,8 @@ const MAIR: u64 = 0x04_ff_00;
 const SCTLR: u64 = 0x30c5_0830 | 1 << 19 | 1 << 12 | 1 << 3 | 1 << 2 | 1;
 /// SCTLR_EL2 with the MMU and the data cache off.
 const SCTLR_OFF: u64 = 0x30c5_0830;
-/// HCR_EL2 while no guest is set up: AArch64 EL1, no E2H, so that EL2 is plain EL2 on every core.
-pub const HCR_HOST: u64 = 1 << 31;
+/// HCR_EL2 while no guest is set up: AArch64 EL1, SErrors are EL2's (AMO); no E2H, so that EL2 is plain EL2 on every core.
+pub const HCR_HOST: u64 = 1 << 31 | 1 << 5;
 
 /// TCR_EL2 for `T0SZ` = 64 - `bits`: 4 KiB granule, inner shareable write-back walks, PS as the processor says.
 fn tcr(bits: u64) -> u64 {
@@ -47,7 +47,9 @@ struct EarlyTables(UnsafeCell<[[u64; 512]; 3]>);
 // SAFETY: written by the boot core alone, before any other core starts.
 unsafe impl Sync for EarlyTables {}
 
-/// One level-1 table for the first 512 GiB, and a level-2 table each for the image's and the device tree's GiB.
+/// One level-1 table for the first 512 GiB, and a level-2 table each for the image's and the device tree's GiB. Memory holds
+/// anything before [`fill_early`] writes those that are used.
+#[unsafe(link_section = ".early_tables")]
 static EARLY_TABLES: EarlyTables = EarlyTables(UnsafeCell::new([[0; 512]; 3]));
 
 /// Turns the MMU on with the image and the device tree as Normal memory and all else as device.

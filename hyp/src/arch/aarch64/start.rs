@@ -25,6 +25,28 @@ global_asm!(
 99:
     .endm
 
+    // Nothing is known of what ran before: exceptions use SP_EL2, data is little-endian, MMU and caches are off (SCTLR_EL2).
+    .macro own_state
+    msr     spsel, #1
+    ldr     w1, =0x30c50830
+    msr     sctlr_el2, x1
+    isb
+    .endm
+
+    // A cache operation on each line from x1 to x2, both at page boundaries.
+    .macro each_line operation
+    mrs     x3, ctr_el0
+    ubfx    x3, x3, #16, #4
+    mov     x4, #4
+    lsl     x4, x4, x3
+93: .rept   8
+    dc      \operation, x1
+    add     x1, x1, x4
+    .endr
+    cmp     x1, x2
+    b.lo    93b
+    .endm
+
     .section .head, "ax"
     .global _start
 _start:
@@ -46,6 +68,12 @@ EARLY_CONSOLE:
 1:  msr     daifset, #0xf
     mov     x19, x0
     adrp    x20, __image_start
+    // At another exception level it is not ours; that is said later.
+    mrs     x1, CurrentEL
+    cmp     x1, #8
+    b.ne    0f
+    own_state
+0:
     ldp     x21, x22, [x20, #72]
     ldp     w23, w24, [x20, #88]
     cbz     x21, 3f
@@ -67,6 +95,12 @@ EARLY_CONSOLE:
     b.ne    0b
 3:  say     'T'
 
+    // Dirty lines of what was here before could be written back over what is written now past the caches.
+    adrp    x1, __text_end
+    adrp    x2, __written_early_end
+    each_line civac
+    dsb     sy
+
     // Linked at 0: each R_AARCH64_RELATIVE (type 1027) adds the load address to its addend.
     adrp    x1, __rela_start
     add     x1, x1, :lo12:__rela_start
@@ -87,6 +121,7 @@ EARLY_CONSOLE:
     adrp    x1, __bss_start
     add     x1, x1, :lo12:__bss_start
     adrp    x2, __bss_end
+    add     x2, x2, :lo12:__bss_end
 5:  cmp     x1, x2
     b.hs    6f
     stp     xzr, xzr, [x1]
@@ -96,22 +131,13 @@ EARLY_CONSOLE:
     add     x1, x1, #64
     b       5b
 
-    // What was written with the caches off must not be hidden by stale lines when they come on.
-    // Code was not written here, nor was the heap behind the stacks.
+    // What was written with the caches off must not be hidden by stale lines when they come on. Of the stacks and the
+    // tables there are none any more, and what is not cached is not read ahead.
 6:  say     's'
     dsb     sy
     adrp    x1, __text_end
-    adrp    x2, __fatal_stack_top
-    mrs     x3, ctr_el0
-    ubfx    x3, x3, #16, #4
-    mov     x4, #4
-    lsl     x4, x4, x3
-7:  .rept   8
-    dc      ivac, x1
-    add     x1, x1, x4
-    .endr
-    cmp     x1, x2
-    b.lo    7b
+    adrp    x2, __bss_end + 4095
+    each_line ivac
     ic      iallu
     dsb     sy
     isb
@@ -136,6 +162,7 @@ spin_table_start:
     .global secondary_start
 secondary_start:
     msr     daifset, #0xf
+    own_state
     ldp     x1, x2, [x0]            // TTBR0_EL2, TCR_EL2
     ldp     x3, x4, [x0, #16]       // MAIR_EL2, SCTLR_EL2
     ldp     x5, x6, [x0, #32]       // stack top, HCR_EL2

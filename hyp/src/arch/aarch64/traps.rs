@@ -61,21 +61,49 @@ pub const HCR_GUEST: u64 = hcr::VM
 
 /// CPTR_EL2 (E2H = 0): RES1 bits, SVE, SME, trace and activity monitors trap; floating point is the guest's.
 const CPTR: u64 = 0x33ff | 1 << 20 | 1 << 30;
-/// MDCR_EL2: debug registers (TDA, TDOSA, TDRA), performance monitors (TPM, TPMCR) trap.
+/// MDCR_EL2: debug registers (TDA, TDOSA, TDRA), performance monitors (TPM, TPMCR) trap. HPMN is [`counters`].
 const MDCR: u64 = 1 << 11 | 1 << 10 | 1 << 9 | 1 << 6 | 1 << 5;
 /// CNTHCTL_EL2 (E2H = 0): the guest reads the physical counter; its physical timer traps.
 const CNTHCTL: u64 = 1;
 
+/// Whether the field of four bits at `shift` of an ID register says that something is there: neither 0 nor 0xf.
+fn has_feature(register: u64, shift: u32) -> bool {
+    !matches!(register >> shift & 0xf, 0 | 0xf)
+}
+
+/// How many event counters there are (PMCR_EL0.N): MDCR_EL2.HPMN must say so, 0 would be UNPREDICTABLE.
+fn counters() -> u64 {
+    let has_monitors = has_feature(read_register!("id_aa64dfr0_el1"), 8);
+    if has_monitors { read_register!("pmcr_el0") >> 11 & 0x1f } else { 0 }
+}
+
 /// Sets the traps that are the same for every guest, on this core. No reset value is relied on.
 pub fn configure_core(vtcr: u64) {
     write_register!("cptr_el2", CPTR);
-    write_register!("mdcr_el2", MDCR);
+    write_register!("mdcr_el2", MDCR | counters());
     write_register!("hstr_el2", 0);
     write_register!("cnthctl_el2", CNTHCTL);
     write_register!("vtcr_el2", vtcr);
+    // Nobody's VMID, so that nothing translated before the first vCPU is taken for a guest's.
+    write_register!("vttbr_el2", 0);
+    silence();
     // Whatever ran before may have left translations under the VMIDs we are going to use.
     // SAFETY: drops cached translations only; no guest runs on this core yet.
     unsafe { core::arch::asm!("isb", "tlbi alle1", "dsb nsh", "isb", options(nostack, preserves_flags)) };
+}
+
+/// Ends what firmware or a boot loader may have left on: timers, whose interrupts would come before there is a vCPU to end
+/// them, and the OS lock, under which a guest cannot step through its programs.
+fn silence() {
+    write_register!("cntv_ctl_el0", 0);
+    write_register!("cntp_ctl_el0", 0);
+    write_register!("cnthp_ctl_el2", 0);
+    write_register!("osdlr_el1", 0);
+    write_register!("oslar_el1", 0);
+    if has_feature(read_register!("id_aa64pfr0_el1"), 28) {
+        // VSESR_EL2, the syndrome of a virtual SError.
+        write_register!("s3_4_c5_c2_3", 0);
+    }
 }
 
 /// The syndrome of the exit that is being handled, read once.

@@ -46,6 +46,9 @@ unsafe extern "C" {
 
     /// The vector table for VBAR_EL2.
     pub static exception_vectors: u8;
+
+    /// The same, but that each exit of a guest first calls the firmware's function that TPIDR_EL2 holds.
+    pub static hardened_vectors: u8;
 }
 
 /// Runs the guest whose registers are given until its next exit.
@@ -108,10 +111,15 @@ enter_guest_registers:
     dsb     nsh
     isb
 
-    .macro leave_guest vector
+    // Firmware is called before the first branch, and may change X0 to X17.
+    .macro leave_guest vector, hardened
     .balign 128
     stp     x0, x1, [sp]
     general_pairs stp, sp
+    .if     \hardened
+    mrs     x0, tpidr_el2
+    smc     #0
+    .endif
     str     x30, [sp, #240]
     ldr     x1, [sp, #248]
     mov     x0, #\vector
@@ -143,10 +151,7 @@ fatal_entry:
     mov     sp, x0
     b       fatal_exception
 
-    .section .vectors, "ax"
-    .global exception_vectors
-    .balign 2048
-exception_vectors:
+    .macro  vectors hardened
     fatal   0x000
     fatal   0x080
     fatal   0x100
@@ -154,14 +159,32 @@ exception_vectors:
     fatal   0x200
     fatal   0x280
     fatal   0x300
-    fatal   0x380
+    // An SError, which EL2 takes nowhere but in `take_system_error`: masked from here on.
+    .balign 128
+    mrs     x0, spsr_el2
+    orr     x0, x0, #0x100
+    msr     spsr_el2, x0
+    eret
+    dsb     nsh
+    isb
     // From a guest, whether its EL0 runs AArch64 or AArch32. FIQ stands for an interrupt too: firmware that leaves
     // ours in Group 0 would signal it so.
     .rept 2
-    leave_guest 0
-    leave_guest 1
-    leave_guest 1
-    leave_guest 2
+    leave_guest 0, \hardened
+    leave_guest 1, \hardened
+    leave_guest 1, \hardened
+    leave_guest 2, \hardened
     .endr
+    .endm
+
+    .section .vectors, "ax"
+    .global exception_vectors
+    .balign 2048
+exception_vectors:
+    vectors 0
+    .global hardened_vectors
+    .balign 2048
+hardened_vectors:
+    vectors 1
     "#
 );

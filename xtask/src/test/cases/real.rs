@@ -123,9 +123,24 @@ pub(super) fn raspberry_pi() -> Vec<Case> {
     };
     let reboot = on(Board::Raspi4b, "the watchdog reboots a raspi4b", system_of(&[("hello", "guest/hello", 1)]));
     let off = ["expect hello:hello> $", "send hello:off\\n", "expect tessera:all guests are off"];
+    let turns = |name| on(Board::Raspi4bTfa, name, small::taking_turns(["0", "0"]));
+    let passed = ["expect a:^PASS: \\d+", "expect b:^PASS: \\d+"];
+    let exits = turns("two guests take turns whose exits firmware hardens");
     vec![
         both(Board::Raspi4b, "linux and freertos reach their prompts on raspi4b"),
         both(Board::Raspi4bTfa, "linux and freertos reach their prompts on raspi4b behind TF-A"),
+        on(
+            Board::Raspi4bTfa,
+            "a guest is offered the workarounds that TF-A has",
+            system_of(&[("psci", "guest/psci", 2)]),
+        )
+        .steps(&["expect psci:^workaround 1: 0", "expect psci:^workaround 2: -2", "expect psci:^workaround 3: 0"])
+        .steps(&["expect psci:^PASS: \\d+"])
+        .ends(0),
+        turns("two guests take turns on a core that firmware hardens").steps(&passed).ends(0),
+        Case { arguments: " tessera.harden=exits", ..exits.steps(&["expect tessera:exits are hardened"]) }
+            .steps(&passed)
+            .ends(0),
         Case {
             qemu: &["-global", "arm_gic.has-security-extensions=on"],
             ..on(Board::Raspi4b, "interrupts on a raspi4b whose GIC has Security Extensions", interrupts)

@@ -39,6 +39,7 @@ fn main(machine: &Machine) {
             unknown_functions,
             smc_answers_like_hvc,
             smccc_version,
+            workarounds,
             preserved_registers,
             upper_bits_of_32_bit_calls,
             migrate_info_type,
@@ -113,6 +114,22 @@ fn smccc_version(_: &Machine) -> Outcome {
     ensure!(features(psci::SMCCC_VERSION) >= 0, "ARCH_FEATURES does not know SMCCC_VERSION");
     ensure!(features(psci::SMCCC_ARCH_FEATURES) >= 0, "ARCH_FEATURES does not know itself");
     ensure_equal!(features(0x8000_7f00), psci::NOT_SUPPORTED, "ARCH_FEATURES of an unknown function");
+    Ok(())
+}
+
+/// Against speculation, by firmware (DEN 0028F, 7): what is offered can be called, and what is not is no function.
+fn workarounds(_: &Machine) -> Outcome {
+    for (number, function) in (1..).zip([0x8000_8000_u32, 0x8000_7fff, 0x8000_3fff]) {
+        let offer = psci::call(psci::SMCCC_ARCH_FEATURES, [function.into(), 0, 0]);
+        println!("workaround {number}: {offer}");
+        for conduit in [Conduit::Hvc, Conduit::Smc] {
+            let mut registers = [0x0123_4567_89ab_cdef; 18];
+            registers[0] = function.into();
+            let Ok(after) = catch(|| psci::call_with(conduit, registers)) else { continue };
+            ensure_equal!(&after[4..], &registers[4..], "x4 to x17 after workaround {number}");
+            ensure_equal!(after[0] as i32 == psci::NOT_SUPPORTED, offer < 0, "workaround {number} is no function");
+        }
+    }
     Ok(())
 }
 

@@ -8,6 +8,7 @@ mod general;
 mod identification;
 mod interface;
 mod patterns;
+mod step;
 mod time;
 mod vectors;
 
@@ -70,6 +71,7 @@ fn main(machine: &Machine) {
             vectors::vector_registers_survive,
             vectors::vector_registers_survive_on_all_cores,
             vectors::condition_flags_survive,
+            step::single_step,
             time::counter_never_goes_back,
             time::counter_is_the_same_on_all_cores,
             time::timer_registers_read_back,
