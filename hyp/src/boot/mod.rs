@@ -25,7 +25,7 @@ use tessera_platform::{Affinity, IntId};
 use crate::arch::aarch64::registers::read_register;
 use crate::arch::aarch64::{self as arch, fault, stage1};
 use crate::archive::Archive;
-use crate::manifest::{BoardFacts, DeviceKind, Manifest, Placement, Reserved, VmConfig};
+use crate::manifest::{BoardFacts, Manifest, Placement, Reserved, VmConfig};
 use crate::seed::SeedSource;
 use crate::system::{Interrupts, System};
 use crate::vm::{GicParts, Parts, Vm};
@@ -281,8 +281,7 @@ fn interrupts(board: &Board) -> Result<Interrupts, &'static str> {
 
 fn passthrough(vms: &[Vm]) -> Vec<(IntId, usize)> {
     let of_vm = |vm: &Vm| {
-        let passed = vm.config.devices.iter().filter(|device| matches!(device.kind, DeviceKind::Passthrough { .. }));
-        let ids = passed.flat_map(|device| &device.interrupts).filter_map(|interrupt| IntId::spi(interrupt.spi));
+        let ids = vm.config.hardware_interrupts().filter_map(|(_, interrupt)| IntId::spi(interrupt.spi));
         ids.map(|id| (id, vm.index)).collect::<Vec<_>>()
     };
     vms.iter().flat_map(of_vm).collect()

@@ -42,7 +42,12 @@ fn config() -> VmConfig {
             redistributors: 0x080a_0000,
         },
         devices: vec![uart(0x0900_0000, 1, true)],
-        board_devices: BoardDevices { wanted: WantedDevices::Named(vec![]), without_dma: vec![], left_out: vec![] },
+        board_devices: BoardDevices {
+            wanted: WantedDevices::Named(vec![]),
+            without_dma: vec![],
+            left_out: vec![],
+            interrupts: vec![],
+        },
         share_image: false,
         on_reset: Policy::Restart,
         on_crash: Policy::Stop,

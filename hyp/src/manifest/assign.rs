@@ -144,20 +144,21 @@ fn dma(vm: &VmConfig, assignment: &Assignment, tree: &Tree) -> Result<()> {
     Err(error(vm, problem))
 }
 
-/// The registers, in whole pages at the same addresses as in the machine, and the interrupts.
+/// The registers, in whole pages at the same addresses as in the machine, and the interrupts, which may be those of a
+/// device without registers.
 fn add_devices(vm: &mut VmConfig, assignment: &Assignment) {
-    let mut interrupts = assignment.distinct_interrupts().into_iter().filter_map(|interrupt| {
+    let interrupts = assignment.distinct_interrupts().into_iter().filter_map(|interrupt| {
         let edge = interrupt.trigger == Trigger::Edge;
         Some(Interrupt { spi: interrupt.id.number().checked_sub(32)?, edge })
     });
+    vm.board_devices.interrupts = interrupts.collect();
     for pages in assignment.pages() {
         let device = Device {
             name: "board".into(),
             kind: DeviceKind::Passthrough { machine: pages.start(), described: false },
             ipa: pages.start(),
             bytes: pages.size(),
-            // It does not matter which of them has them.
-            interrupts: interrupts.by_ref().collect(),
+            interrupts: Vec::new(),
             compatible: Vec::new(),
             properties: Vec::new(),
         };

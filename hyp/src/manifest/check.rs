@@ -157,15 +157,13 @@ fn pages(vm: &VmConfig, placed: &Placed) -> Result<()> {
 /// Each interrupt belongs to one device, and one UART is the console.
 fn interrupts(vm: &VmConfig) -> Result<()> {
     let mut seen = Vec::new();
-    for device in &vm.devices {
-        for interrupt in &device.interrupts {
-            if seen.contains(&interrupt.spi) {
-                let place = format!("{}@{:x}/{}", node::DEVICE, device.ipa, key::INTERRUPTS);
-                let problem = format!("SPI {} belongs to another device already", interrupt.spi);
-                return Err(ManifestError::in_vm(&vm.name, place, problem));
-            }
-            seen.push(interrupt.spi);
+    let own = vm.devices.iter().flat_map(|device| device.interrupts.iter().map(move |one| (Some(device), one)));
+    for (device, interrupt) in own.chain(vm.board_devices.interrupts.iter().map(|one| (None, one))) {
+        if seen.contains(&interrupt.spi) {
+            let problem = format!("SPI {} belongs to another device already", interrupt.spi);
+            return Err(ManifestError::in_vm(&vm.name, interrupt_place(device), problem));
         }
+        seen.push(interrupt.spi);
     }
     let is_console = |device: &&Device| device.kind == DeviceKind::Uart { console: true };
     match vm.devices.iter().filter(is_console).nth(1) {
@@ -174,6 +172,14 @@ fn interrupts(vm: &VmConfig) -> Result<()> {
             Err(ManifestError::in_vm(&vm.name, place, "another device is the console already"))
         }
         None => Ok(()),
+    }
+}
+
+/// Where the manifest has a device's interrupts; it only names those of the board's tree.
+pub(super) fn interrupt_place(device: Option<&Device>) -> String {
+    match device {
+        Some(device) => format!("{}@{:x}/{}", node::DEVICE, device.ipa, key::INTERRUPTS),
+        None => key::BOARD_DEVICES.to_string(),
     }
 }
 

@@ -97,7 +97,8 @@ pub struct VmConfig {
     pub gic: GicConfig,
     /// Its devices.
     pub devices: Vec<Device>,
-    /// What it is given of the devices in the board's tree; [`assign`] adds their registers to `devices`.
+    /// What it is given of the devices in the board's tree; [`assign`] adds their registers to `devices`, and their
+    /// interrupts here.
     pub board_devices: BoardDevices,
     /// Whether its image's pages are mapped in place, read-only, and copied on write.
     pub share_image: bool,
@@ -116,6 +117,13 @@ impl VmConfig {
     /// The UART on the shared console, if it has one.
     pub fn console(&self) -> Option<&Device> {
         self.devices.iter().find(|device| device.kind == DeviceKind::Uart { console: true })
+    }
+
+    /// The board's interrupts that are its, each with its device, unless that is of the board's tree.
+    pub fn hardware_interrupts(&self) -> impl Iterator<Item = (Option<&Device>, Interrupt)> {
+        let passed = self.devices.iter().filter(|device| matches!(device.kind, DeviceKind::Passthrough { .. }));
+        let described = passed.flat_map(|device| device.interrupts.iter().map(move |one| (Some(device), *one)));
+        described.chain(self.board_devices.interrupts.iter().map(|one| (None, *one)))
     }
 }
 
@@ -248,6 +256,8 @@ pub struct BoardDevices {
     pub without_dma: Vec<String>,
     /// Paths, and properties that the guest goes without: what these refer to is not needed then.
     pub left_out: Vec<(String, String)>,
+    /// Their interrupts, once the board's tree is known.
+    pub interrupts: Vec<Interrupt>,
 }
 
 impl BoardDevices {

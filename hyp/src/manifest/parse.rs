@@ -244,7 +244,8 @@ fn board_devices(fields: &Fields<'_>) -> Result<BoardDevices> {
     if !rest.is_empty() {
         return Err(fields.error_at(key::BOARD_DEVICES_LEFT_OUT, "must be pairs of a path and a property"));
     }
-    Ok(BoardDevices { wanted, without_dma, left_out: pairs.iter().cloned().map(<(String, String)>::from).collect() })
+    let left_out = pairs.iter().cloned().map(<(String, String)>::from).collect();
+    Ok(BoardDevices { wanted, without_dma, left_out, interrupts: Vec::new() })
 }
 
 fn interrupts(fields: &Fields<'_>) -> Result<Vec<Interrupt>> {

@@ -27,8 +27,7 @@ impl Vm {
     pub fn map_hardware(&self) {
         let Some(system) = System::get() else { return };
         let timer = system.interrupts.virtual_timer.number();
-        let passed = self.config.devices.iter().filter(|device| matches!(device.kind, DeviceKind::Passthrough { .. }));
-        let spis = passed.flat_map(|device| &device.interrupts).map(|interrupt| FIRST_SPI + interrupt.spi);
+        let spis = self.config.hardware_interrupts().map(|(_, interrupt)| FIRST_SPI + interrupt.spi);
         for (virtual_id, physical) in spis.map(|id| (id, id)).chain([(interrupt::GUEST_VIRTUAL_TIMER, timer)]) {
             // The manifest was checked: the numbers exist.
             let _ = self.vgic.map_hardware(virtual_id, physical);
@@ -158,11 +157,11 @@ impl Vm {
 pub fn virtual_gic(config: &VmConfig, version: u8, gic: GicParts) -> Result<Vgic, ConfigError> {
     let affinities: Vec<Affinity> =
         (0..config.vcpus()).map(|index| Affinity::from_register(vcpu_affinity(index))).collect();
-    let highest =
-        config.devices.iter().flat_map(|device| &device.interrupts).map(|interrupt| interrupt.spi as usize + 1).max();
+    let described = config.devices.iter().flat_map(|device| &device.interrupts);
+    let all = described.chain(&config.board_devices.interrupts).map(|interrupt| interrupt.spi as usize + 1);
     let config = Config {
         affinities: &affinities,
-        spis: GUEST_SPIS.max(highest.unwrap_or(0)),
+        spis: all.fold(GUEST_SPIS, usize::max),
         list_registers: gic.list_registers,
         hardware_deactivation: gic.hardware_deactivation,
     };

@@ -16,7 +16,7 @@ const RESERVED: [Reserved<'static>; 3] = [
     Reserved { owner: "the GIC", span: Span { start: 0x0800_0000, bytes: 0x10_0000 } },
 ];
 
-fn facts() -> BoardFacts<'static> {
+pub(super) fn facts() -> BoardFacts<'static> {
     BoardFacts {
         cores: 4,
         available_memory: 0x2000_0000,
