@@ -132,7 +132,7 @@ fn wrong_exception_level(blob: &[u8]) -> ! {
 }
 
 /// All of RAM can be used: finds out what to run, builds it, and runs it.
-fn start_system(board: Board, layout: Layout, tree: &'static [u8]) -> ! {
+fn start_system(board: Board, mut layout: Layout, tree: &'static [u8]) -> ! {
     terminal::mark("interrupt controller");
     // SAFETY: the final tables map the controller's registers, for good.
     let gic = require(unsafe { Gic::new(&board.interrupt_controller) });
@@ -156,6 +156,7 @@ fn start_system(board: Board, layout: Layout, tree: &'static [u8]) -> ! {
     let board_devices = require(devices::assign(&mut manifest, tree, &board, &layout));
     let cores: Vec<_> = board.cores.iter().filter(|core| core.usable).cloned().collect();
     let placements = require(validate(&manifest, &board, &layout, &gic, &frames, cores.len()));
+    require(devices::map_sub_pages(&manifest, &board, &mut layout));
     let names: Vec<&str> = manifest.vms.iter().map(|vm| vm.name.as_str()).collect();
     terminal::set_guests(&names);
     terminal::mark("guests");

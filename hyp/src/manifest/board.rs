@@ -5,7 +5,7 @@ use alloc::string::{String, ToString};
 use alloc::vec;
 use alloc::vec::Vec;
 
-use super::abi::{node, property as key};
+use super::abi::{self, node, property as key};
 use super::{CoreRequest, Interrupt, ManifestError, Span, VmConfig, check};
 
 type Result<T> = core::result::Result<T, ManifestError>;
@@ -155,7 +155,8 @@ fn allowed(claim: &Claim<'_>, facts: &BoardFacts<'_>) -> Result<()> {
     if claim.is_memory && !facts.ram.iter().any(|ram| ram.contains(&span)) {
         return Err(claim.error(format!("{span} is not RAM on this board: choose another")));
     }
-    if !claim.is_memory && facts.ram.iter().any(|ram| ram.overlaps(&span)) {
+    // EL2 maps whole pages to get at a part of one.
+    if !claim.is_memory && facts.ram.iter().any(|ram| ram.overlaps(&span.grown(abi::PAGE_BYTES))) {
         return Err(claim.error(format!("{span} is RAM, not a device: give it as memory")));
     }
     Ok(())
