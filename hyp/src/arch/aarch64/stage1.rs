@@ -49,6 +49,7 @@ struct EarlyTables(UnsafeCell<[[u64; 512]; 3]>);
 unsafe impl Sync for EarlyTables {}
 
 /// One level-1 table for the first 512 GiB, and a level-2 table each for the image's and the device tree's GiB.
+#[cfg_attr(target_os = "none", unsafe(link_section = ".pages"))]
 static EARLY_TABLES: EarlyTables = EarlyTables(UnsafeCell::new([[0; 512]; 3]));
 
 /// Turns the MMU on with the image and the device tree as Normal memory and all else as device.
