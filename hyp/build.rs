@@ -6,8 +6,10 @@ fn main() {
     let script = format!("{folder}/src/arch/aarch64/image.ld");
     println!("cargo::rerun-if-changed={script}");
     if os == "none" {
-        // The image relocates itself: absolute addresses become R_AARCH64_RELATIVE, in read-only data too.
-        for argument in [&format!("-T{script}"), "-pie", "--no-dynamic-linker", "-znotext", "-zmax-page-size=4096"] {
+        // The image relocates itself: absolute addresses become relative relocations, packed, in read-only data too.
+        let pack = "-zpack-relative-relocs";
+        let script = format!("-T{script}");
+        for argument in [&script, "-pie", "--no-dynamic-linker", "-znotext", "-zmax-page-size=4096", pack] {
             println!("cargo::rustc-link-arg-bins={argument}");
         }
         // Else ADRP near the end of a page may make a load or store after it go astray on a Cortex-A53.

@@ -25,7 +25,7 @@ pub use uart::ConsoleUart;
 
 use crate::arch::aarch64::registers::{SystemRegisters, read_register};
 use crate::arch::aarch64::traps::HCR_GUEST;
-use crate::devices::{Bus, DeviceSlot, Pl031};
+use crate::devices::{Bus, DeviceSlot, Pl031, SubPages};
 use crate::guest_tree::vcpu_affinity;
 use crate::interrupts::{HardwareEnd, VcpuSet, Vgic};
 use crate::manifest::{Placement, VmConfig};
@@ -46,6 +46,8 @@ pub struct Vm {
     pub vgic: Vgic,
     /// Its emulated devices.
     pub bus: Bus<DeviceSlot>,
+    /// Devices of the board to which EL2 passes its accesses on.
+    pub sub_pages: SubPages,
     /// Its vCPUs, as all cores see them.
     pub vcpus: Vec<VcpuControl>,
     /// What it did.
@@ -127,6 +129,7 @@ impl Vm {
         let vgic = devices::virtual_gic(&config, placement.gic_version, parts.gic)
             .map_err(|problem| error(&format_args!("{problem:?}")))?;
         let bus = devices::bus(&config, placement.gic_version).map_err(|problem| error(&problem))?;
+        let sub_pages = devices::sub_pages(&config).map_err(|problem| error(&problem))?;
         let vcpu = |(index, core): (usize, &usize)| VcpuControl {
             affinity: vcpu_affinity(index),
             core: *core,
@@ -140,6 +143,7 @@ impl Vm {
             index,
             vgic,
             bus,
+            sub_pages,
             counters,
             atomics: Mutex::new(()),
             memory: Mutex::new(memory),

@@ -23,6 +23,7 @@
 //! | | `board-devices` | string list, optional: paths of the board's tree whose devices it gets, with all that they need |
 //! | | `board-devices-except` | string list, optional, instead: it gets all but these (none: an empty value) |
 //! | | `board-devices-without-dma` | string list, optional: paths of devices that do not access memory by themselves |
+//! | | `board-devices-by-sub-page` | string list, optional: paths of devices that do not have pages mapped which they share |
 //! | | `board-devices-left-out` | string list, optional: pairs of such a path and a property that the guest is to go without |
 //! | `/vm@N/memory@A` | `reg` | u64 address, u64 bytes; multiples of [`PAGE_BYTES`] |
 //! | | `machine` | u64, optional: the machine address it must have |
@@ -37,6 +38,7 @@
 //! | `/vm@N/device@A` | `kind` | string: `pl011` or `pl031` (emulated), `passthrough` |
 //! | | `reg` | u64 address, u64 bytes; multiples of [`PAGE_BYTES`] |
 //! | | `machine` | u64: the machine address of a `passthrough` device |
+//! | | `sub-page` | empty, optional: that is not mapped, so it may be any bytes, as far from a page's start in `reg` as there |
 //! | | `interrupts` | u32 pairs, optional: SPI counted from 0 (INTID - 32), [`TRIGGER_EDGE`] or [`TRIGGER_LEVEL`] |
 //! | | `console` | empty, optional: this `pl011` is the guest's end of the shared console |
 //! | | `node-name`, `compatible` | string and string list for the guest's device tree, of a `passthrough` device |
@@ -136,6 +138,8 @@ pub mod property {
     pub const BOARD_DEVICES_EXCEPT: &str = "board-devices-except";
     /// Devices of the board's tree that do not access memory by themselves, whatever they look like.
     pub const BOARD_DEVICES_WITHOUT_DMA: &str = "board-devices-without-dma";
+    /// Devices of the board's tree that do not have pages mapped which they share with others.
+    pub const BOARD_DEVICES_BY_SUB_PAGE: &str = "board-devices-by-sub-page";
     /// Properties of such devices that are left out, with what they refer to.
     pub const BOARD_DEVICES_LEFT_OUT: &str = "board-devices-left-out";
     /// What follows a guest's SYSTEM_RESET.
@@ -146,6 +150,8 @@ pub mod property {
     pub const REG: &str = "reg";
     /// A machine address.
     pub const MACHINE: &str = "machine";
+    /// A device passed through that is not mapped.
+    pub const SUB_PAGE: &str = "sub-page";
     /// Memory that holds firmware.
     pub const FIRMWARE: &str = "firmware";
     /// The name of a file of the archive.

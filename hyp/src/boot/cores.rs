@@ -18,7 +18,6 @@ use super::{own_index, selftest};
 use crate::arch::aarch64::machine::clean_to_coherency;
 use crate::arch::aarch64::stage1::SecondaryStart;
 use crate::arch::aarch64::{self as arch, traps, virtual_interface};
-use crate::manifest::DeviceKind;
 use crate::scheduler::Core;
 use crate::system::System;
 use crate::terminal;
@@ -165,8 +164,7 @@ fn enable_shared_interrupts(system: &System) {
     }
     for (id, vm) in &system.passthrough {
         let Some(vm) = system.vms.get(*vm) else { continue };
-        let passed = vm.config.devices.iter().filter(|device| matches!(device.kind, DeviceKind::Passthrough { .. }));
-        let is_edge = passed.flat_map(|device| &device.interrupts).any(|one| one.spi + 32 == id.number() && one.edge);
+        let is_edge = vm.config.hardware_interrupts().any(|(_, one)| one.spi + 32 == id.number() && one.edge);
         system.gic.set_trigger(*id, if is_edge { Trigger::Edge } else { Trigger::Level });
         if let Some(core) = vm.vcpus.first().and_then(|vcpu| system.core_affinity(vcpu.core)) {
             system.gic.route(*id, core);

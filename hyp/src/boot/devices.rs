@@ -7,16 +7,16 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
 use tessera_memory::{Frames, Owner};
-use tessera_platform::IntId;
 use tessera_platform::assignment::{Assignment, Kept};
 use tessera_platform::board::Board;
 use tessera_platform::tree::Tree;
+use tessera_platform::{IntId, Span};
 
 use super::layout::Layout;
 use crate::heap;
-use crate::manifest::{self, Manifest};
+use crate::manifest::{self, Device, Manifest};
 
-/// More heap for the tree's index and the guests' trees: 2 to the power of this many frames, 512 KiB.
+/// More heap for the tree's index, the guests' trees, and tables for registers: 2 to the power of this many frames, 512 KiB.
 const HEAP_ORDER: u32 = 7;
 
 /// The board's tree, if the system asks for devices of it.
@@ -28,15 +28,33 @@ pub fn tree(
     blob: &'static [u8],
     frames: &mut Frames,
 ) -> Result<Option<&'static Tree<'static>>, String> {
-    if manifest.vms.iter().all(|vm| vm.board_devices.is_empty()) {
+    let by_tree = manifest.vms.iter().any(|vm| !vm.board_devices.is_empty());
+    if !by_tree && sub_pages(manifest).next().is_none() {
         return Ok(None);
     }
     let text = |error: &dyn Display| error.to_string();
     let span = frames.allocate(Owner::Hypervisor, HEAP_ORDER).map_err(|error| text(&error))?.will_be_overwritten();
     // SAFETY: RAM that EL2 maps for writing, and that has just become its own.
     unsafe { heap::extend(span.start().get(), span.bytes()) };
+    if !by_tree {
+        return Ok(None);
+    }
     // Guests that start afresh get their tree from it again.
     Tree::parse(blob).map(|tree| Some(&*Box::leak(Box::new(tree)))).map_err(|error| text(&error))
+}
+
+/// The registers to which EL2 passes accesses on: machine addresses.
+fn sub_pages(manifest: &Manifest) -> impl Iterator<Item = manifest::Span> {
+    manifest.vms.iter().flat_map(|vm| &vm.devices).filter_map(Device::sub_page_span)
+}
+
+/// Lets EL2 itself access these registers.
+///
+/// # Errors
+/// They are not where a checked manifest has them.
+pub fn map_sub_pages(manifest: &Manifest, board: &Board, layout: &mut Layout) -> Result<(), String> {
+    let spans: Vec<_> = sub_pages(manifest).filter_map(|span| Span::new(span.start, span.bytes)).collect();
+    if spans.is_empty() { Ok(()) } else { layout.map_registers(board, spans) }
 }
 
 /// What each VM is given of it.

@@ -1,5 +1,7 @@
 //! Who has which machine memory while EL2 runs: the image, EL2's own, the archive, and the rest for guests.
 
+use core::fmt::Display;
+
 use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
@@ -39,7 +41,7 @@ pub struct Layout {
     free: Vec<Span<Pa>>,
     /// One for each core but the first: the page below each is not mapped.
     stacks: Vec<u64>,
-    map: &'static AddressSpace,
+    map: &'static mut AddressSpace,
 }
 
 type Result<T> = core::result::Result<T, String>;
@@ -99,6 +101,21 @@ impl Layout {
         unsafe { heap::extend(tables, bytes) };
     }
 
+    /// Has EL2 access the registers in `spans` (machine addresses), and whatever else is in their pages, from here on.
+    ///
+    /// # Errors
+    /// There is memory, or they lie too high.
+    pub fn map_registers(&mut self, board: &Board, spans: Vec<span::Span>) -> Result<()> {
+        let mut wanted = Vec::new();
+        for span in spans {
+            wanted.push(pages(span.start(), span.end())?);
+        }
+        for span in span::subtract(wanted, devices(board)) {
+            self.map.extend(span.start(), span.end(), Use::OthersDevice).map_err(own_tables)?;
+        }
+        Ok(())
+    }
+
     /// Memory for guests.
     pub fn free(&self) -> &[Span<Pa>] {
         &self.free
@@ -134,7 +151,7 @@ impl Layout {
     pub fn kept(&self, board: &Board) -> Vec<(&'static str, span::Span)> {
         let mut kept: Vec<_> = [("EL2", self.image), ("EL2", self.carved), ("the archive", self.archive)].into();
         kept.extend(board.reserved.iter().map(|reservation| ("the board", reservation.span)));
-        kept.extend(devices(board).into_iter().map(|span| ("EL2's own devices", span)));
+        kept.extend(board.own_registers().into_iter().map(|span| ("EL2's own devices", span)));
         kept
     }
 }
@@ -176,7 +193,11 @@ fn address_space(board: &Board, image: span::Span, carved: span::Span, stacks: u
     let rest = rest.map(|ram| (ram.start(), ram.end(), Use::Write));
     let devices = devices.iter().map(|device| (device.start(), device.end(), Use::Device));
     for (start, end, how) in parts.into_iter().chain(rest).chain(devices) {
-        map.map(start, end, how).map_err(|error| format!("EL2's own translation tables: {error}"))?;
+        map.map(start, end, how).map_err(own_tables)?;
     }
     Ok(map)
+}
+
+fn own_tables(error: impl Display) -> String {
+    format!("EL2's own translation tables: {error}")
 }

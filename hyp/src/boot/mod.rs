@@ -27,7 +27,7 @@ use crate::arch::aarch64::registers::read_register;
 use crate::arch::aarch64::{self as arch, fault, stage1};
 use crate::archive::Archive;
 use crate::interrupts::HardwareEnd;
-use crate::manifest::{BoardFacts, DeviceKind, Manifest, Placement, Reserved, VmConfig};
+use crate::manifest::{BoardFacts, Manifest, Placement, Reserved, VmConfig};
 use crate::seed::SeedSource;
 use crate::system::{Interrupts, System};
 use crate::vm::{GicParts, Parts, Vm};
@@ -141,7 +141,7 @@ fn wrong_exception_level(blob: &[u8]) -> ! {
 }
 
 /// All of RAM can be used: finds out what to run, builds it, and runs it.
-fn start_system(board: Board, layout: Layout, tree: &'static [u8]) -> ! {
+fn start_system(board: Board, mut layout: Layout, tree: &'static [u8]) -> ! {
     terminal::mark("interrupt controller");
     // SAFETY: the final tables map the controller's registers, for good.
     let gic = require(unsafe { Gic::new(&board.interrupt_controller) });
@@ -165,6 +165,7 @@ fn start_system(board: Board, layout: Layout, tree: &'static [u8]) -> ! {
     let board_devices = require(devices::assign(&mut manifest, tree, &board, &layout));
     let cores: Vec<_> = board.cores.iter().filter(|core| core.usable).cloned().collect();
     let placements = require(validate(&manifest, &board, &layout, &gic, &frames, cores.len()));
+    require(devices::map_sub_pages(&manifest, &board, &mut layout));
     let names: Vec<&str> = manifest.vms.iter().map(|vm| vm.name.as_str()).collect();
     terminal::set_guests(&names);
     terminal::mark("guests");
@@ -309,8 +310,7 @@ fn interrupts(board: &Board) -> Result<Interrupts, &'static str> {
 
 fn passthrough(vms: &[Vm]) -> Vec<(IntId, usize)> {
     let of_vm = |vm: &Vm| {
-        let passed = vm.config.devices.iter().filter(|device| matches!(device.kind, DeviceKind::Passthrough { .. }));
-        let ids = passed.flat_map(|device| &device.interrupts).filter_map(|interrupt| IntId::spi(interrupt.spi));
+        let ids = vm.config.hardware_interrupts().filter_map(|(_, interrupt)| IntId::spi(interrupt.spi));
         ids.map(|id| (id, vm.index)).collect::<Vec<_>>()
     };
     vms.iter().flat_map(of_vm).collect()

@@ -7,10 +7,12 @@
 mod bus;
 mod pl011;
 mod pl031;
+mod sub_page;
 
 pub use bus::{Bus, BusError, Span};
 pub use pl011::Pl011;
 pub use pl031::Pl031;
+pub use sub_page::SubPages;
 
 /// What stands for a device of a VM on its bus.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,4 +1,4 @@
-//! Stage-2 aborts: emulated devices, copy on write, and what is not there.
+//! Stage-2 aborts: emulated devices, devices that share a page, copy on write, and what is not there.
 
 use tessera_memory::Ipa;
 
@@ -53,7 +53,11 @@ fn other_data(core: &mut Core, vcpu: &mut Vcpu, abort: Abort) -> Next {
         return Next::Resume;
     };
     if is_device(vcpu, &abort, ipa) {
-        return undescribed(core, vcpu, &abort, address, ipa);
+        return match abort.access() {
+            // Of a device of EL2's the fast path has seen to it.
+            Some(access) => passed_on(vcpu, &abort, access, address, ipa),
+            None => undescribed(core, vcpu, &abort, address, ipa),
+        };
     }
     if is_resolved(vcpu, &abort, ipa) {
         return Next::Resume;
@@ -61,12 +65,29 @@ fn other_data(core: &mut Core, vcpu: &mut Vcpu, abort: Abort) -> Next {
     external_abort(vcpu, &abort, address)
 }
 
-/// Whether a load, store or the like met an emulated device.
+/// Whether a load, store or the like met a device that is not mapped.
 fn is_device(vcpu: &Vcpu, abort: &Abort, ipa: Ipa) -> bool {
-    abort.reason() == Reason::Translation && !abort.on_table_walk() && vcpu.vm.bus.find(ipa.get()).is_some()
+    abort.reason() == Reason::Translation && !abort.on_table_walk() && vcpu.vm.has_device_at(ipa.get())
 }
 
-/// An access to an emulated device of which the syndrome tells no more than its address.
+/// A load or store to a device of the board that shares its page.
+fn passed_on(vcpu: &mut Vcpu, abort: &Abort, access: Access, address: u64, ipa: Ipa) -> Next {
+    let bytes = access.bytes();
+    let done = if abort.is_write() {
+        let value = access.truncate(vcpu.register(access.transfer()));
+        vcpu.vm.passed_store(ipa.get(), bytes, value)
+    } else {
+        let value = vcpu.vm.passed_load(ipa.get(), bytes);
+        value.map(|value| vcpu.set_register(access.transfer(), access.extend(value)))
+    };
+    if done.is_none() {
+        return external_abort(vcpu, abort, address);
+    }
+    vcpu.skip_instruction();
+    Next::Resume
+}
+
+/// An access to such a device of which the syndrome tells no more than its address.
 fn undescribed(core: &mut Core, vcpu: &mut Vcpu, abort: &Abort, address: u64, ipa: Ipa) -> Next {
     if abort.is_maintenance() {
         // No cache holds anything of a device.

@@ -3,7 +3,8 @@
 //!
 //! All is looked up before the first element moves: the guest never sees half an instruction. Elements beside the
 //! device, on the next page, may be in another device or in the guest's memory; a stretch that is passed through, or
-//! nothing, makes the whole instruction an external abort.
+//! nothing, makes the whole instruction an external abort. So does a device of the board, which EL2 passes elements on to,
+//! if it refuses one; those before have been carried out then, as a bus would have it.
 //!
 //! Exclusive accesses: a return from EL2 clears the exclusive monitor, so a store exclusive after an emulated load
 //! exclusive could never succeed, and a loop around the two would never end. No device behind a bus offers a monitor
@@ -199,11 +200,13 @@ impl PageBus<'_> {
     }
 
     /// Whether each page is a device's or memory that may be accessed so; a shared page that is to be written gets its
-    /// own frame. Devices have whole pages (`manifest::check`).
+    /// own frame. Emulated devices have whole pages (`manifest::check`), those in parts of pages end anywhere.
     fn check(&self, footprint: &Footprint, writes: bool) -> Result<(), Refusal> {
-        for offset in [0, footprint.bytes - 1] {
+        let last = footprint.bytes - 1;
+        let step = if self.vm.sub_pages.is_empty() { last.max(1) } else { 4 };
+        for offset in (0..last).step_by(step as usize).chain([last]) {
             let ipa = self.ipa(offset)?;
-            let is_there = self.vm.bus.find(ipa).is_some() || {
+            let is_there = self.vm.has_device_at(ipa) || {
                 let ipa = Ipa::new(ipa);
                 self.is_memory(ipa, writes) || writes && self.vm.copy_on_write(ipa) && self.is_memory(ipa, true)
             };
@@ -227,6 +230,7 @@ impl PageBus<'_> {
         let ipa = self.ipa(offset)?;
         match self.vm.bus.find(ipa) {
             Some((device, offset)) => Ok(self.vm.device_read(self.core, self.vcpu, device, offset, bytes)),
+            None if self.vm.sub_pages.contains(ipa) => self.vm.passed_load(ipa, bytes).ok_or(Refusal::External),
             None => self.vm.memory().lock().load(Ipa::new(ipa), bytes).ok_or(Refusal::External),
         }
     }
@@ -238,6 +242,7 @@ impl PageBus<'_> {
                 self.vm.device_write(self.core, self.vcpu, device, offset, bytes, value);
                 Ok(())
             }
+            None if self.vm.sub_pages.contains(ipa) => self.vm.passed_store(ipa, bytes, value).ok_or(Refusal::External),
             None => self.vm.memory().lock().store(Ipa::new(ipa), bytes, value).ok_or(Refusal::External),
         }
     }

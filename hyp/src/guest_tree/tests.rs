@@ -42,7 +42,13 @@ fn config() -> VmConfig {
             redistributors: 0x080a_0000,
         },
         devices: vec![uart(0x0900_0000, 1, true)],
-        board_devices: BoardDevices { wanted: WantedDevices::Named(vec![]), without_dma: vec![], left_out: vec![] },
+        board_devices: BoardDevices {
+            wanted: WantedDevices::Named(vec![]),
+            without_dma: vec![],
+            by_sub_page: vec![],
+            left_out: vec![],
+            interrupts: vec![],
+        },
         share_image: false,
         on_reset: Policy::Restart,
         on_crash: Policy::Stop,
@@ -162,7 +168,7 @@ fn firmware_is_not_told_of_and_a_vm_without_console_has_none() {
 fn passed_through() -> Device {
     Device {
         name: "virtio_mmio".into(),
-        kind: DeviceKind::Passthrough { machine: 0x0a00_3000, described: true },
+        kind: DeviceKind::Passthrough { machine: 0x0a00_3000, described: true, by_sub_page: false },
         ipa: 0x0a00_0000,
         bytes: 0x1000,
         interrupts: vec![Interrupt { spi: 40, edge: true }, Interrupt { spi: 41, edge: false }],

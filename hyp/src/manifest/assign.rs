@@ -77,7 +77,9 @@ fn named<'tree>(vm: &VmConfig, tree: &'tree Tree<'tree>) -> Result<Option<Assign
         WantedDevices::Named(paths) if !paths.is_empty() => {
             let nodes = find(vm, paths, tree)?;
             let left_out = left_out(vm, tree)?;
-            Assignment::new(tree, &nodes, &left_out).map(Some).map_err(|problem| error(vm, problem))
+            let by_sub_page = find(vm, &vm.board_devices.by_sub_page, tree)?;
+            let all = Assignment::new(tree, &nodes, &left_out).and_then(|all| all.by_sub_page(&by_sub_page));
+            all.map(Some).map_err(|problem| error(vm, problem))
         }
         _ => Ok(None),
     }
@@ -133,8 +135,12 @@ fn dma(vm: &VmConfig, assignment: &Assignment, tree: &Tree) -> Result<()> {
         return Ok(());
     };
     // Of memory for firmware the guest is not told.
-    if vm.memory.iter().all(|region| region.firmware || region.machine == Some(region.ipa)) {
-        return Ok(());
+    let told = vm.memory.iter().filter(|region| !region.firmware);
+    if told.clone().all(|region| region.machine == Some(region.ipa)) {
+        let memory =
+            told.filter_map(|region| tessera_platform::Span::new(region.ipa, region.bytes)).collect::<Vec<_>>();
+        let unreached = assignment.out_of_reach(&vm.name, &harmless, &memory).map_err(|problem| error(vm, problem))?;
+        return refuse(vm, unreached);
     }
     let problem = format!(
         "{} can access memory by itself, which no SMMU checks: only a VM whose memory is all one to one can have it, and \
@@ -144,23 +150,29 @@ fn dma(vm: &VmConfig, assignment: &Assignment, tree: &Tree) -> Result<()> {
     Err(error(vm, problem))
 }
 
-/// The registers, in whole pages at the same addresses as in the machine, and the interrupts.
+/// The registers, at the same addresses as in the machine, and the interrupts, which may be those of a
+/// device without registers.
 fn add_devices(vm: &mut VmConfig, assignment: &Assignment) {
-    let mut interrupts = assignment.distinct_interrupts().into_iter().filter_map(|interrupt| {
+    let interrupts = assignment.distinct_interrupts().into_iter().filter_map(|interrupt| {
         let edge = interrupt.trigger == Trigger::Edge;
         Some(Interrupt { spi: interrupt.id.number().checked_sub(32)?, edge })
     });
-    for pages in assignment.pages() {
-        let device = Device {
-            name: "board".into(),
-            kind: DeviceKind::Passthrough { machine: pages.start(), described: false },
-            ipa: pages.start(),
-            bytes: pages.size(),
-            // It does not matter which of them has them.
-            interrupts: interrupts.by_ref().collect(),
-            compatible: Vec::new(),
-            properties: Vec::new(),
-        };
-        vm.devices.push(device);
+    vm.board_devices.interrupts = interrupts.collect();
+    for (spans, by_sub_page) in [(assignment.pages(), false), (assignment.sub_pages(), true)] {
+        for span in spans {
+            vm.devices.push(registers(span.start(), span.size(), by_sub_page));
+        }
+    }
+}
+
+fn registers(machine: u64, bytes: u64, by_sub_page: bool) -> Device {
+    Device {
+        name: "board".into(),
+        kind: DeviceKind::Passthrough { machine, described: false, by_sub_page },
+        ipa: machine,
+        bytes,
+        interrupts: Vec::new(),
+        compatible: Vec::new(),
+        properties: Vec::new(),
     }
 }

@@ -5,8 +5,8 @@ use alloc::string::{String, ToString};
 use alloc::vec;
 use alloc::vec::Vec;
 
-use super::abi::{node, property as key};
-use super::{CoreRequest, DeviceKind, ManifestError, Span, VmConfig, check};
+use super::abi::{self, node, property as key};
+use super::{CoreRequest, Interrupt, ManifestError, Span, VmConfig, check};
 
 type Result<T> = core::result::Result<T, ManifestError>;
 
@@ -155,7 +155,8 @@ fn allowed(claim: &Claim<'_>, facts: &BoardFacts<'_>) -> Result<()> {
     if claim.is_memory && !facts.ram.iter().any(|ram| ram.contains(&span)) {
         return Err(claim.error(format!("{span} is not RAM on this board: choose another")));
     }
-    if !claim.is_memory && facts.ram.iter().any(|ram| ram.overlaps(&span)) {
+    // EL2 maps whole pages to get at a part of one.
+    if !claim.is_memory && facts.ram.iter().any(|ram| ram.overlaps(&span.grown(abi::PAGE_BYTES))) {
         return Err(claim.error(format!("{span} is RAM, not a device: give it as memory")));
     }
     Ok(())
@@ -165,8 +166,7 @@ fn allowed(claim: &Claim<'_>, facts: &BoardFacts<'_>) -> Result<()> {
 fn interrupts(vms: &[VmConfig], facts: &BoardFacts<'_>) -> Result<()> {
     let mut given: Vec<(u32, &str)> = Vec::new();
     for vm in vms {
-        let passed = vm.devices.iter().filter(|d| matches!(d.kind, DeviceKind::Passthrough { .. }));
-        for (device, spi) in passed.flat_map(|d| d.interrupts.iter().map(move |i| (d, i.spi))) {
+        for (device, Interrupt { spi, .. }) in vm.hardware_interrupts() {
             let problem = if spi >= facts.spis {
                 format!("SPI {spi}, but this board's GIC has {}", facts.spis)
             } else if facts.reserved_spis.contains(&spi) {
@@ -177,8 +177,7 @@ fn interrupts(vms: &[VmConfig], facts: &BoardFacts<'_>) -> Result<()> {
                 given.push((spi, &vm.name));
                 continue;
             };
-            let place = format!("{}@{:x}/{}", node::DEVICE, device.ipa, key::INTERRUPTS);
-            return Err(ManifestError::in_vm(&vm.name, place, problem));
+            return Err(ManifestError::in_vm(&vm.name, check::interrupt_place(device), problem));
         }
     }
     Ok(())

@@ -113,14 +113,18 @@ fn memory_region(vm: &VmConfig, region: &MemoryRegion) -> Result<()> {
 
 fn device(vm: &VmConfig, device: &Device) -> Result<()> {
     let named = Placed::new(node::DEVICE, device.ipa, device.bytes);
-    pages(vm, &named)?;
     let name = |property| named.name.at(property);
+    match device.sub_page_span() {
+        Some(machine) => part_of_page(vm, &named, machine)?,
+        None => pages(vm, &named)?,
+    }
     if !is_node_name(&device.name) {
         let problem = "must be 1 to 31 of a-z, A-Z, 0-9 and `,._+-`";
         return Err(ManifestError::in_vm(&vm.name, name(key::NODE_NAME), problem));
     }
     if let Some(span) = device.machine_span() {
-        return pages(vm, &Placed { name: name(key::MACHINE), span });
+        let is_whole = device.sub_page_span().is_none();
+        return if is_whole { pages(vm, &Placed { name: name(key::MACHINE), span }) } else { Ok(()) };
     }
     if device.bytes != abi::PAGE_BYTES {
         let problem = format!("an emulated device has {:#x} bytes", abi::PAGE_BYTES);
@@ -137,6 +141,21 @@ fn device(vm: &VmConfig, device: &Device) -> Result<()> {
 fn is_node_name(name: &str) -> bool {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b",._+-".contains(&byte);
     (1..=31).contains(&name.len()) && name.bytes().all(allowed)
+}
+
+/// Some bytes, at addresses that exist, as far from the start of a page as at the device.
+fn part_of_page(vm: &VmConfig, placed: &Placed, machine: Span) -> Result<()> {
+    let grown = |span: Span| Placed { name: placed.name, span: span.grown(abi::PAGE_BYTES) };
+    pages(vm, &grown(placed.span))?;
+    pages(vm, &grown(machine))?;
+    if placed.span.bytes == 0 || !placed.span.start.wrapping_sub(machine.start).is_multiple_of(abi::PAGE_BYTES) {
+        let problem = format!(
+            "{} is empty, or elsewhere in its page than {machine}: make it lie at the same offset",
+            placed.span
+        );
+        return Err(ManifestError::in_vm(&vm.name, placed.name, problem));
+    }
+    Ok(())
 }
 
 /// Whole pages, at least one, at addresses that exist.
@@ -157,15 +176,13 @@ fn pages(vm: &VmConfig, placed: &Placed) -> Result<()> {
 /// Each interrupt belongs to one device, and one UART is the console.
 fn interrupts(vm: &VmConfig) -> Result<()> {
     let mut seen = Vec::new();
-    for device in &vm.devices {
-        for interrupt in &device.interrupts {
-            if seen.contains(&interrupt.spi) {
-                let place = format!("{}@{:x}/{}", node::DEVICE, device.ipa, key::INTERRUPTS);
-                let problem = format!("SPI {} belongs to another device already", interrupt.spi);
-                return Err(ManifestError::in_vm(&vm.name, place, problem));
-            }
-            seen.push(interrupt.spi);
+    let own = vm.devices.iter().flat_map(|device| device.interrupts.iter().map(move |one| (Some(device), one)));
+    for (device, interrupt) in own.chain(vm.board_devices.interrupts.iter().map(|one| (None, one))) {
+        if seen.contains(&interrupt.spi) {
+            let problem = format!("SPI {} belongs to another device already", interrupt.spi);
+            return Err(ManifestError::in_vm(&vm.name, interrupt_place(device), problem));
         }
+        seen.push(interrupt.spi);
     }
     let is_console = |device: &&Device| device.kind == DeviceKind::Uart { console: true };
     match vm.devices.iter().filter(is_console).nth(1) {
@@ -174,6 +191,14 @@ fn interrupts(vm: &VmConfig) -> Result<()> {
             Err(ManifestError::in_vm(&vm.name, place, "another device is the console already"))
         }
         None => Ok(()),
+    }
+}
+
+/// Where the manifest has a device's interrupts; it only names those of the board's tree.
+pub(super) fn interrupt_place(device: Option<&Device>) -> String {
+    match device {
+        Some(device) => format!("{}@{:x}/{}", node::DEVICE, device.ipa, key::INTERRUPTS),
+        None => key::BOARD_DEVICES.to_string(),
     }
 }
 

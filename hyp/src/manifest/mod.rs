@@ -97,7 +97,8 @@ pub struct VmConfig {
     pub gic: GicConfig,
     /// Its devices.
     pub devices: Vec<Device>,
-    /// What it is given of the devices in the board's tree; [`assign`] adds their registers to `devices`.
+    /// What it is given of the devices in the board's tree; [`assign`] adds their registers to `devices`, and their
+    /// interrupts here.
     pub board_devices: BoardDevices,
     /// Whether its image's pages are mapped in place, read-only, and copied on write.
     pub share_image: bool,
@@ -116,6 +117,13 @@ impl VmConfig {
     /// The UART on the shared console, if it has one.
     pub fn console(&self) -> Option<&Device> {
         self.devices.iter().find(|device| device.kind == DeviceKind::Uart { console: true })
+    }
+
+    /// The board's interrupts that are its, each with its device, unless that is of the board's tree.
+    pub fn hardware_interrupts(&self) -> impl Iterator<Item = (Option<&Device>, Interrupt)> {
+        let passed = self.devices.iter().filter(|device| matches!(device.kind, DeviceKind::Passthrough { .. }));
+        let described = passed.flat_map(|device| device.interrupts.iter().map(move |one| (Some(device), *one)));
+        described.chain(self.board_devices.interrupts.iter().map(|one| (None, *one)))
     }
 }
 
@@ -212,9 +220,9 @@ pub struct Device {
     pub name: String,
     /// What it is.
     pub kind: DeviceKind,
-    /// Its guest physical address, a multiple of 4096.
+    /// Its guest physical address, a multiple of 4096 unless it is given by sub-page.
     pub ipa: u64,
-    /// Its length in bytes, a multiple of 4096.
+    /// Its length in bytes, a multiple of 4096 unless it is given by sub-page.
     pub bytes: u64,
     /// Its interrupts: of the board if it is passed through, virtual ones otherwise.
     pub interrupts: Vec<Interrupt>,
@@ -228,6 +236,14 @@ impl Device {
     /// Where the guest sees it.
     pub fn span(&self) -> Span {
         Span { start: self.ipa, bytes: self.bytes }
+    }
+
+    /// Where it is in the machine, if EL2 passes on single accesses to it.
+    pub fn sub_page_span(&self) -> Option<Span> {
+        match self.kind {
+            DeviceKind::Passthrough { by_sub_page: true, .. } => self.machine_span(),
+            _ => None,
+        }
     }
 
     /// Where it is in the machine, if it is passed through.
@@ -246,8 +262,12 @@ pub struct BoardDevices {
     pub wanted: WantedDevices,
     /// Paths of devices that are known not to access memory by themselves, whatever they look like.
     pub without_dma: Vec<String>,
+    /// Paths of devices that do not have pages mapped which they share with others.
+    pub by_sub_page: Vec<String>,
     /// Paths, and properties that the guest goes without: what these refer to is not needed then.
     pub left_out: Vec<(String, String)>,
+    /// Their interrupts, once the board's tree is known.
+    pub interrupts: Vec<Interrupt>,
 }
 
 impl BoardDevices {
@@ -278,10 +298,12 @@ pub enum DeviceKind {
     RealTimeClock,
     /// A device of the machine.
     Passthrough {
-        /// Its machine address, a multiple of 4096.
+        /// Its machine address, a multiple of 4096 unless it is given by sub-page.
         machine: u64,
         /// Whether the manifest describes it. Otherwise it is of the board's tree, which describes it to the guest too.
         described: bool,
+        /// Whether EL2 passes on single accesses to it, rather than map the pages it lies in.
+        by_sub_page: bool,
     },
 }
 

@@ -69,7 +69,7 @@ fn vm(fields: Fields<'_>, archive: &Archive<'_>) -> Result<VmConfig> {
     vm_named(name, fields.of_vm(name), archive)
 }
 
-const VM_PROPERTIES: [&str; 13] = [
+const VM_PROPERTIES: [&str; 14] = [
     key::VM_NAME,
     key::CPUS,
     key::CORES,
@@ -82,6 +82,7 @@ const VM_PROPERTIES: [&str; 13] = [
     key::BOARD_DEVICES,
     key::BOARD_DEVICES_EXCEPT,
     key::BOARD_DEVICES_WITHOUT_DMA,
+    key::BOARD_DEVICES_BY_SUB_PAGE,
     key::BOARD_DEVICES_LEFT_OUT,
 ];
 const VM_CHILDREN: [&str; 5] = [node::MEMORY, node::SEGMENT, node::DEVICE_TREE, node::GIC, node::DEVICE];
@@ -189,8 +190,8 @@ fn gic(fields: &Fields<'_>) -> Result<GicConfig> {
     })
 }
 
-const DEVICE_PROPERTIES: [&str; 7] =
-    [key::KIND, key::REG, key::MACHINE, key::INTERRUPTS, key::CONSOLE, key::NODE_NAME, key::COMPATIBLE];
+const DEVICE_PROPERTIES: [&str; 8] =
+    [key::KIND, key::REG, key::MACHINE, key::SUB_PAGE, key::INTERRUPTS, key::CONSOLE, key::NODE_NAME, key::COMPATIBLE];
 
 fn device(fields: &Fields<'_>) -> Result<Device> {
     fields.expect_only(&DEVICE_PROPERTIES, &[node::PROPERTIES])?;
@@ -212,14 +213,20 @@ fn device(fields: &Fields<'_>) -> Result<Device> {
 fn device_kind(fields: &Fields<'_>) -> Result<(DeviceKind, &'static str)> {
     let console = fields.flag(key::CONSOLE)?;
     let machine = fields.u64(key::MACHINE)?;
+    let by_sub_page = fields.flag(key::SUB_PAGE)?;
     let kind = fields.required_str(key::KIND)?;
+    if by_sub_page && kind != value::PASSTHROUGH {
+        return Err(fields.error_at(key::SUB_PAGE, "only a `passthrough` device can have it"));
+    }
     if console && kind != value::PL011 {
         return Err(fields.error_at(key::CONSOLE, "only a `pl011` can be the console"));
     }
     match (kind, machine) {
         (value::PL011, None) => Ok((DeviceKind::Uart { console }, value::PL011)),
         (value::PL031, None) => Ok((DeviceKind::RealTimeClock, value::PL031)),
-        (value::PASSTHROUGH, Some(machine)) => Ok((DeviceKind::Passthrough { machine, described: true }, "device")),
+        (value::PASSTHROUGH, Some(machine)) => {
+            Ok((DeviceKind::Passthrough { machine, described: true, by_sub_page }, "device"))
+        }
         (value::PASSTHROUGH, None) => Err(fields.error_at(key::MACHINE, "missing")),
         (value::PL011 | value::PL031, Some(_)) => {
             Err(fields.error_at(key::MACHINE, "an emulated device has no machine address"))
@@ -231,6 +238,7 @@ fn device_kind(fields: &Fields<'_>) -> Result<(DeviceKind, &'static str)> {
 fn board_devices(fields: &Fields<'_>) -> Result<BoardDevices> {
     let list = |property| fields.list(property, abi::MAX_BOARD_DEVICES);
     let without_dma = list(key::BOARD_DEVICES_WITHOUT_DMA)?.unwrap_or_default();
+    let by_sub_page = list(key::BOARD_DEVICES_BY_SUB_PAGE)?.unwrap_or_default();
     let wanted = match (list(key::BOARD_DEVICES)?, list(key::BOARD_DEVICES_EXCEPT)?) {
         (Some(_), Some(_)) => {
             return Err(fields.error_at(key::BOARD_DEVICES_EXCEPT, "given beside `board-devices`: give only one"));
@@ -244,7 +252,8 @@ fn board_devices(fields: &Fields<'_>) -> Result<BoardDevices> {
     if !rest.is_empty() {
         return Err(fields.error_at(key::BOARD_DEVICES_LEFT_OUT, "must be pairs of a path and a property"));
     }
-    Ok(BoardDevices { wanted, without_dma, left_out: pairs.iter().cloned().map(<(String, String)>::from).collect() })
+    let left_out = pairs.iter().cloned().map(<(String, String)>::from).collect();
+    Ok(BoardDevices { wanted, without_dma, by_sub_page, left_out, interrupts: Vec::new() })
 }
 
 fn interrupts(fields: &Fields<'_>) -> Result<Vec<Interrupt>> {

@@ -40,6 +40,13 @@ impl Span {
         self.contains(&Self { start: address, bytes: 1 })
     }
 
+    /// The same grown to multiples of `alignment`, a power of two, as far as there are such addresses.
+    pub fn grown(&self, alignment: u64) -> Self {
+        let start = self.start & !(alignment - 1);
+        let end = self.end_or_max().checked_next_multiple_of(alignment).unwrap_or(u64::MAX);
+        Self { start, bytes: end - start }
+    }
+
     /// Whether both start and length are multiples of `alignment`.
     pub fn is_aligned(&self, alignment: u64) -> bool {
         self.start.is_multiple_of(alignment) && self.bytes.is_multiple_of(alignment)

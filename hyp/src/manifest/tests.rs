@@ -61,7 +61,7 @@ fn memory_and_devices_keep_their_machine_addresses() {
     let [uart, device] = &rtos.devices[..] else { panic!("two devices") };
     assert_eq!(uart.kind, DeviceKind::Uart { console: true });
     assert_eq!(rtos.console(), Some(uart));
-    assert_eq!(device.kind, DeviceKind::Passthrough { machine: 0x0a00_3000, described: true });
+    assert_eq!(device.kind, DeviceKind::Passthrough { machine: 0x0a00_3000, described: true, by_sub_page: false });
     assert_eq!(device.name, "virtio_mmio");
     assert_eq!(device.compatible, ["virtio,mmio"]);
     assert_eq!(device.interrupts, [Interrupt { spi: 40, edge: true }]);

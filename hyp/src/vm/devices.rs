@@ -3,8 +3,9 @@
 use alloc::vec::Vec;
 
 use super::{GicParts, Vm};
+use crate::arch::aarch64::guarded;
 use crate::arch::aarch64::registers::read_register;
-use crate::devices::{Bus, BusError, DeviceSlot, Span};
+use crate::devices::{Bus, BusError, DeviceSlot, Span, SubPages};
 use crate::guest_tree::vcpu_affinity;
 use crate::interrupts::{Affinity, Config, ConfigError, V2_DISTRIBUTOR_SIZE, VcpuSet, Vgic};
 use crate::manifest::{DeviceKind, VmConfig};
@@ -27,8 +28,7 @@ impl Vm {
     pub fn map_hardware(&self) {
         let Some(system) = System::get() else { return };
         let timer = system.interrupts.virtual_timer.number();
-        let passed = self.config.devices.iter().filter(|device| matches!(device.kind, DeviceKind::Passthrough { .. }));
-        let spis = passed.flat_map(|device| &device.interrupts).map(|interrupt| FIRST_SPI + interrupt.spi);
+        let spis = self.config.hardware_interrupts().map(|(_, interrupt)| FIRST_SPI + interrupt.spi);
         for (virtual_id, physical) in spis.map(|id| (id, id)).chain([(interrupt::GUEST_VIRTUAL_TIMER, timer)]) {
             // The manifest was checked: the numbers exist.
             let _ = self.vgic.map_hardware(virtual_id, physical);
@@ -127,6 +127,26 @@ impl Vm {
         }
     }
 
+    /// Whether there is a device at guest physical `address`, one of EL2's or of the board.
+    pub fn has_device_at(&self, address: u64) -> bool {
+        self.bus.find(address).is_some() || self.sub_pages.contains(address)
+    }
+
+    /// A guest's load of `bytes` at `address` from a device of the board that is given by sub-page. `None` if it is none, or
+    /// refuses.
+    pub fn passed_load(&self, address: u64, bytes: u64) -> Option<u64> {
+        let machine = self.sub_pages.target(address, bytes)?;
+        // SAFETY: boot has mapped the registers for EL2, and they are this guest's: the manifest was checked.
+        unsafe { guarded::load(machine, bytes) }
+    }
+
+    /// A guest's store, likewise.
+    pub fn passed_store(&self, address: u64, bytes: u64, value: u64) -> Option<()> {
+        let machine = self.sub_pages.target(address, bytes)?;
+        // SAFETY: as for the load.
+        unsafe { guarded::store(machine, bytes, value) }
+    }
+
     /// A byte for its console.
     pub fn receive(&self, byte: u8) {
         if let Some(uart) = self.uarts.iter().find(|uart| uart.is_console()) {
@@ -158,13 +178,10 @@ impl Vm {
 pub fn virtual_gic(config: &VmConfig, version: u8, gic: GicParts) -> Result<Vgic, ConfigError> {
     let affinities: Vec<Affinity> =
         (0..config.vcpus()).map(|index| Affinity::from_register(vcpu_affinity(index))).collect();
-    let highest =
-        config.devices.iter().flat_map(|device| &device.interrupts).map(|interrupt| interrupt.spi as usize + 1).max();
-    let config = Config {
-        affinities: &affinities,
-        spis: GUEST_SPIS.max(highest.unwrap_or(0)),
-        list_registers: gic.list_registers,
-    };
+    let described = config.devices.iter().flat_map(|device| &device.interrupts);
+    let all = described.chain(&config.board_devices.interrupts).map(|interrupt| interrupt.spi as usize + 1);
+    let config =
+        Config { affinities: &affinities, spis: all.fold(GUEST_SPIS, usize::max), list_registers: gic.list_registers };
     if version == 2 { Vgic::new_v2(&config) } else { Vgic::new(&config) }
 }
 
@@ -193,4 +210,15 @@ pub fn bus(config: &VmConfig, gic_version: u8) -> Result<Bus<DeviceSlot>, BusErr
         bus.insert(span(device.ipa, device.bytes), slot)?;
     }
     Ok(bus)
+}
+
+/// Where its devices of the board are to which EL2 passes accesses on.
+pub fn sub_pages(config: &VmConfig) -> Result<SubPages, BusError> {
+    let mut sub_pages = SubPages::new();
+    for device in &config.devices {
+        if let Some(machine) = device.sub_page_span() {
+            sub_pages.insert(Span { start: device.ipa, size: device.bytes }, machine.start)?;
+        }
+    }
+    Ok(sub_pages)
 }

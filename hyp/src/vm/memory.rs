@@ -263,7 +263,7 @@ impl GuestMemory {
 
     fn map_devices(&mut self, config: &VmConfig, frames: &mut Frames) -> Result<()> {
         for device in &config.devices {
-            let DeviceKind::Passthrough { machine, .. } = device.kind else { continue };
+            let DeviceKind::Passthrough { machine, by_sub_page: false, .. } = device.kind else { continue };
             self.map_device(device.ipa, machine, device.bytes, frames)?;
         }
         Ok(())

@@ -1,6 +1,6 @@
 //! What two owners cannot both have: nodes, pages of registers, interrupts. The other owner may be EL2 itself.
 
-use super::{Assignment, Region, pages};
+use super::{Assignment, Region};
 use crate::interrupt_id::IntId;
 use crate::span::Span;
 use crate::tree::DeviceNode;
@@ -38,7 +38,7 @@ pub fn between<'tree>(
 }
 
 /// `VM linux needs it for ... (clocks)`.
-fn wants<'tree>((owner, assignment): (&str, &Assignment<'tree>), node: DeviceNode<'tree>) -> String {
+pub(super) fn wants<'tree>((owner, assignment): (&str, &Assignment<'tree>), node: DeviceNode<'tree>) -> String {
     match assignment.explain(node) {
         why if why.is_empty() => format!("VM `{owner}` names it"),
         why => format!("VM `{owner}` needs it {why}"),
@@ -59,22 +59,26 @@ fn shared_pages<'tree>(
     second: (&str, &Assignment<'tree>),
 ) -> Option<Conflict<'tree>> {
     let pairs = first.1.regions.iter().flat_map(|one| second.1.regions.iter().map(move |other| (one, other)));
-    let (one, other) = pairs.into_iter().find(|(one, other)| one.pages().overlaps(other.pages()))?;
+    let (one, other) = pairs.into_iter().find(|(one, other)| one.excludes(other))?;
+    let is_same = one.span.overlaps(other.span);
     let problem = format!(
-        "{} ({}) of VM `{}` shares a page of 4 KiB with {} ({}) of VM `{}`: {}; {}",
+        "{} ({}) of VM `{}` shares {} with {} ({}) of VM `{}`: {}; {}",
         one.node.path(),
         one.span,
         first.0,
+        if is_same { "registers" } else { "a page of 4 KiB" },
         other.node.path(),
         other.span,
         second.0,
         wants(first, one.node),
         wants(second, other.node),
     );
-    Some(Conflict { problem, remedy: PAGES.into(), cause: first.1.cause(one.node) })
+    let remedy = if is_same { ONE_OWNER } else { SHARE };
+    Some(Conflict { problem, remedy: remedy.into(), cause: first.1.cause(one.node) })
 }
 
-const PAGES: &str = "memory protection tells only pages of 4 KiB apart: give both devices to one VM";
+const SHARE: &str = "memory protection tells only pages of 4 KiB apart: give both devices to one VM, or name each as \
+    `{ device = \"PATH\", sub-page = true }`; EL2 then passes on single accesses, which is slower";
 
 fn interrupts<'tree>(first: (&str, &Assignment<'tree>), second: (&str, &Assignment<'tree>)) -> Option<Conflict<'tree>> {
     let of_second = |id: IntId| second.1.interrupts.iter().find(|(_, interrupt)| interrupt.id == id);
@@ -93,19 +97,24 @@ fn interrupts<'tree>(first: (&str, &Assignment<'tree>), second: (&str, &Assignme
     Some(Conflict { problem, remedy: ONE_OWNER.into(), cause: first.1.cause(*one) })
 }
 
+const SHARE_WITH_EL2: &str = "leave the device out, or name it as `{ device = \"PATH\", sub-page = true }`; EL2 then passes on \
+    single accesses, which is slower";
+const LEAVE_OUT: &str = "leave the device out; the console's UART is the one that the tree's stdout-path names";
+
 /// The first thing of `wanted` that is kept: registers in a page of `kept`, or one of the interrupts `kept_ids`.
 pub fn with_kept<'tree>(
     wanted: (&str, &Assignment<'tree>),
     kept: &[Kept],
     kept_ids: &[IntId],
 ) -> Option<Conflict<'tree>> {
-    let in_the_way = |region: &Region| kept.iter().find(|kept| pages(kept.span).overlaps(region.pages()));
+    let in_the_way = |region: &Region| kept.iter().find(|kept| region.excludes_kept(kept.span));
     let mut regions = wanted.1.regions.iter().filter_map(|region| Some((region, in_the_way(region)?)));
     if let Some((region, kept)) = regions.next() {
         let (path, span) = (region.node.path(), region.span);
-        let how = if kept.span.overlaps(span) { "belongs to" } else { "shares a page of 4 KiB with what belongs to" };
+        let is_same = kept.span.overlaps(span);
+        let how = if is_same { "belongs to" } else { "shares a page of 4 KiB with what belongs to" };
         let problem = format!("{path} ({span}) {how} {} ({}); {}", kept.owner, kept.span, wants(wanted, region.node));
-        let remedy = "leave the device out; the console's UART is the one that the tree's stdout-path names";
+        let remedy = if is_same { LEAVE_OUT } else { SHARE_WITH_EL2 };
         return Some(Conflict { problem, remedy: remedy.into(), cause: wanted.1.cause(region.node) });
     }
     let (node, interrupt) = wanted.1.interrupts.iter().find(|(_, interrupt)| kept_ids.contains(&interrupt.id))?;

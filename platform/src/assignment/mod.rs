@@ -7,10 +7,12 @@
 
 mod closure;
 mod conflict;
+mod dma;
 mod everything;
 mod interrupts;
 mod references;
 mod resources;
+mod sub_page;
 
 pub use conflict::{Conflict, Kept, between, with_kept};
 pub use everything::everything_except;
@@ -56,6 +58,8 @@ pub struct Region<'tree> {
     pub node: DeviceNode<'tree>,
     /// Machine addresses, in bytes; never empty.
     pub span: Span,
+    /// Whether pages that it does not fill stay with EL2, which passes on accesses to it alone.
+    pub by_sub_page: bool,
 }
 
 impl Region<'_> {
@@ -180,9 +184,9 @@ impl<'tree> Assignment<'tree> {
         &self.interrupts
     }
 
-    /// The pages their registers lie in: sorted, not touching each other.
+    /// The pages their registers lie in, but for what is given by sub-page: sorted, not touching each other.
     pub fn pages(&self) -> Vec<Span> {
-        crate::span::merge(self.regions.iter().map(Region::pages).collect())
+        crate::span::merge(self.regions.iter().filter_map(Region::mapped).collect())
     }
 
     /// Their interrupts, each once, by their numbers.
@@ -200,10 +204,10 @@ impl<'tree> Assignment<'tree> {
     /// has their registers has them, named or not, enabled or not.
     pub fn dma_masters(&self) -> Vec<DeviceNode<'tree>> {
         let own = self.given.iter().map(|given| given.node).filter(|node| resources::masters_dma(*node));
-        let pages = self.pages();
         let comes_along = |node: &DeviceNode<'tree>| {
             let regions = resources::regions(*node).unwrap_or_default();
-            !self.gives(*node) && regions.iter().any(|region| pages.iter().any(|page| page.overlaps(region.span)))
+            !self.gives(*node)
+                && regions.iter().any(|region| self.regions.iter().any(|own| own.gives_access_to(region.span)))
         };
         let others = self.tree.nodes().filter(|node| resources::masters_dma(*node));
         own.chain(others.filter(comes_along)).collect()

@@ -59,14 +59,14 @@ pub(super) fn regions<'tree>(node: DeviceNode<'tree>) -> Result<Vec<Region<'tree
         return Ok(Vec::new());
     }
     let mut spans = node.registers()?;
-    if is_pci_host(node) {
+    if node.is_pci_host() {
         spans.extend(windows(node)?);
     }
-    Ok(spans.into_iter().filter(|span| !span.is_empty()).map(|span| Region { node, span }).collect())
-}
-
-fn is_pci_host(node: DeviceNode) -> bool {
-    node.string("device_type") == Some("pci")
+    Ok(spans
+        .into_iter()
+        .filter(|span| !span.is_empty())
+        .map(|span| Region { node, span, by_sub_page: false })
+        .collect())
 }
 
 /// Where the host bridge's bus appears: `ranges` of (3-cell PCI address, machine address, size).
@@ -90,7 +90,7 @@ fn windows(bridge: DeviceNode) -> Result<Vec<Span>, BoardError> {
 /// Whether the device (may) read and write memory by itself, wherever it wants.
 pub(super) fn masters_dma(node: DeviceNode) -> bool {
     let says_so = ["dma-coherent", "iommus", "#dma-cells"].iter().any(|name| node.property(name).is_some());
-    if says_so || is_pci_host(node) {
+    if says_so || node.is_pci_host() {
         return true;
     }
     let base = node.name().split('@').next().unwrap_or("");

@@ -7,6 +7,7 @@
 
 mod blob;
 mod cells;
+mod dma;
 mod error;
 pub(crate) mod interrupts;
 mod node;

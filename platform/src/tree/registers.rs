@@ -8,9 +8,9 @@ use alloc::vec::Vec;
 
 /// How a bus writes the addresses of the nodes on it.
 #[derive(Clone, Copy)]
-struct Layout {
-    address: usize,
-    size: usize,
+pub(super) struct Layout {
+    pub(super) address: usize,
+    pub(super) size: usize,
 }
 
 impl<'tree> DeviceNode<'tree> {
@@ -53,7 +53,7 @@ impl<'tree> DeviceNode<'tree> {
     }
 
     /// How this node, as a bus, writes addresses.
-    fn layout(self) -> Result<Layout, BoardError> {
+    pub(super) fn layout(self) -> Result<Layout, BoardError> {
         Ok(Layout { address: self.cell_count("#address-cells", 2)?, size: self.cell_count("#size-cells", 1)? })
     }
 

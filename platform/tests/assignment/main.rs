@@ -5,5 +5,7 @@
 #[allow(dead_code, reason = "the discovery's tests use the rest")]
 mod common;
 mod damaged;
+mod dma;
 mod real;
 mod small;
+mod sub_page;

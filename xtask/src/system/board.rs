@@ -86,6 +86,11 @@ impl<'tree> Finding<'tree> {
         }
         let nodes: Vec<_> = names.iter().map(|name| name.value).collect();
         let assignment = Assignment::new(self.tree, &nodes, &left_out).map_err(|error| of_tree(&names[0], &error))?;
+        let by_sub_page: Vec<_> = by_sub_page(vm, &names).collect();
+        let assignment = assignment.by_sub_page(&by_sub_page).map_err(|error| {
+            let name = names.iter().find(|name| name.value.path() == error.path());
+            of_tree(name.unwrap_or(&names[0]), &error)
+        })?;
         Ok(Some((names, assignment)))
     }
 
@@ -168,7 +173,10 @@ impl<'tree> Finding<'tree> {
             return Ok(());
         };
         if is_one_to_one {
-            return Ok(());
+            let memory = vm.memory.iter().filter_map(|memory| Span::new(memory.value.base, memory.value.bytes));
+            let unreached = assignment.out_of_reach(&vm.name.value, &harmless, &memory.collect::<Vec<_>>());
+            let unreached = unreached.map_err(|error| of_tree(&At::new((), place(vm).unwrap_or_default()), &error))?;
+            return unreached.map_or(Ok(()), |conflict| Err(problem(vm, names, conflict)));
         }
         let span = span(vm, names, assignment.cause(master));
         let along = if assignment.gives(master) { "" } else { ", in a page that comes along," };
@@ -179,11 +187,11 @@ impl<'tree> Finding<'tree> {
     fn found(&self, vm: &Vm, names: &[Named<'tree>], assignment: &Assignment<'tree>) -> FoundDevices {
         let named = names.iter().map(|name| name.value.path());
         let whole = place(vm).unwrap_or_default();
-        let place_of = |pages: Span| {
-            let region = assignment.regions().iter().find(|region| pages.covers(region.span));
+        let place_of = |registers: Span| {
+            let region = assignment.regions().iter().find(|region| registers.overlaps(region.span));
             region.map_or(whole.clone(), |region| span(vm, names, assignment.cause(region.node)))
         };
-        let pages = assignment.pages().into_iter();
+        let registers = [assignment.pages(), assignment.sub_pages()].concat().into_iter();
         let interrupts = assignment.interrupts().iter();
         let mut interrupts: Vec<_> = interrupts
             .map(|(node, one)| At::new(u64::from(one.id.number() - 32), span(vm, names, assignment.cause(*node))))
@@ -194,7 +202,8 @@ impl<'tree> Finding<'tree> {
             paths: named.collect(),
             left_out: left_out(vm, names).into_iter().flatten().map(|left| path_and_name(&left)).collect(),
             without_dma: harmless(vm, names).map(DeviceNode::path).collect(),
-            pages: pages.map(|pages| At::new((pages.start(), pages.size()), place_of(pages))).collect(),
+            by_sub_page: by_sub_page(vm, names).map(DeviceNode::path).collect(),
+            registers: registers.map(|one| At::new((one.start(), one.size()), place_of(one))).collect(),
             interrupts,
             tree_bytes: 0,
         }
@@ -226,6 +235,12 @@ const DMA: &str = "give the VM memory where it is in the machine: \
 fn harmless<'tree>(vm: &Vm, names: &[Named<'tree>]) -> impl Iterator<Item = DeviceNode<'tree>> {
     let without = vm.board_devices.named.iter().zip(names).filter(|(device, _)| !device.value.may_master_dma);
     without.map(|(_, name)| name.value).collect::<Vec<_>>().into_iter()
+}
+
+/// The devices of which the file says that pages they share are not mapped.
+fn by_sub_page<'tree>(vm: &Vm, names: &[Named<'tree>]) -> impl Iterator<Item = DeviceNode<'tree>> {
+    let shared = vm.board_devices.named.iter().zip(names).filter(|(device, _)| device.value.by_sub_page);
+    shared.map(|(_, name)| name.value).collect::<Vec<_>>().into_iter()
 }
 
 fn between_vms(vms: &[Vm], found: &[Found]) -> Result<()> {

@@ -55,9 +55,10 @@ fn machine_addresses(vms: &[Vm]) -> Result<()> {
             let what = format!("the machine's device `{}` of VM `{name}`", device.value.name);
             machine.claim(Claim { start, bytes: device.value.bytes, what, span: device.span.clone() })?;
         }
-        for pages in &vm.board_devices.found.pages {
+        for registers in &vm.board_devices.found.registers {
             let what = format!("a device of the board that VM `{name}` is given");
-            machine.claim(Claim { start: pages.value.0, bytes: pages.value.1, what, span: pages.span.clone() })?;
+            let (start, bytes) = registers.value;
+            machine.claim(Claim { start, bytes, what, span: registers.span.clone() })?;
         }
     }
     Ok(())
@@ -65,7 +66,7 @@ fn machine_addresses(vms: &[Vm]) -> Result<()> {
 
 fn passed_through(vm: &Vm) -> impl Iterator<Item = (&At<Device>, u64)> {
     vm.devices.iter().filter_map(|device| match device.value.kind {
-        DeviceKind::Passthrough { machine } => Some((device, machine)),
+        DeviceKind::Passthrough { machine, .. } => Some((device, machine)),
         DeviceKind::Pl011 | DeviceKind::Pl031 => None,
     })
 }

@@ -99,7 +99,11 @@ pub(super) struct Device {
 pub(super) enum DeviceKind {
     Pl011,
     Pl031,
-    Passthrough { machine: u64 },
+    /// A device of the machine; by sub-page it need not be whole pages, and is not mapped.
+    Passthrough {
+        machine: u64,
+        by_sub_page: bool,
+    },
 }
 
 /// Devices of the board's tree: those among `devices` that are named by it, or `everything-except`.
@@ -117,6 +121,8 @@ pub(super) struct BoardDevice {
     pub(super) name: String,
     /// Whether it may access memory by itself, if it looks like that.
     pub(super) may_master_dma: bool,
+    /// Whether pages that it shares with others stay with EL2.
+    pub(super) by_sub_page: bool,
     /// Properties that the guest goes without.
     pub(super) without: Vec<At<String>>,
 }
@@ -127,9 +133,10 @@ pub(super) struct FoundDevices {
     /// Paths of those that are named, or excepted.
     pub(super) paths: Vec<String>,
     pub(super) without_dma: Vec<String>,
+    pub(super) by_sub_page: Vec<String>,
     pub(super) left_out: Vec<(String, String)>,
-    /// Whole pages of registers: start and bytes.
-    pub(super) pages: Vec<At<(u64, u64)>>,
+    /// Registers, start and bytes: whole pages, or what is given by sub-page.
+    pub(super) registers: Vec<At<(u64, u64)>>,
     pub(super) interrupts: Vec<At<u64>>,
     /// Bytes of the board's tree: the guest's has no more of it.
     pub(super) tree_bytes: u64,

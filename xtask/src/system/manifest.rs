@@ -106,6 +106,9 @@ fn board_devices(node: &mut Writer, vm: &Vm) {
     if !found.without_dma.is_empty() {
         node.set(key::BOARD_DEVICES_WITHOUT_DMA, list(&found.without_dma));
     }
+    if !found.by_sub_page.is_empty() {
+        node.set(key::BOARD_DEVICES_BY_SUB_PAGE, list(&found.by_sub_page));
+    }
 }
 
 fn memory(region: &Region) -> Writer {
@@ -161,8 +164,9 @@ fn device(device: &Device) -> Writer {
     if !interrupts.is_empty() {
         node.set(key::INTERRUPTS, interrupts);
     }
-    if let DeviceKind::Passthrough { machine } = device.kind {
+    if let DeviceKind::Passthrough { machine, by_sub_page } = device.kind {
         passthrough(&mut node, device, machine);
+        node.flag(key::SUB_PAGE, by_sub_page);
     }
     node
 }

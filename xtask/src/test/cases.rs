@@ -4,6 +4,7 @@ mod real;
 mod refused;
 mod sharing;
 mod small;
+mod sub_page;
 
 use dtoolkit::model::DeviceTree;
 
@@ -132,7 +133,9 @@ pub fn all(gic: Option<u32>) -> Vec<Case> {
     let with_interrupts =
         [real::guests(), small::guests(), small::passthrough(), real::by_name(), small::containment(), small::budget()]
             .concat();
-    let others = [vec![real::eight_cores()], sharing::cases(), refused::faults(), refused::refusals()].concat();
+    let others =
+        [vec![real::eight_cores()], sharing::cases(), sub_page::cases(), refused::faults(), refused::refusals()]
+            .concat();
     match gic {
         Some(2) => with_interrupts.iter().chain(&others).filter_map(Case::on_gicv2).collect(),
         Some(_) => [with_interrupts, others].concat(),

@@ -3,6 +3,7 @@
 mod bytes;
 pub mod fault;
 pub mod float;
+pub mod guarded;
 pub mod machine;
 pub mod registers;
 pub mod stage1;

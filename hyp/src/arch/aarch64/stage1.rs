@@ -29,6 +29,7 @@ const TABLE: u64 = 0b11;
 /// Bits of block and page descriptors, Arm ARM D8.3.1; AttrIndx selects from [`MAIR`].
 const NORMAL: u64 = 1 << 2 | 3 << 8;
 const DEVICE: u64 = 2 << 2;
+const DEVICE_WITHOUT_EARLY_ACKNOWLEDGEMENT: u64 = 0;
 const ACCESSED: u64 = 1 << 10;
 const READ_ONLY: u64 = 1 << 7;
 const NEVER_EXECUTE: u64 = 1 << 54;
@@ -49,7 +50,7 @@ unsafe impl Sync for EarlyTables {}
 
 /// One level-1 table for the first 512 GiB, and a level-2 table each for the image's and the device tree's GiB. Memory holds
 /// anything before [`fill_early`] writes those that are used.
-#[unsafe(link_section = ".early_tables")]
+#[cfg_attr(target_os = "none", unsafe(link_section = ".early_tables"))]
 static EARLY_TABLES: EarlyTables = EarlyTables(UnsafeCell::new([[0; 512]; 3]));
 
 /// Turns the MMU on with the image and the device tree as Normal memory and all else as device.
@@ -139,6 +140,8 @@ pub enum Use {
     Write,
     /// Registers.
     Device,
+    /// Registers of a guest's device: a write is done when the device says so, as the error that it may be is the guest's.
+    OthersDevice,
 }
 
 /// EL2's final translation tables.
@@ -159,15 +162,24 @@ impl AddressSpace {
             Use::Read => NORMAL | READ_ONLY | NEVER_EXECUTE,
             Use::Write => NORMAL | NEVER_EXECUTE,
             Use::Device => DEVICE | NEVER_EXECUTE,
+            Use::OthersDevice => DEVICE_WITHOUT_EARLY_ACKNOWLEDGEMENT | NEVER_EXECUTE,
         };
         self.map.map(start, end, attributes | VALID | ACCESSED | AP1)
+    }
+
+    /// Maps more while the map is in use: no TLB holds what was not there.
+    pub fn extend(&mut self, start: u64, end: u64, how: Use) -> Result<(), MapError> {
+        self.map(start, end, how)?;
+        // SAFETY: barriers: walks see the new entries from here on.
+        unsafe { asm!("dsb ishst", "isb", options(nostack, preserves_flags)) };
+        Ok(())
     }
 
     /// Runs this core on the map from here on.
     ///
     /// # Safety
     /// The map holds the image, the stack and the device tree in use. It must live forever.
-    pub unsafe fn activate(&'static self) {
+    pub unsafe fn activate(&self) {
         // SAFETY: as the caller says.
         unsafe { switch(self.root(), tcr(48), SCTLR) };
     }

@@ -101,20 +101,33 @@ EARLY_CONSOLE:
     each_line civac
     dsb     sy
 
-    // Linked at 0: each R_AARCH64_RELATIVE (type 1027) adds the load address to its addend.
-    adrp    x1, __rela_start
-    add     x1, x1, :lo12:__rela_start
-    adrp    x2, __rela_end
-    add     x2, x2, :lo12:__rela_end
+    // Linked at 0: the load address is added to each word that holds an address. They are listed in packed form (SHT_RELR
+    // of the ELF gABI): an even entry is where such a word is, an odd one has a bit, from bit 1 on, for each of the 63 words
+    // behind those before. (Linkers may leave odd ones without any at the end.)
+    adrp    x1, __relr_start
+    add     x1, x1, :lo12:__relr_start
+    adrp    x2, __relr_end
+    add     x2, x2, :lo12:__relr_end
 2:  cmp     x1, x2
     b.hs    4f
-    ldp     x3, x4, [x1]
-    ldr     x5, [x1, #16]
-    add     x1, x1, #24
-    cmp     w4, #1027
-    b.ne    2b
+    ldr     x3, [x1], #8
+    tbnz    x3, #0, 3f
+    add     x4, x3, x20
+    ldr     x5, [x4]
     add     x5, x5, x20
-    str     x5, [x3, x20]
+    str     x5, [x4], #8
+    b       2b
+3:  lsr     x3, x3, #1
+    cbz     x3, 6f
+5:  rbit    x6, x3
+    clz     x6, x6
+    ldr     x5, [x4, x6, lsl #3]
+    add     x5, x5, x20
+    str     x5, [x4, x6, lsl #3]
+    sub     x6, x3, #1
+    ands    x3, x3, x6
+    b.ne    5b
+6:  add     x4, x4, #63 * 8
     b       2b
 
 4:  say     'e'

@@ -4,27 +4,34 @@ use std::string::{String, ToString};
 use std::vec;
 use std::vec::Vec;
 
+use dtoolkit::fdt::Fdt;
 use dtoolkit::model::DeviceTree;
 use tessera_platform::assignment::Kept;
 use tessera_platform::board::{Board, find_console};
 use tessera_platform::tree::Tree;
 
-use super::sample::{archive, blob, good, remove, set};
-use crate::manifest::{DeviceKind, Interrupt, Manifest, Span, assign};
+use super::board::facts;
+use super::sample::{add, archive, blob, good, pair, remove, set};
+use crate::manifest::{BoardFacts, DeviceKind, Interrupt, Manifest, Span, assign};
 
 const BOARD: &[u8] = include_bytes!("../../../../platform/tests/blobs/virt-gicv3-2.dtb");
 
 /// The good manifest, whose `rtos` gets these devices, on QEMU's `virt`.
 fn assigned(devices: &[&str], change: impl FnOnce(&mut DeviceTree)) -> Result<Manifest, String> {
+    // Aligned, as a loader gives it.
+    let board = BOARD.to_vec();
+    assigned_on(&board, devices, change)
+}
+
+/// The same on another board.
+fn assigned_on(board: &[u8], devices: &[&str], change: impl FnOnce(&mut DeviceTree)) -> Result<Manifest, String> {
     let mut tree = good();
     // The sample's own device and its UART are not the subject.
     remove(&mut tree, "/vm@1/device@a000000");
     set(&mut tree, "/vm@1/board-devices", list(devices));
     change(&mut tree);
     let mut manifest = Manifest::parse(&blob(&tree), &archive()).map_err(|error| error.to_string())?;
-    // Aligned, as a loader gives it.
-    let board = BOARD.to_vec();
-    let tree = Tree::parse(&board).expect("a real tree");
+    let tree = Tree::parse(board).expect("a real tree");
     let board = Board::from_tree(&tree, find_console(&tree)).expect("a real board");
     let spans = board.own_registers();
     let kept: Vec<_> = spans.iter().map(|span| Kept { owner: "EL2", span: *span }).collect();
@@ -54,8 +61,29 @@ fn registers_are_added_in_whole_pages_with_the_interrupts() {
     let page = |start| Span { start, bytes: 0x1000 };
     assert_eq!(spans, [(page(0x0901_0000), Some(page(0x0901_0000))), (page(0x0a00_0000), Some(page(0x0a00_0000)))]);
     assert!(added.iter().all(|device| matches!(device.kind, DeviceKind::Passthrough { described: false, .. })));
-    let interrupts: Vec<_> = added.iter().flat_map(|device| device.interrupts.clone()).collect();
-    assert_eq!(interrupts, vec![Interrupt { spi: 2, edge: false }, Interrupt { spi: 17, edge: true }]);
+    assert_eq!(
+        manifest.vms[1].board_devices.interrupts,
+        vec![Interrupt { spi: 2, edge: false }, Interrupt { spi: 17, edge: true }]
+    );
+}
+
+#[test]
+fn a_device_may_have_interrupts_and_no_registers() {
+    let mut board = DeviceTree::from_fdt(&Fdt::new(BOARD).expect("a real tree"));
+    add(&mut board, "/alarm");
+    set(&mut board, "/alarm/compatible", "test,alarm");
+    set(&mut board, "/alarm/interrupts", [0u32, 77, 4]);
+    let manifest = assigned_on(&blob(&board), &["/alarm"], unchanged).expect("good");
+    let vm = &manifest.vms[1];
+    assert!(vm.devices.iter().all(|device| device.machine_span().is_none()));
+    let ids: Vec<_> = vm.hardware_interrupts().map(|(_, interrupt)| interrupt.spi).collect();
+    assert_eq!(ids, [77]);
+    let used = |tree: &mut DeviceTree| set(tree, "/vm@1/device@9000000/interrupts", [77u32, 4]);
+    let error = assigned_on(&blob(&board), &["/alarm"], used).expect_err("its UART has that interrupt");
+    assert!(error.contains("board-devices: SPI 77 belongs to another device already"), "{error}");
+    let facts = BoardFacts { reserved_spis: &[77], ..facts() };
+    let error = manifest.validate(&facts).expect_err("EL2 has it").to_string();
+    assert!(error.contains("VM `rtos`: board-devices: SPI 77 is used by EL2 itself"), "{error}");
 }
 
 #[test]
@@ -98,6 +126,56 @@ fn what_is_not_there_or_not_free_is_refused() {
     refused(&["/pl031@9010000"], odd, "must be pairs of a path and a property");
     let none = |tree: &mut DeviceTree| set(tree, "/vm@1/board-devices-left-out", list(&["/pl031@9010000", "x"]));
     refused(&["/pl031@9010000"], none, "it has no property `x`");
+}
+
+#[test]
+fn a_device_by_sub_page_is_added_byte_by_byte() {
+    let disk = |tree: &mut DeviceTree| {
+        set(tree, "/vm@1/board-devices-by-sub-page", list(&["/virtio_mmio@a000200"]));
+    };
+    let manifest = assigned(&["/virtio_mmio@a000200"], disk).expect("good");
+    let [device] = &manifest.vms[1].devices[1..] else { panic!("one beside the UART") };
+    let span = Span { start: 0x0a00_0200, bytes: 0x200 };
+    assert_eq!((device.span(), device.machine_span(), device.sub_page_span()), (span, Some(span), Some(span)));
+    assert_eq!(manifest.vms[1].board_devices.interrupts, [Interrupt { spi: 17, edge: true }]);
+    // Its neighbours are anybody's, also as described ones, but not the page as a whole.
+    let both = |tree: &mut DeviceTree| {
+        disk(tree);
+        for name in ["board-devices", "board-devices-by-sub-page", "board-devices-without-dma"] {
+            set(tree, &std::format!("/vm@0/{name}"), list(&["/virtio_mmio@a000000"]));
+        }
+    };
+    assigned(&["/virtio_mmio@a000200"], both).expect("each has its own");
+    let mapped = |tree: &mut DeviceTree| {
+        both(tree);
+        remove(tree, "/vm@0/board-devices-by-sub-page");
+    };
+    refused(&["/virtio_mmio@a000200"], mapped, "name each as `{ device = \"PATH\", sub-page = true }`");
+    refused(
+        &["/virtio_mmio@a000200", "/virtio_mmio@a000400"],
+        disk,
+        "name /virtio_mmio@a000400 with `sub-page = true`",
+    );
+    let unknown = |tree: &mut DeviceTree| set(tree, "/vm@1/board-devices-by-sub-page", list(&["/virtio"]));
+    refused(&["/virtio_mmio@a000200"], unknown, "`/virtio` is not in this board's tree");
+}
+
+#[test]
+fn what_dma_reaches_must_have_memory_of_the_guest() {
+    const PI: &[u8] = include_bytes!("../../../../platform/tests/blobs/bcm2711-rpi-4-b-qemu.dtb");
+    let pi = PI.to_vec();
+    let dma = |change: fn(&mut DeviceTree)| assigned_on(&pi, &["/soc/dma@7e007000"], change);
+    let error = dma(unchanged).expect_err("its memory is above 1 GiB");
+    let message =
+        "/soc/dma@7e007000 accesses memory by itself, and reaches [0x0..0x40000000] (dma-ranges), where the VM";
+    assert!(error.contains(message) && error.contains("some memory there"), "{error}");
+    dma(|tree| {
+        add(tree, "/vm@1/memory@3f000000");
+        set(tree, "/vm@1/memory@3f000000/reg", pair(0x3f00_0000, 0x1000));
+        set(tree, "/vm@1/memory@3f000000/machine", 0x3f00_0000u64);
+    })
+    .expect("it reaches some of it");
+    dma(|tree| set(tree, "/vm@1/board-devices-without-dma", list(&["/soc/dma@7e007000"]))).expect("it does no DMA");
 }
 
 #[test]

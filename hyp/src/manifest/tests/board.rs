@@ -16,7 +16,7 @@ const RESERVED: [Reserved<'static>; 3] = [
     Reserved { owner: "the GIC", span: Span { start: 0x0800_0000, bytes: 0x10_0000 } },
 ];
 
-fn facts() -> BoardFacts<'static> {
+pub(super) fn facts() -> BoardFacts<'static> {
     BoardFacts {
         cores: 4,
         available_memory: 0x2000_0000,
@@ -149,6 +149,45 @@ fn a_device_is_given_once_and_not_if_el2_needs_it() {
             "{place} 0xa003000..0xa004000 is given to VM `linux` already (device@a000000/machine): give it to one of them"
         ),
     );
+}
+
+/// `linux` has 0xa003000 to 0xa003200 of the page from 0xa003000 on by sub-page.
+fn first_part(tree: &mut DeviceTree) {
+    passthrough(tree, 0x0a00_3000, 50);
+    set(tree, "/vm@0/device@a000000/reg", pair(0x0a00_0000, 0x200));
+    set(tree, "/vm@0/device@a000000/sub-page", [0u32; 0]);
+}
+
+/// What `rtos` has is by sub-page, and of this page.
+fn second_part(tree: &mut DeviceTree, offset: u64, bytes: u64) {
+    set(tree, "/vm@1/device@a000000/reg", pair(0x0a00_0000 + offset, bytes));
+    set(tree, "/vm@1/device@a000000/machine", 0x0a00_3000 + offset);
+    set(tree, "/vm@1/device@a000000/sub-page", [0u32; 0]);
+}
+
+#[test]
+fn parts_of_a_page_are_given_once_and_none_with_the_page() {
+    let parts = |offset, bytes| {
+        move |tree: &mut DeviceTree| {
+            first_part(tree);
+            second_part(tree, offset, bytes);
+        }
+    };
+    validated(&facts(), parts(0x200, 0xe00)).expect("disjoint");
+    let place = |offset| std::format!("`rtos`: device@{:x}/machine:", 0x0a00_0000 + offset);
+    let given = "is given to VM `linux` already (device@a000000/machine): give it to one of them";
+    expect(&facts(), parts(0x1fc, 4), &std::format!("{} 0xa0031fc..0xa003200 {given}", place(0x1fc)));
+    expect(&facts(), first_part, &std::format!("{} 0xa003000..0xa004000 {given}", place(0)));
+    // A device of EL2's may be in the same page, memory not.
+    let kept = [Reserved { owner: "EL2's UART", span: Span { start: 0x0a00_3040, bytes: 0x40 } }];
+    let beside_el2 = BoardFacts { reserved: &kept, ..facts() };
+    validated(&beside_el2, |tree| second_part(tree, 0x80, 0x40)).expect("disjoint");
+    let message = "0xa00307f..0xa003080 belongs to EL2's UART (0xa003040..0xa003080): choose another";
+    expect(&beside_el2, |tree| second_part(tree, 0x7f, 1), &std::format!("{} {message}", place(0x7f)));
+    let ram = [Span { start: 0x4000_0000, bytes: 0x4000_0000 }, Span { start: 0x0a00_3800, bytes: 0x800 }];
+    let beside_ram = BoardFacts { ram: &ram, ..facts() };
+    let message = "0xa003000..0xa003004 is RAM, not a device: give it as memory";
+    expect(&beside_ram, |tree| second_part(tree, 0, 4), &std::format!("{} {message}", place(0)));
 }
 
 /// Gives `linux` a device, too.

@@ -272,3 +272,36 @@ fn lists_that_would_fill_the_heap_are_refused() {
     };
     expect(properties, "VM `rtos`: properties: more than 32 properties: remove some");
 }
+
+#[test]
+fn a_part_of_a_page_lies_where_it_does_in_the_machine() {
+    let part = |ipa: u64, machine: u64, bytes: u64| {
+        move |tree: &mut DeviceTree| {
+            set(tree, "/vm@1/device@a000000/reg", pair(ipa, bytes));
+            set(tree, "/vm@1/device@a000000/machine", machine);
+            set(tree, "/vm@1/device@a000000/sub-page", [0u32; 0]);
+        }
+    };
+    let why = |span, machine| {
+        std::format!(
+            "VM `rtos`: device@a000000: {span} is empty, or elsewhere in its page than {machine}: make it lie at the same \
+             offset"
+        )
+    };
+    expect(part(0x0a00_0000, 0x0a00_3004, 4), &why("0xa000000..0xa000004", "0xa003004..0xa003008"));
+    expect(
+        part(0x0a00_0000, 0x0a00_3000, 0),
+        "VM `rtos`: device@a000000: device@a000000 is empty: give it at least 0x1000 bytes",
+    );
+    let high = "VM `rtos`: device@a000000: 0xfffffffff000..0x1000000001000 goes beyond 0x1000000000000: place it lower";
+    expect(part(0x0a00_0008, 0xffff_ffff_fff8 - 0xff0, 0x1000), &high.replace("device@a000000", "device@a000008"));
+    expect(
+        |tree| set(tree, "/vm@1/device@9000000/sub-page", [0u32; 0]),
+        "VM `rtos`: device@9000000/sub-page: only a `passthrough` device can have it",
+    );
+    // Beside other devices of the guest's, but not in their pages.
+    expect(
+        part(0x0900_0ff8, 0x0a00_3ff8, 8),
+        "VM `rtos`: device@9000ff8: 0x9000ff8..0x9001000 overlaps device@9000000 at 0x9000000..0x9001000: give each addresses of its own",
+    );
+}

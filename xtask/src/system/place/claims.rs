@@ -23,7 +23,7 @@ pub(in super::super) fn devices(vm: &Vm) -> Vec<Claim> {
         claims.push(fixed(vm, "the console's UART", vm.layout.uart, abi::PAGE_BYTES));
     }
     claims.extend(vm.devices.iter().map(device));
-    claims.extend(vm.board_devices.found.pages.iter().map(board_pages));
+    claims.extend(vm.board_devices.found.registers.iter().map(board_registers));
     claims
 }
 
@@ -52,9 +52,9 @@ fn interrupt_controller(vm: &Vm) -> Vec<Claim> {
     frames.map(|(_, what, start, bytes)| fixed(vm, what, start, bytes)).collect()
 }
 
-fn board_pages(pages: &At<(u64, u64)>) -> Claim {
-    let (start, bytes) = pages.value;
-    Claim { start, bytes, what: "a device of the board".into(), span: pages.span.clone() }
+fn board_registers(registers: &At<(u64, u64)>) -> Claim {
+    let (start, bytes) = registers.value;
+    Claim { start, bytes, what: "a device of the board".into(), span: registers.span.clone() }
 }
 
 fn device(device: &At<Device>) -> Claim {

@@ -8,7 +8,8 @@ use super::super::problem::{At, Problem, Result, one_of};
 use super::super::table::{Table, Value, array, integer, string, wrong};
 use super::spi;
 
-const KEYS: [&str; 8] = ["kind", "address", "size", "machine", "interrupts", "compatible", "name", "properties"];
+const KEYS: [&str; 9] =
+    ["kind", "address", "size", "machine", "sub-page", "interrupts", "compatible", "name", "properties"];
 
 /// Reads all devices: those that are described, and those that the board's tree describes.
 pub(super) fn all(table: &Table<'_>) -> Result<(Vec<At<Device>>, BoardDevices)> {
@@ -39,19 +40,22 @@ fn except(value: Value<'_>) -> Result<Vec<At<String>>> {
 fn board_device(value: Value<'_>) -> Result<Option<At<BoardDevice>>> {
     if value.get_ref().is_str() {
         let name = string(value, "devices")?;
-        return Ok(Some(At::new(
-            BoardDevice { name: name.value, may_master_dma: true, without: Vec::new() },
-            name.span,
-        )));
+        let device = BoardDevice { name: name.value, may_master_dma: true, by_sub_page: false, without: Vec::new() };
+        return Ok(Some(At::new(device, name.span)));
     }
     if !value.get_ref().as_table().is_some_and(|table| table.contains_key("device")) {
         return Ok(None);
     }
-    let table = Table::from(value, "a device of the board", &["device", "dma", "without"])?;
+    let table = Table::from(value, "a device of the board", &["device", "dma", "sub-page", "without"])?;
     let name = table.required("device", table.string("device")?)?;
     let may_master_dma = table.boolean("dma")?.is_none_or(|dma| dma.value);
+    let by_sub_page = by_sub_page(&table)?;
     let without = table.array("without")?.into_iter().map(|name| string(name, "without")).collect::<Result<_>>()?;
-    Ok(Some(At::new(BoardDevice { name: name.value, may_master_dma, without }, name.span)))
+    Ok(Some(At::new(BoardDevice { name: name.value, may_master_dma, by_sub_page, without }, name.span)))
+}
+
+fn by_sub_page(table: &Table<'_>) -> Result<bool> {
+    Ok(table.boolean("sub-page")?.is_some_and(|given| given.value))
 }
 
 /// Reads one device.
@@ -68,12 +72,16 @@ fn read(value: Value<'_>) -> Result<At<Device>> {
             return Err(problem.help(one_of(unknown, known)));
         }
     };
-    whole_pages(At::new(device, value.span()))
+    let device = At::new(device, value.span());
+    match device.value.kind {
+        DeviceKind::Passthrough { machine, by_sub_page: true } => part_of_page(device, machine),
+        _ => whole_pages(device),
+    }
 }
 
 /// At the address and interrupt that QEMU has it at, if `default` says so.
 fn emulated(table: &Table<'_>, kind: &At<String>, device: DeviceKind, default: Option<(u64, u64)>) -> Result<Device> {
-    let only_passed = ["size", "machine", "compatible", "name", "properties"];
+    let only_passed = ["size", "machine", "sub-page", "compatible", "name", "properties"];
     if let Some(key) = only_passed.into_iter().find(|key| table.get(key).is_some()) {
         let message = format!("an emulated device has no `{key}`");
         return Err(kind.problem(message).help(format!("remove `{key}`")));
@@ -103,7 +111,7 @@ fn passthrough(table: &Table<'_>) -> Result<Device> {
     let machine = table.required("machine", machine.or(address))?;
     let compatible = compatible(table)?;
     Ok(Device {
-        kind: DeviceKind::Passthrough { machine },
+        kind: DeviceKind::Passthrough { machine, by_sub_page: by_sub_page(table)? },
         address: address.unwrap_or(machine),
         bytes: table.size("size")?.map_or(abi::PAGE_BYTES, |size| size.value),
         interrupts: interrupts(table)?,
@@ -116,13 +124,31 @@ fn passthrough(table: &Table<'_>) -> Result<Device> {
 fn whole_pages(device: At<Device>) -> Result<At<Device>> {
     let Device { address, bytes, kind, .. } = &device.value;
     let machine = match kind {
-        DeviceKind::Passthrough { machine } => *machine,
+        DeviceKind::Passthrough { machine, .. } => *machine,
         _ => 0,
     };
     let whole = [*address, *bytes, machine].iter().all(|n| n.is_multiple_of(abi::PAGE_BYTES));
     if *bytes == 0 || !whole {
         let problem = device.problem("a device must be whole pages");
-        return Err(problem.help("make addresses and size multiples of 4096 (0x1000, \"4K\")"));
+        let whole = "make addresses and size multiples of 4096 (0x1000, \"4K\")";
+        let help = match kind {
+            DeviceKind::Passthrough { .. } => {
+                format!("{whole}, or write `sub-page = true`, then EL2 passes single accesses on, which is slower")
+            }
+            DeviceKind::Pl011 | DeviceKind::Pl031 => whole.to_owned(),
+        };
+        return Err(problem.help(help));
+    }
+    Ok(device)
+}
+
+/// A part of a page is as far from its start in the guest as in the machine.
+fn part_of_page(device: At<Device>, machine: u64) -> Result<At<Device>> {
+    let Device { address, bytes, .. } = &device.value;
+    if *bytes == 0 || !address.abs_diff(machine).is_multiple_of(abi::PAGE_BYTES) {
+        let problem =
+            device.problem("a device with `sub-page` must lie as far from the start of a page as in the machine");
+        return Err(problem.help("make `address` and `machine` differ by a multiple of 4096, and `size` not zero"));
     }
     Ok(device)
 }

@@ -44,8 +44,10 @@ fn paths_are_resolved_and_more_is_written_down() {
     assert_eq!(manifest.vms[0].board_devices.wanted, WantedDevices::Named(named));
     assert!(system.machine.memory >= 0x2100_0000, "QEMU's memory begins at 1 GiB: {:#x}", system.machine.memory);
     assert!(manifest.vms[0].device_tree.bytes >= 0x2_0000, "room for the board's nodes");
-    let (_, manifest) =
-        accepted(&pi(), &disk("devices = [{ device = \"serial0\", dma = false, without = [\"clocks\"] }]"));
+    let (_, manifest) = accepted(
+        &pi(),
+        &vm("disk", 0x1000_0000, "devices = [{ device = \"serial0\", dma = false, without = [\"clocks\"] }]"),
+    );
     let devices = &manifest.vms[0].board_devices;
     assert_eq!(devices.wanted, WantedDevices::Named(vec!["/soc/serial@7e201000".into()]));
     assert_eq!(devices.without_dma, ["/soc/serial@7e201000"]);
@@ -119,6 +121,65 @@ fn what_two_devices_share() {
     let message = "two VMs need /soc/cprman@7e101000: VM `other` needs it for /soc/i2c@7e804000 (clocks); \
         VM `card` needs it for /emmc2bus/mmc@7e340000 (clocks)";
     expect_in(&pi(), &toml, "\"/soc", message, "give both devices to one VM");
+}
+
+#[test]
+fn a_page_is_shared_by_sub_page() {
+    let shared = |name: &str| format!("devices = [{{ device = \"{name}\", sub-page = true }}]");
+    let other = |lines: &str| vm("other", 0x6100_0000, lines);
+    let toml = disk(&shared("/virtio_mmio@a000000")) + &other(&shared("/virtio_mmio@a000200"));
+    let (_, manifest) = accepted(&Workshop::new(), &toml);
+    assert_eq!(manifest.vms[0].board_devices.by_sub_page, ["/virtio_mmio@a000000"]);
+    let toml = disk(&shared("/virtio_mmio@a000000")) + &other("devices = [\"/virtio_mmio@a000200\"]");
+    let message = "/virtio_mmio@a000200 (0xa000200..0xa000400) of VM `other` shares a page of 4 KiB with \
+        /virtio_mmio@a000000 (0xa000000..0xa000200) of VM `disk`: VM `other` names it; VM `disk` names it";
+    expect(&toml, "\"/virtio_mmio@a000200", message, "name each as `{ device = \"PATH\", sub-page = true }`");
+    let toml = disk("devices = [{ device = \"/virtio_mmio@a000000\", sub-page = true }, \"/virtio_mmio@a000200\"]");
+    let message = "/virtio_mmio@a000200, reg: /virtio_mmio@a000200 (0xa000200..0xa000400) lies in a page of which the \
+        same VM has another device by sub-page";
+    expect(&toml, "\"/virtio_mmio@a000200", message, "name /virtio_mmio@a000200 with `sub-page = true` too");
+    // Neighbours of a part do not come along.
+    let alone = "image = \"raw.bin\"\ndevices = [{ device = \"/virtio_mmio@a000000\", dma = false, sub-page = true }]";
+    accepted(&Workshop::new(), &guest_vm(alone));
+    let uart = vm("uart", 0x1000_0000, &shared("/soc/aux@7e215000"));
+    accepted(&pi(), &uart);
+}
+
+#[test]
+fn a_described_part_of_a_page() {
+    let part = |address: u64, machine: u64, size: u64| {
+        format!("devices = [{{ address = {address:#x}, machine = {machine:#x}, size = {size:#x}, sub-page = true }}]")
+    };
+    let toml =
+        disk(&part(0x0b00_0200, 0x0a00_0200, 0x200)) + &vm("other", 0x6100_0000, &part(0x0a00_0400, 0x0a00_0400, 4));
+    let (_, manifest) = accepted(&Workshop::new(), &toml);
+    let part_of = |vm: usize| manifest.vms[vm].devices.iter().find_map(|device| device.sub_page_span());
+    assert_eq!(part_of(0).map(|span| (span.start, span.bytes)), Some((0x0a00_0200, 0x200)));
+    let toml =
+        disk(&part(0x0a00_0200, 0x0a00_0200, 0x200)) + &vm("other", 0x6100_0000, &part(0x0a00_03ff, 0x0a00_03ff, 1));
+    let message = "the machine's device `device` of VM `other` (0xa0003ff to 0xa000400) overlaps the machine's device \
+        `device` of VM `disk` (0xa000200 to 0xa000400)";
+    expect(&toml, "{ address = 0xa0003ff", message, "addresses of its own");
+    let toml = disk(&part(0x0a00_0200, 0x0a00_0204, 4));
+    let message = "a device with `sub-page` must lie as far from the start of a page as in the machine";
+    expect(&toml, "{ address", message, "differ by a multiple of 4096");
+    let toml = disk("devices = [{ machine = 0xa000200 }]");
+    expect(&toml, "{ machine", "a device must be whole pages", "or write `sub-page = true`");
+    let toml = disk("devices = [{ kind = \"pl031\", sub-page = true }]");
+    expect(&toml, "\"pl031", "an emulated device has no `sub-page`", "remove `sub-page`");
+}
+
+#[test]
+fn dma_that_reaches_none_of_the_guests_memory() {
+    let high = vm("high", 0x4000_0000, "devices = [\"/soc/dma@7e007000\"]");
+    let message = "/soc/dma@7e007000 accesses memory by itself, and reaches [0x0..0x40000000] (dma-ranges), where the VM has \
+        none; VM `high` names it";
+    expect_in(&pi(), &high, "\"/soc", message, "give the VM some memory there, `{ base = ADDRESS");
+    accepted(&pi(), &high.replace("\"/soc/dma@7e007000\"", "{ device = \"/soc/dma@7e007000\", dma = false }"));
+    let both = "memory = [{ base = 0x40000000, size = \"16M\", one-to-one = true }, \
+        { base = 0x10000000, size = \"1M\", one-to-one = true }]";
+    let memory = "memory = [{ base = 0x40000000, size = \"16M\", one-to-one = true }]";
+    accepted(&pi(), &high.replace(memory, both));
 }
 
 #[test]

@@ -43,7 +43,7 @@ fn every_key_reaches_the_manifest() {
     ];
     let expected = Device {
         name: "mmio".into(),
-        kind: DeviceKind::Passthrough { machine: 0x0a00_1000, described: true },
+        kind: DeviceKind::Passthrough { machine: 0x0a00_1000, described: true, by_sub_page: false },
         ipa: 0x0a00_3000,
         bytes: 0x2000,
         interrupts: vec![Interrupt { spi: 47, edge: false }, Interrupt { spi: 48, edge: true }],

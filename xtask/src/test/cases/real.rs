@@ -52,7 +52,7 @@ pub(super) fn eight_cores() -> Case {
 }
 
 /// Linux's root file system is on a disk, where it also writes.
-const ON_A_DISK: [&str; 8] = [
+pub(super) const ON_A_DISK: [&str; 8] = [
     "expect linux:linux# $",
     "send linux:cp /bin/busybox /copy && sync && echo 3 > /proc/sys/vm/drop_caches\\n",
     "expect linux:linux# $",
@@ -102,7 +102,7 @@ pub(super) fn by_name() -> Vec<Case> {
         "send hello:off\\n",
     ];
     let everything = Case::new("a guest is given everything but another's", System::Inline(format!("{all}{clock}")));
-    vec![Case { seconds: 150, ..root }, everything.steps(&given).ends(0)]
+    vec![Case { seconds: 150, ..root }, sub_page::linux(), everything.steps(&given).ends(0)]
 }
 
 /// The Raspberry Pi 4, as far as QEMU has it: without firmware to call, and with.
@@ -166,6 +166,7 @@ pub(super) fn raspberry_pi() -> Vec<Case> {
         .steps(&BOTH_OFF)
         .ends(0),
         reboot.steps(&REBOOT).ends(0),
+        sub_page::beside_el2(),
         on(Board::Raspi4b, "linux has its root on the SD card of a raspi4b", System::Named("linux-sd-card"))
             .steps(&ON_A_DISK)
             .steps(&["expect freertos:freertos> $"])
