@@ -61,11 +61,11 @@ fn find<'tree>(vm: &VmConfig, paths: &[String], tree: &'tree Tree<'tree>) -> Res
     for path in paths {
         let node = tree.by_path(path).filter(|_| path.starts_with('/'));
         let node = node.ok_or_else(|| {
-            let problem = format!("`{}` is not in this board's tree: name a device that is", path.escape_debug());
+            let problem = format!("`{}` is not in this board's tree: name a device that is", path.escape_default());
             error(vm, problem)
         })?;
         if found.contains(&node) {
-            return Err(error(vm, format!("`{}` is listed twice: list it once", path.escape_debug())));
+            return Err(error(vm, format!("`{}` is listed twice: list it once", path.escape_default())));
         }
         found.push(node);
     }

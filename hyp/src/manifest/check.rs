@@ -264,7 +264,7 @@ fn placed(vm: &VmConfig) -> Result<()> {
             let problem = format!(
                 "{:#x} bytes, but its file `{}` has {:#x}",
                 segment.bytes,
-                segment.file.escape_debug(),
+                segment.file.escape_default(),
                 segment.file_bytes
             );
             return Err(ManifestError::in_vm(&vm.name, place, problem));
@@ -296,7 +296,7 @@ fn device_tree(vm: &VmConfig) -> Result<()> {
     match &tree.own {
         Some(own) if own.file_bytes as u64 > tree.bytes => error(format!(
             "`{}` has {:#x} bytes, only {:#x} are kept for it",
-            own.file.escape_debug(),
+            own.file.escape_default(),
             own.file_bytes,
             tree.bytes
         )),

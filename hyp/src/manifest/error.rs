@@ -31,9 +31,9 @@ impl fmt::Display for ManifestError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("manifest: ")?;
         if let Some(vm) = &self.vm {
-            write!(f, "VM `{}`: ", vm.escape_debug())?;
+            write!(f, "VM `{}`: ", vm.escape_default())?;
         }
-        write!(f, "{}: {}", self.place.escape_debug(), self.problem)
+        write!(f, "{}: {}", self.place.escape_default(), self.problem)
     }
 }
 

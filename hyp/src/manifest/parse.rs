@@ -157,7 +157,7 @@ fn device_tree(fields: &Fields<'_>, archive: &Archive<'_>) -> Result<DeviceTreeA
 fn own_tree(fields: &Fields<'_>, archive: &Archive<'_>, name: &str) -> Result<OwnTree> {
     let file = archived(fields, archive, name)?;
     if !looks_like_device_tree(file.data) {
-        let problem = format!("`{}` is no device tree blob", name.escape_debug());
+        let problem = format!("`{}` is no device tree blob", name.escape_default());
         return Err(fields.error_at(key::FILE, problem));
     }
     Ok(OwnTree { file: name.to_string(), archive_offset: file.offset, file_bytes: file.data.len() })
@@ -288,7 +288,7 @@ fn policy(fields: &Fields<'_>, property: &str, default: Policy) -> Result<Policy
 
 fn archived<'a>(fields: &Fields<'_>, archive: &Archive<'a>, name: &str) -> Result<File<'a>> {
     archive.file(name).ok_or_else(|| {
-        let problem = format!("there is no file `{}` in the archive", name.escape_debug());
+        let problem = format!("there is no file `{}` in the archive", name.escape_default());
         fields.error_at(key::FILE, problem)
     })
 }

@@ -106,7 +106,7 @@ impl<'tree> LeftOut<'tree> {
             let all: Vec<_> = node.properties().map(|(property, _)| property).collect();
             node.error(
                 "",
-                format!("it has no property `{}`", name.escape_debug()),
+                format!("it has no property `{}`", name.escape_default()),
                 format!("it has: {}", all.join(", ")),
             )
         })?;
