@@ -33,11 +33,23 @@ const DEBIAN_RUST: [Tool; 4] = [
     Tool { package: "rust-web-src", by_hand: "the sources of Rust's core library" },
     Tool { package: "rust-web-clippy", by_hand: "cargo clippy" },
 ];
+/// What the host tests compare device trees with.
+const TREE_COMPILER: Tool = Tool { package: "device-tree-compiler", by_hand: "dtc (the device tree compiler)" };
 const FORMATTER: Tool = Tool { package: "rustfmt-web", by_hand: "cargo fmt" };
 
 /// Installs the tools that are missing; does nothing, quickly, when none is.
 pub fn ensure(toolchain: &Toolchain) -> Result<()> {
-    let missing = missing(toolchain);
+    bring(|| missing(toolchain))
+}
+
+/// The same for tools that only tests need.
+pub fn ensure_for_tests() -> Result<()> {
+    bring(|| if process::find("dtc").is_none() { vec![TREE_COMPILER] } else { Vec::new() })
+}
+
+/// Installs what `still_missing` names.
+fn bring(still_missing: impl Fn() -> Vec<Tool>) -> Result<()> {
+    let missing = still_missing();
     if missing.is_empty() {
         return Ok(());
     }
@@ -49,7 +61,7 @@ pub fn ensure(toolchain: &Toolchain) -> Result<()> {
     let step = Step::start(format!("Installing {}", names.join(" ")));
     install(&step, &system, &missing)?;
     step.done();
-    match self::missing(toolchain) {
+    match still_missing() {
         left if left.is_empty() => Ok(()),
         left => bail!("{}", by_hand(&left)),
     }

@@ -90,6 +90,7 @@ pub fn test(options: &TestOptions) -> Result<ExitCode> {
     }
     let started = Instant::now();
     let toolchain = setup::ensure(setup::toolchain::Choice::Auto)?;
+    setup::packages::ensure_for_tests()?;
     let mut tally = Tally::default();
     if options.wants(Part::Checks) {
         tally.add(check::steps(&toolchain)?);
