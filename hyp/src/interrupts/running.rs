@@ -133,7 +133,9 @@ impl Vgic {
     pub fn withdraw<R: ListRegisters>(&self, vcpu: usize, registers: &mut R, intid: u32) {
         let Some(mut loaded) = Loaded::new(self, vcpu, registers) else { return };
         let bit = 1 << (intid & 31);
-        if loaded.private.bank.hardware & !loaded.private.bank.active & bit == 0 {
+        // Not fired: what is pending then, the guest has written.
+        let fired = loaded.private.bank.hardware & loaded.private.bank.owed;
+        if fired & !loaded.private.bank.active & bit == 0 {
             return;
         }
         if loaded.private.bank.listed & bit != 0 {

@@ -22,6 +22,8 @@ const FIRST_SPI: u32 = 32;
 const PENDING_REGISTERS: core::ops::Range<u64> = 0x1_0200..0x1_0300;
 /// GICD_ISPENDR and GICD_ICPENDR of a GICv2, whose first words are about private interrupts.
 const PENDING_REGISTERS_V2: core::ops::Range<u64> = 0x200..0x300;
+/// The size of each of these sets of registers.
+const PENDING_BYTES: u64 = 0x80;
 
 impl Vm {
     /// Ties virtual interrupts to the physical ones behind them.
@@ -47,11 +49,11 @@ impl Vm {
             // GICC_DIR is write-only.
             DeviceSlot::Deactivation => 0,
             DeviceSlot::Redistributors => {
-                if PENDING_REGISTERS.contains(&(offset % abi::GIC_REDISTRIBUTOR_BYTES)) {
-                    self.sample_virtual_timer(core, vcpu);
-                }
+                let (owner, place) = (offset / abi::GIC_REDISTRIBUTOR_BYTES, offset % abi::GIC_REDISTRIBUTOR_BYTES);
+                let is_sampled = PENDING_REGISTERS.contains(&place) && owner == vcpu as u64;
+                let line = if is_sampled { self.sample_virtual_timer(core, vcpu, place, size) } else { 0 };
                 let registers = &mut core.list_registers();
-                self.with_kick(self.vgic.read_redistributor(vcpu, registers, offset, size), vcpu)
+                line | self.with_kick(self.vgic.read_redistributor(vcpu, registers, offset, size), vcpu)
             }
             DeviceSlot::Uart(index) => {
                 self.uarts.get(usize::from(index)).map_or(0, |uart| uart.read(self, offset, size))
@@ -81,21 +83,27 @@ impl Vm {
 
     #[inline(never)]
     fn distributor_v2_read(&self, core: &Core, vcpu: usize, offset: u64, size: usize) -> u64 {
-        if PENDING_REGISTERS_V2.contains(&offset) {
-            self.sample_virtual_timer(core, vcpu);
-        }
+        let is_sampled = PENDING_REGISTERS_V2.contains(&offset);
+        let line = if is_sampled { self.sample_virtual_timer(core, vcpu, offset, size) } else { 0 };
         let registers = &mut core.list_registers();
-        self.with_kick(self.vgic.read_distributor_v2(vcpu, registers, offset, size), vcpu)
+        line | self.with_kick(self.vgic.read_distributor_v2(vcpu, registers, offset, size), vcpu)
     }
 
-    /// The timer's line is a level: if the guest has masked or moved the timer since it fired, it is pending no more.
+    /// The timer's line is a level: while it is high the interrupt is pending, active or not; if the guest has masked or
+    /// moved the timer since it fired, it is pending no more. Returns what of that a read of `size` bytes at `offset` of a
+    /// register of pending states shows.
     #[inline(never)]
-    fn sample_virtual_timer(&self, core: &Core, vcpu: usize) {
+    fn sample_virtual_timer(&self, core: &Core, vcpu: usize, offset: u64, size: usize) -> u64 {
         /// CNTV_CTL_EL0: enabled, not masked, condition met.
         const ASSERTED: u64 = 0b101;
+        const TIMER: u64 = 1 << interrupt::GUEST_VIRTUAL_TIMER;
         if read_register!("cntv_ctl_el0") & 0b111 != ASSERTED {
             self.vgic.withdraw(vcpu, &mut core.list_registers(), interrupt::GUEST_VIRTUAL_TIMER);
+            return 0;
         }
+        let first_byte = offset % PENDING_BYTES;
+        let shown = if size >= 8 { u64::MAX } else { (1 << (8 * size)) - 1 };
+        if first_byte < 4 { TIMER >> (8 * first_byte) & shown } else { 0 }
     }
 
     /// A guest's store to an emulated device.

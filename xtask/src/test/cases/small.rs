@@ -50,6 +50,20 @@ pub(super) fn guests() -> Vec<Case> {
     {
         cases.push(Case::new(name, taking_turns(cores)).steps(&both).ends(0));
     }
+    // Some of this comes after the sleeper's timer would have fired.
+    let goes_on = [
+        "expect sleeper:the other core sleeps",
+        "expect tessera:sleeper: off",
+        "send rtos:uptime\\n",
+        "expect rtos:uptime: \\d+",
+        "send rtos:hist\\n",
+        "expect rtos:late > 1 ms",
+        "send rtos:off\\n",
+    ];
+    let shared = "[[vm]]\nname = \"rtos\"\ncpus = [1]\nmemory = \"16M\"\nimage = \"tessera:freertos\"\n\
+                  [[vm]]\nname = \"sleeper\"\ncpus = [0, 1]\nmemory = \"16M\"\nimage = \"tessera:guest/sleeper\"\n";
+    let name = "a guest goes on when a sleeper on its core is switched off";
+    cases.push(Case::new(name, System::Inline(shared.to_owned())).steps(&goes_on).ends(0));
     let again = [
         "expect linux:linux# $",
         "send linux:reboot -f\\n",

@@ -45,6 +45,31 @@ pub fn pending_set_and_clear(machine: &Machine) -> Outcome {
     Ok(())
 }
 
+/// A level-sensitive interrupt made pending by a write is so whatever its line (IHI 0048B, 4.3.7), and with its line high
+/// it is active and pending.
+pub fn timer_pending_by_write_and_while_active(machine: &Machine) -> Outcome {
+    for timer in [Timer::Virtual, Timer::Physical] {
+        reset(machine);
+        timer.stop();
+        let interrupt = timer.interrupt();
+        current::enable(interrupt);
+        current::set_priority_mask(0);
+        current::set_pending(interrupt);
+        ensure!(is_pending(interrupt), "{timer:?} timer is not pending after ISPENDR");
+        current::set_priority_mask(0xff);
+        expect(interrupt)?;
+        expect_none()?;
+        timer.start(0);
+        ensure_equal!(take(), Some(interrupt), "{timer:?} timer");
+        ensure!(is_active(interrupt) && is_pending(interrupt), "{timer:?} timer is not active and pending");
+        timer.stop();
+        ensure!(!is_pending(interrupt), "{timer:?} timer is pending with its line low");
+        current::end(interrupt);
+        expect_none()?;
+    }
+    Ok(())
+}
+
 /// ISACTIVER keeps an interrupt from being delivered until ICACTIVER, and both read as what is.
 pub fn active_set_and_clear(machine: &Machine) -> Outcome {
     for interrupt in KINDS {

@@ -1,11 +1,11 @@
 //! Both timers of EL1: on time, level-sensitive, and as FreeRTOS and Linux use them.
 
-use core::sync::atomic::{AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use guest_runtime::checks::Outcome;
 use guest_runtime::gic::current::{self, distributor};
 use guest_runtime::timer::{self, Timer};
-use guest_runtime::{Machine, delay, ensure, ensure_equal, println, smp};
+use guest_runtime::{Machine, delay, ensure, ensure_equal, println, psci, register, skip, smp};
 
 use crate::{ABSENCE, expect, expect_none, reset, take};
 
@@ -152,4 +152,55 @@ pub fn fire_on_every_core(machine: &Machine) -> Outcome {
     ensure!(smp::run_on_others(machine.cores, tick_here), "not every core came to an end");
     ensure_equal!(FAILED.load(Ordering::SeqCst), 0, "failures on other cores");
     expect_none()
+}
+
+/// Another core sends this SGI without end, to the core whose index is in `TARGET`, until `ENOUGH`.
+const DISTURBANCE: u32 = 5;
+static TARGET: AtomicUsize = AtomicUsize::new(0);
+static ENOUGH: AtomicBool = AtomicBool::new(false);
+
+fn disturb(_: usize) {
+    while !ENOUGH.load(Ordering::SeqCst) {
+        current::send_sgi(DISTURBANCE, TARGET.load(Ordering::SeqCst));
+        delay::microseconds(20);
+    }
+}
+
+/// No tick is lost however often something else interrupts just when it is due.
+pub fn tick_beside_interrupts_of_another_core(machine: &Machine) -> Outcome {
+    if machine.cores < 2 {
+        skip!("only one core");
+    }
+    let me = register::core_index();
+    let other = usize::from(me == 0);
+    for timer in BOTH {
+        begin(machine);
+        current::enable(DISTURBANCE);
+        current::enable(timer.interrupt());
+        TARGET.store(me, Ordering::SeqCst);
+        ENOUGH.store(false, Ordering::SeqCst);
+        ensure_equal!(smp::start(other, disturb), psci::SUCCESS, "starting the other core");
+        let ticked = (0..200).all(|_| ticks_once(timer));
+        ENOUGH.store(true, Ordering::SeqCst);
+        ensure!(smp::wait_until_off(other), "the other core does not end");
+        timer.stop();
+        ensure!(ticked, "{timer:?} timer: a tick is lost");
+    }
+    reset(machine);
+    Ok(())
+}
+
+/// Whether the timer fires, whatever else does meanwhile.
+fn ticks_once(timer: Timer) -> bool {
+    timer.start(500);
+    delay::until(4 * LATENESS, || {
+        let taken = current::acknowledge();
+        if taken == timer.interrupt() {
+            timer.stop();
+        }
+        if taken < 1020 {
+            current::end(taken);
+        }
+        taken == timer.interrupt()
+    })
 }
