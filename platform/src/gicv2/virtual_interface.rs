@@ -31,6 +31,12 @@ register_structs! {
 /// The most list registers that are used: as many as [`EISR0`](VirtualInterface::ended) tells of, halved.
 const MAXIMUM_LIST_REGISTERS: usize = 16;
 
+/// GICH_VTR (5.3.3): five bits of priority, as list registers have, of which no more preempt, and zeros where it has any.
+pub(super) const fn is_gicv2(vtr: u32) -> bool {
+    let (priorities, preemption) = (vtr >> 29, vtr >> 26 & 7);
+    priorities == 4 && preemption <= priorities && vtr >> 6 & 0xf_ffff == 0
+}
+
 /// The virtual interface control of every core: each sees its own at the same address.
 #[derive(Debug)]
 pub struct VirtualInterface {
