@@ -237,10 +237,12 @@ impl Write for Emergency {
 /// Sends what waits, and nothing after that: the machine is about to be left.
 pub fn fall_silent() {
     let mut terminal = TERMINAL.lock();
-    if let Terminal { uart: Some(uart), console: Some(console), .. } = &mut *terminal {
-        // What waits for a guest's unfinished line too.
-        for byte in console.emergency() {
-            uart.put_waiting(byte);
+    if let Terminal { uart: Some(uart), console, .. } = &mut *terminal {
+        if let Some(console) = console {
+            // What waits for a guest's unfinished line too.
+            for byte in console.emergency() {
+                uart.put_waiting(byte);
+            }
         }
         // Else the last line would be lost with the power. A UART that never gets idle is broken.
         let _ = wait_until(|| uart.transmit_idle());

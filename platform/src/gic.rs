@@ -13,8 +13,15 @@ use core::fmt;
 /// Why an interrupt controller cannot be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GicError {
-    /// What is at machine address `.0` does not answer as this version does.
-    NotThere(usize),
+    /// What is at `address` does not answer as this part of a GIC of this version does.
+    NotThere {
+        /// Name of the part.
+        part: &'static str,
+        /// The version, 2 or 3.
+        version: u8,
+        /// Machine address of its registers.
+        address: u64,
+    },
     /// No region of redistributors has the one of this core.
     NoRedistributor(Affinity),
     /// This part of the controller did not become ready.
@@ -26,14 +33,19 @@ pub enum GicError {
 impl fmt::Display for GicError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NotThere(address) => {
+            Self::NotThere { part, version, address } => {
                 write!(
                     f,
-                    "interrupt controller: at {address:#x} there is no GIC of the version that the device tree says"
+                    "interrupt controller: at {address:#x} there is no {part} of a GICv{version}: correct reg and \
+                     compatible of its node in the device tree, or have firmware enable it"
                 )
             }
             Self::NoRedistributor(core) => {
-                write!(f, "interrupt controller: core {core} has no redistributor")
+                write!(
+                    f,
+                    "interrupt controller: core {core} has no redistributor: list the region that holds it in the \
+                     device tree"
+                )
             }
             Self::NotReady(part) => {
                 write!(f, "interrupt controller: the {part} does not become ready")

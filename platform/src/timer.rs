@@ -1,9 +1,12 @@
 //! The hypervisor's own timer: CNTHP, the EL2 physical timer (Arm ARM D12), and the arithmetic of its ticks.
 //!
-//! Timers that guests use do not belong here.
+//! Of the timer that guests use only whether its interrupt arrives belongs here.
 
 use crate::board::Timer;
+use crate::interrupt_id::IntId;
+use crate::mmio::wait_until;
 use crate::system_registers::{synchronize_context, system_registers};
+use core::fmt;
 use core::time::Duration;
 
 system_registers! {
@@ -15,12 +18,83 @@ system_registers! {
     CntHpCtl = "CNTHP_CTL_EL2";
     /// Deadline of the EL2 physical timer.
     CntHpCval = "CNTHP_CVAL_EL2";
+    /// Control of the virtual timer.
+    CntvCtl = "CNTV_CTL_EL0";
+    /// Deadline of the virtual timer.
+    CntvCval = "CNTV_CVAL_EL0";
 }
 
-/// CNTHP_CTL_EL2.ENABLE: the timer runs. IMASK (bit 1) clear: it raises its interrupt.
+/// CNTHP_CTL_EL2.ENABLE, and CNTV_CTL_EL0's: the timer runs. IMASK (bit 1) clear: it raises its interrupt.
 const ENABLE: u64 = 1;
 
 const NANOSECONDS: u128 = 1_000_000_000;
+
+/// A timer whose interrupt is not the one that the device tree says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SilentTimer {
+    /// Its name in the timer node.
+    name: &'static str,
+    id: IntId,
+}
+
+impl fmt::Display for SilentTimer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { name, id } = self;
+        write!(
+            f,
+            "timer: the device tree says that its {name} interrupt is {} (PPI {}), but it raises another or none: \
+             correct the timer node's interrupts, in the order sec-phys, phys, virt, hyp-phys",
+            id.number(),
+            id.number().saturating_sub(16)
+        )
+    }
+}
+
+/// Sets a timer's control register; it is due whenever it runs.
+type SetControl = fn(u64);
+
+fn set_virtual(control: u64) {
+    CntvCval.write(0);
+    CntvCtl.write(control);
+}
+
+fn set_hypervisor(control: u64) {
+    CntHpCval.write(0);
+    CntHpCtl.write(control);
+}
+
+/// Whether a line is high while the timer runs, and only then. Leaves the timer off.
+#[inline(never)]
+fn follows(is_high: &dyn Fn() -> bool, set_control: SetControl) -> bool {
+    let works = [0, ENABLE].into_iter().all(|control| {
+        set_control(control);
+        synchronize_context();
+        wait_until(|| is_high() == (control != 0))
+    });
+    set_control(0);
+    synchronize_context();
+    works
+}
+
+/// Whether the calling core's EL2 timer and virtual timer raise the private interrupts `hypervisor` and
+/// `virtual_timer`: whoever waits for another one waits for ever. `is_pending` asks the interrupt controller, which is
+/// set up. To be called with interrupts masked, before any guest runs; leaves both timers off.
+///
+/// # Errors
+/// The first that does not.
+#[inline(never)]
+pub fn check_interrupts(
+    hypervisor: IntId,
+    virtual_timer: IntId,
+    is_pending: &dyn Fn(IntId) -> bool,
+) -> Result<(), SilentTimer> {
+    let timers: [(_, _, SetControl); 2] =
+        [("virt", virtual_timer, set_virtual), ("hyp-phys", hypervisor, set_hypervisor)];
+    match timers.into_iter().find(|(_, id, set_control)| !follows(&|| is_pending(*id), *set_control)) {
+        Some((name, id, _)) => Err(SilentTimer { name, id }),
+        None => Ok(()),
+    }
+}
 
 /// The system counter and the calling core's EL2 timer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -122,6 +196,31 @@ mod tests {
         registers.set("CNTFRQ_EL0", 54_000_000);
         assert_eq!(Clock::of_board(&timer(None)).map(Clock::frequency), Some(54_000_000));
         assert_eq!(Clock::of_board(&timer(Some(7))).map(Clock::frequency), Some(7));
+    }
+
+    #[test]
+    fn timers_must_raise_the_interrupts_that_the_tree_gives_them() {
+        let registers = Fake::new();
+        let ppi = |number| IntId::ppi(number).unwrap();
+        // The lines of a machine whose timers have PPIs 10 and 11; PPI 12 is stuck.
+        let is_pending = |id: IntId| match id.number() - 16 {
+            10 => registers.get("CNTHP_CTL_EL2") == 1,
+            11 => registers.get("CNTV_CTL_EL0") == 1,
+            12 => true,
+            _ => false,
+        };
+        let check = |hypervisor, of_guests| check_interrupts(ppi(hypervisor), ppi(of_guests), &is_pending);
+        registers.set("CNTHP_CTL_EL2", 1);
+        assert_eq!(check(10, 11), Ok(()), "also if firmware left one running");
+        assert_eq!((registers.get("CNTHP_CTL_EL2"), registers.get("CNTV_CTL_EL0")), (0, 0));
+        for wrong in [5, 11, 12] {
+            assert_eq!(check(wrong, 11), Err(SilentTimer { name: "hyp-phys", id: ppi(wrong) }));
+        }
+        for wrong in [5, 10, 12] {
+            assert_eq!(check(10, wrong), Err(SilentTimer { name: "virt", id: ppi(wrong) }));
+        }
+        let shown = check(5, 11).unwrap_err().to_string();
+        assert!(shown.contains("hyp-phys interrupt is 21 (PPI 5)"), "{shown}");
     }
 
     #[test]

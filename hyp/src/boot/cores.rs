@@ -11,7 +11,7 @@ use tessera_platform::board::{Board, Core as BoardCore, EnableMethod};
 use tessera_platform::gic::Controller;
 use tessera_platform::interrupt_id::Trigger;
 use tessera_platform::psci::Firmware;
-use tessera_platform::{Affinity, Span};
+use tessera_platform::{Affinity, Span, timer};
 
 use super::layout::Layout;
 use super::{own_index, selftest};
@@ -47,7 +47,7 @@ static SPIN_TABLE_RECORD: AtomicU64 = AtomicU64::new(0);
 /// # Errors
 /// One does not start, and which.
 pub fn start_all(system: &'static System, board: &Board, layout: &Layout) -> Result<(), String> {
-    let own = own_index(system).ok_or("the device tree does not have the core that boots")?;
+    let own = own_index(system).ok_or_else(no_own_core)?;
     let others: Vec<usize> =
         (0..system.cores.len()).filter(|index| *index != own && is_wanted(system, *index)).collect();
     for (number, index) in others.iter().enumerate() {
@@ -55,6 +55,15 @@ pub fn start_all(system: &'static System, board: &Board, layout: &Layout) -> Res
             .map_err(|problem| format!("core {index} does not start: {problem}"))?;
     }
     wait_for(system, others.len())
+}
+
+fn no_own_core() -> String {
+    let own = Affinity::of_this_core();
+    format!(
+        "this runs on core {own} (MPIDR_EL1 {:#x}), which the device tree does not have or says is not to be used: \
+         correct reg and status of its node below /cpus",
+        own.value()
+    )
 }
 
 /// A core is wanted if it has vCPUs. One that spins in memory that only the device tree protects is taken out of there in
@@ -99,8 +108,9 @@ fn start(system: &System, board: &Board, layout: &Layout, number: usize, index: 
 
 /// Lets a core go that waits for an address at machine address `release` (Devicetree Specification 0.4, 3.8.1).
 fn release_core(board: &Board, release: u64, start: &SecondaryStart) -> Result<(), String> {
-    let entry = Span::new(release, 8).filter(|entry| release.is_multiple_of(8) && is_mapped(board, *entry));
-    let entry = entry.ok_or_else(|| format!("its spin table at {release:#x} is not in memory"))?;
+    let entry = Span::new(release, 8).filter(|_| release.is_multiple_of(8));
+    let entry = entry.ok_or_else(|| format!("its spin table at {release:#x} is at no multiple of 8"))?;
+    board.check_in_memory("its spin table", entry).map_err(|error| format!("{error}"))?;
     SPIN_TABLE_RECORD.store(start as *const _ as u64, Ordering::Relaxed);
     // It reads both past the caches, as its MMU is off.
     clean_to_coherency(SPIN_TABLE_RECORD.as_ptr() as u64, 8);
@@ -109,12 +119,6 @@ fn release_core(board: &Board, release: u64, start: &SecondaryStart) -> Result<(
     clean_to_coherency(entry.start(), 8);
     arch::send_event();
     Ok(())
-}
-
-/// Whether EL2 has memory mapped there.
-fn is_mapped(board: &Board, span: Span) -> bool {
-    let hidden = board.reserved.iter().any(|reservation| reservation.no_map && reservation.span.overlaps(span));
-    !hidden && board.memory.iter().any(|ram| ram.covers(span))
 }
 
 #[unsafe(no_mangle)]
@@ -153,6 +157,20 @@ fn set_up(system: &System) {
     let own = system.interrupts;
     for id in [own.kick, own.virtual_timer, own.hypervisor_timer, own.maintenance] {
         system.gic.enable(id);
+    }
+    check_timers(system);
+}
+
+/// Nobody could tell why guests' timers are silent later.
+fn check_timers(system: &System) {
+    let own = system.interrupts;
+    let is_pending = |id| system.gic.is_pending(id);
+    if let Err(error) = timer::check_interrupts(own.hypervisor_timer, own.virtual_timer, &is_pending) {
+        terminal::refuse(format_args!("{error}"));
+    }
+    // Where edges are latched.
+    for id in [own.hypervisor_timer, own.virtual_timer] {
+        system.gic.clear_pending(id);
     }
 }
 

@@ -66,11 +66,6 @@ impl Layout {
         if !initrd.start().is_multiple_of(PAGE_SIZE) {
             return Err(format!("the initrd lies at {:#x}: load it at a multiple of 4096", initrd.start()));
         }
-        if !board.memory.iter().any(|ram| ram.covers(archive)) {
-            return Err(format!(
-                "the initrd at {archive} is not in memory: give the machine more, or load it elsewhere"
-            ));
-        }
         let tree = pages(tree.0, tree.0 + tree.1)?;
         if archive.overlaps(image) || archive.overlaps(tree) {
             return Err(format!(
@@ -78,6 +73,9 @@ impl Layout {
             ));
         }
         let used = [image, archive, tree];
+        for (what, span) in ["EL2's image", "the initrd", "the device tree"].into_iter().zip(used) {
+            board.check_in_memory(what, span).map_err(|error| format!("{error}"))?;
+        }
         let cores = board.cores.len() as u64;
         let stacks_bytes = (cores - 1) * (STACK_BYTES + PAGE_SIZE);
         let carved_bytes = stacks_bytes + HEAP_BYTES + HEAP_BYTES_PER_CORE * cores;

@@ -16,11 +16,12 @@ use alloc::vec::Vec;
 use spin::Mutex;
 use tessera_memory::vmid::VmidBits;
 use tessera_memory::{Frames, Geometry, Owner, Pa, Span, VmidAllocator};
-use tessera_platform::board::{Board, Console, find_console, find_firmware};
+use tessera_platform::board::{Board, Conduit, Console, Psci, find_console, find_exit};
 use tessera_platform::gic::{Controller, Gic, GicError};
 use tessera_platform::smccc::Architecture;
 use tessera_platform::timer::Clock;
 use tessera_platform::tree::Tree;
+use tessera_platform::watchdog::Watchdog;
 use tessera_platform::{Affinity, IntId, gicv2};
 
 use crate::arch::aarch64::registers::read_register;
@@ -67,6 +68,9 @@ extern "C" fn tessera_boot(tree: u64) -> ! {
     let board = discover(blob);
     terminal::start_log(&board);
     log::info!("Tessera {} on {}", env!("CARGO_PKG_VERSION"), board.model);
+    if let Some(console) = board.console.as_ref().filter(|console| console.is_replacement) {
+        log::warn!("stdout-path names no UART that there is a driver for: the console is {}", console.path);
+    }
     require(selftest::select(board.chosen.bootargs.as_deref().unwrap_or("")));
     terminal::mark("memory");
     let layout = require(Layout::new(&board, (start, end), (tree, blob.len() as u64)));
@@ -86,7 +90,23 @@ fn discover(blob: &[u8]) -> Board {
         (_, None) => early::say(format_args!("the device tree names no console\r\n")),
     }
     terminal::mark("device tree");
-    require(Board::from_tree(&require(tree), console))
+    let tree = require(tree);
+    Board::from_tree(&tree, console).unwrap_or_else(|error| {
+        set_exit(&tree);
+        terminal::refuse(format_args!("{error}"))
+    })
+}
+
+/// Learns how to leave the machine from a tree that may be wrong elsewhere.
+fn set_exit(tree: &Tree) {
+    let chosen = tree.by_path("/chosen");
+    let arguments = chosen.and_then(|chosen| chosen.string("bootargs")).unwrap_or("");
+    let (psci, watchdog) = find_exit(tree);
+    // At EL2 an HVC would come back to us.
+    let is_above = |psci: &Psci| psci.conduit == Conduit::Smc || arch::current_exception_level() != 2;
+    // SAFETY: the tree's watchdog; the MMU is off, or the first tables map all that is not RAM as device.
+    let watchdog = watchdog.and_then(|registers| unsafe { Watchdog::new(registers) });
+    leave::set(arguments, psci.filter(is_above), watchdog);
 }
 
 /// The device tree at `address`, if there is one: its header says how long it is (Devicetree Specification 5.2).
@@ -134,9 +154,9 @@ fn wrong_exception_level(blob: &[u8]) -> ! {
     let tree = Tree::parse(blob).ok();
     open_terminal(tree.as_ref());
     // The whole board cannot be discovered: at EL1 QEMU's tree lacks what only EL2 needs.
-    let chosen = tree.as_ref().and_then(|tree| tree.by_path("/chosen"));
-    let arguments = chosen.and_then(|chosen| chosen.string("bootargs")).unwrap_or("");
-    leave::set(arguments, tree.as_ref().and_then(find_firmware), None);
+    if let Some(tree) = &tree {
+        set_exit(tree);
+    }
     terminal::refuse(format_args!("{WrongExceptionLevel}"))
 }
 

@@ -3,6 +3,7 @@
 use crate::interrupt_id::Interrupt;
 use crate::span::Span;
 use crate::tree::{DeviceNode, Tree};
+use crate::uart;
 use alloc::string::String;
 
 /// What kind of UART it is.
@@ -33,6 +34,8 @@ pub struct Console {
     pub clock: Option<u32>,
     /// Baud rate that `stdout-path` asks for.
     pub baud: Option<u32>,
+    /// Whether `stdout-path` names something else, for which there is no driver.
+    pub is_replacement: bool,
 }
 
 const PL011: &[&str] = &["arm,pl011", "arm,pl011-axi"];
@@ -41,17 +44,31 @@ const BCM_MINI_UART: &[&str] = &["brcm,bcm2835-aux-uart"];
 
 /// The console of a board whose tree may be wrong elsewhere: to say what is wrong with it.
 ///
-/// The UART that `stdout-path` names or, if it names none that is there, the first PL011.
+/// The UART that `stdout-path` names or, if that is none with a driver, the first that has one and is on: better there
+/// than nowhere.
 pub fn find_console(tree: &Tree) -> Option<Console> {
-    let fallback = || read(tree.compatible_with(PL011).next()?, None);
-    chosen(tree).or_else(fallback)
+    let wanted = stdout_path(tree);
+    let (path, options) = wanted.and_then(|value| value.split_once(':')).unwrap_or((wanted.unwrap_or(""), ""));
+    let named = tree.by_path(path);
+    if let Some((node, registers)) = named.and_then(with_driver) {
+        return Some(read(node, registers, options));
+    }
+    match tree.nodes().filter(|node| node.is_enabled()).find_map(with_driver) {
+        Some((node, registers)) => Some(Console { is_replacement: wanted.is_some(), ..read(node, registers, "") }),
+        None => named.and_then(|node| Some(read(node, registers(node)?, options))),
+    }
 }
 
-fn chosen(tree: &Tree) -> Option<Console> {
+fn stdout_path<'tree>(tree: &'tree Tree) -> Option<&'tree str> {
     let chosen = tree.by_path("/chosen")?;
-    let value = chosen.string("stdout-path").or_else(|| chosen.string("linux,stdout-path"))?;
-    let (path, options) = value.split_once(':').unwrap_or((value, ""));
-    read(tree.by_path(path)?, baud(options))
+    chosen.string("stdout-path").or_else(|| chosen.string("linux,stdout-path"))
+}
+
+/// A node for which [`Uart::new`](uart::Uart::new) has a driver, and where its registers are.
+fn with_driver(node: DeviceNode) -> Option<(DeviceNode, Span)> {
+    let is_known = node.is_compatible_with_any(&[PL011, SBSA_UART, BCM_MINI_UART]);
+    let registers = if is_known { registers(node) } else { None };
+    registers.filter(|registers| uart::fits(*registers)).map(|registers| (node, registers))
 }
 
 /// The rate in options like `115200n8`.
@@ -60,10 +77,21 @@ fn baud(options: &str) -> Option<u32> {
     options.get(..digits)?.parse().ok().filter(|&rate| rate > 0)
 }
 
-fn read(node: DeviceNode, baud: Option<u32>) -> Option<Console> {
-    let registers = node.registers().ok()?.first().copied().filter(|registers| !registers.is_empty())?;
-    let interrupt = node.interrupts().ok().and_then(|interrupts| interrupts.first().copied());
-    Some(Console { path: node.path(), kind: kind(node), registers, interrupt, clock: node.clock_frequency(), baud })
+fn registers(node: DeviceNode) -> Option<Span> {
+    node.registers().ok()?.first().copied().filter(|registers| !registers.is_empty())
+}
+
+#[inline(never)]
+fn read(node: DeviceNode, registers: Span, options: &str) -> Console {
+    Console {
+        path: node.path(),
+        kind: kind(node),
+        registers,
+        interrupt: node.interrupts().ok().and_then(|interrupts| interrupts.first().copied()),
+        clock: node.clock_frequency(),
+        baud: baud(options),
+        is_replacement: false,
+    }
 }
 
 fn kind(node: DeviceNode) -> UartKind {

@@ -1,7 +1,9 @@
 //! Memory, and what of it is taken (Devicetree Specification 0.4, 3.4, 3.5 and 5.3).
 
+use super::Board;
 use crate::span::{self, Span};
 use crate::tree::{BoardError, DeviceNode, Tree};
+use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
@@ -48,4 +50,24 @@ pub(super) fn find_reserved(tree: &Tree) -> Result<Vec<Reservation>, BoardError>
     }
     reserved.retain(|reservation| !reservation.span.is_empty());
     Ok(reserved)
+}
+
+impl Board {
+    /// Whether EL2 may access `span`, which holds `what`, as memory.
+    ///
+    /// A plain reservation is no hindrance: it protects what the loader put there (Devicetree Specification 0.4, 5.3.1).
+    /// Where one says `no-map` (3.5), not even a speculative access is allowed.
+    ///
+    /// # Errors
+    /// Not all of it is memory, or some of it must not be mapped.
+    pub fn check_in_memory(&self, what: &str, span: Span) -> Result<(), BoardError> {
+        let hides = |reservation: &&Reservation| reservation.no_map && reservation.span.overlaps(span);
+        let (path, property, relation) = match self.reserved.iter().find(hides) {
+            Some(hidden) => (format!("/reserved-memory/{}", hidden.name), "no-map", "overlaps it"),
+            None if self.memory.iter().any(|ram| ram.covers(span)) => return Ok(()),
+            None => (String::from("/memory"), "reg", "is not in it"),
+        };
+        let problem = format!("{what} at {span} {relation}");
+        Err(BoardError::new(path, property, problem, "load it elsewhere, or correct the node"))
+    }
 }

@@ -20,7 +20,7 @@ pub use console::{Console, UartKind, find_console};
 pub use cores::{Core, EnableMethod};
 pub use interrupt_controller::{GicV2, GicV3, InterruptController};
 pub use memory::Reservation;
-pub use psci::{Conduit, Psci, PsciVersion, find_firmware};
+pub use psci::{Conduit, Psci, PsciVersion};
 pub use timer::Timer;
 
 use crate::span::{self, Span};
@@ -33,6 +33,7 @@ use alloc::vec::Vec;
 const MODELS: [&[&str]; 5] = [psci::MODELS, GIC_V2, GIC_V3, timer::MODELS, watchdog::MODELS];
 
 /// The nodes of [`MODELS`] that are not disabled: found in one pass, since they are few in a large tree.
+#[inline(never)]
 fn known_parts<'tree>(tree: &'tree Tree) -> Vec<DeviceNode<'tree>> {
     tree.nodes().filter(|node| node.is_compatible_with_any(&MODELS) && node.is_enabled()).collect()
 }
@@ -40,6 +41,13 @@ fn known_parts<'tree>(tree: &'tree Tree) -> Vec<DeviceNode<'tree>> {
 /// The first of `parts` that is one of `models`.
 fn first_of<'tree>(parts: &[DeviceNode<'tree>], models: &[&str]) -> Option<DeviceNode<'tree>> {
     parts.iter().find(|node| node.is_compatible(models)).copied()
+}
+
+/// What switches off a board whose tree may be wrong elsewhere, once that has been said: firmware, or the registers of a
+/// watchdog.
+pub fn find_exit(tree: &Tree) -> (Option<Psci>, Option<Span>) {
+    let parts = known_parts(tree);
+    (psci::find(&parts).ok().flatten(), watchdog::find(&parts))
 }
 
 /// A machine, as its device tree describes it. Owns all its data.
@@ -74,7 +82,7 @@ impl Board {
     ///
     /// Never panics and never recurses, whatever the bytes. Needs some heap (30 bytes per node while it runs) and
     /// less than 4 KiB of stack. The error says what to change; to show it and to stop, see [`find_console`] and
-    /// [`find_firmware`].
+    /// [`find_exit`].
     pub fn discover(blob: &[u8]) -> Result<Self, BoardError> {
         let tree = Tree::parse(blob)?;
         Self::from_tree(&tree, find_console(&tree))
@@ -84,14 +92,15 @@ impl Board {
     pub fn from_tree(tree: &Tree, console: Option<Console>) -> Result<Self, BoardError> {
         let root = tree.root();
         let parts = known_parts(tree);
-        let psci = psci::find(&parts)?;
+        let psci = psci::find_for_el2(&parts)?;
+        let memory = memory::find(tree)?;
         Ok(Self {
             model: root.string("model").unwrap_or("").into(),
             compatible: root.strings("compatible").map(String::from).collect(),
-            memory: memory::find(tree)?,
             reserved: memory::find_reserved(tree)?,
             cores: cores::find(tree, psci.is_some())?,
-            interrupt_controller: interrupt_controller::find(&parts)?,
+            interrupt_controller: interrupt_controller::find(&parts, &memory)?,
+            memory,
             console,
             timer: timer::find(&parts)?,
             psci,

@@ -1,7 +1,8 @@
 //! Whether there is PSCI firmware and how to call it (Linux binding arm/psci.yaml).
 
-use super::{first_of, known_parts};
-use crate::tree::{BoardError, DeviceNode, Tree};
+use super::first_of;
+use crate::tree::{BoardError, DeviceNode};
+use alloc::string::String;
 
 /// The instruction that calls the firmware.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,17 +38,25 @@ pub struct Psci {
     pub version: PsciVersion,
 }
 
-/// The firmware of a board whose tree may be wrong elsewhere: to switch it off once that has been said.
-pub fn find_firmware(tree: &Tree) -> Option<Psci> {
-    find(&known_parts(tree)).ok()?
-}
-
 /// `compatible` of PSCI firmware.
 pub(super) const MODELS: &[&str] = &["arm,psci-1.0", "arm,psci-0.2", "arm,psci"];
 
 /// The tree's PSCI node, if it has one.
 pub(super) fn find(parts: &[DeviceNode]) -> Result<Option<Psci>, BoardError> {
     first_of(parts, MODELS).map(read).transpose()
+}
+
+/// The same, for a hypervisor: HVC would call itself.
+pub(super) fn find_for_el2(parts: &[DeviceNode]) -> Result<Option<Psci>, BoardError> {
+    match find(parts)? {
+        Some(Psci { conduit: Conduit::Hvc, .. }) => Err(BoardError::new(
+            first_of(parts, MODELS).map_or_else(String::new, DeviceNode::path),
+            "method",
+            "it is hvc, but that calls EL2, which is where this runs",
+            "write \"smc\" if the firmware is at EL3, or take the node out and use spin-table",
+        )),
+        found => Ok(found),
+    }
 }
 
 fn read(node: DeviceNode) -> Result<Psci, BoardError> {

@@ -16,8 +16,10 @@ register_structs! {
         (0x0014 => _running_and_aliases),
         (0x00d0 => pub(super) apr: [ReadWrite<u32>; 4]),
         (0x00e0 => _nsapr),
+        (0x00fc => pub(super) iidr: ReadOnly<u32>),
+        (0x0100 => _reserved0),
         (0x1000 => pub(super) dir: WriteOnly<u32>),
-        (0x1004 => _reserved),
+        (0x1004 => _reserved1),
         (0x2000 => @END),
     }
 }
@@ -28,6 +30,11 @@ const ENABLE: u32 = 1;
 const TWO_STEPS: u32 = 1 << 9;
 /// GICC_PMR: all priorities pass.
 const ALL_PRIORITIES: u32 = 0xff;
+
+/// GICC_IIDR and GICV_IIDR, architecture version (4.4.14): is it a GICv2's?
+pub(super) const fn is_gicv2(iidr: u32) -> bool {
+    iidr >> 16 & 0xf == 2
+}
 
 /// Lets the calling core take interrupts of every priority.
 pub(super) fn initialize(registers: &CpuInterfaceRegisters) -> Result<(), GicError> {

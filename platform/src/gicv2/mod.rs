@@ -72,24 +72,31 @@ impl Cores {
 impl Driver {
     /// Looks at the controller, without changing anything.
     ///
+    /// # Errors
+    /// A part of it is not there.
+    ///
     /// # Safety
     ///
-    /// Its regions must be mapped at their machine addresses (or the MMU off), for good.
+    /// Its regions must be whole pages, mapped at their machine addresses (or the MMU off), for good.
     pub unsafe fn new(layout: &GicV2) -> Result<Self, GicError> {
-        let address = layout.distributor.start() as usize;
         // SAFETY: as promised by the caller.
-        let distributor = unsafe { Registers::<DistributorRegisters>::new(address) };
-        if !address.is_multiple_of(4) || !distributor::is_gicv2(distributor.icpidr2.get()) {
-            return Err(GicError::NotThere(address));
-        }
-        // SAFETY: as promised by the caller.
-        let (cpu_interface, virtual_control, virtual_cpu_interface) = unsafe {
+        let (distributor, cpu_interface, virtual_control, virtual_cpu_interface) = unsafe {
             (
-                Registers::new(layout.cpu_interface.start() as usize),
-                Registers::new(layout.virtual_control.start() as usize),
-                Registers::new(layout.virtual_cpu_interface.start() as usize),
+                Registers::<DistributorRegisters>::new(layout.distributor.start() as usize),
+                Registers::<CpuInterfaceRegisters>::new(layout.cpu_interface.start() as usize),
+                Registers::<VirtualControlRegisters>::new(layout.virtual_control.start() as usize),
+                Registers::<CpuInterfaceRegisters>::new(layout.virtual_cpu_interface.start() as usize),
             )
         };
+        let is_there = [
+            distributor::is_gicv2(distributor.icpidr2.get()),
+            cpu_interface::is_gicv2(cpu_interface.iidr.get()),
+            virtual_interface::is_gicv2(virtual_control.vtr.get()),
+            cpu_interface::is_gicv2(virtual_cpu_interface.iidr.get()),
+        ];
+        if let Some(part) = is_there.iter().position(|is_there| !is_there) {
+            return Err(not_there(layout, part));
+        }
         let virtual_interface = VirtualInterface::new(virtual_control);
         let (maintenance, cores) = (layout.maintenance.id, Cores::default());
         Ok(Self { distributor, cpu_interface, virtual_interface, virtual_cpu_interface, maintenance, cores })
@@ -119,6 +126,18 @@ impl Driver {
     pub fn virtual_cpu_interface_address(&self) -> u64 {
         self.virtual_cpu_interface.address() as u64
     }
+}
+
+/// Part number `part` is none of a GICv2.
+#[cold]
+fn not_there(layout: &GicV2, part: usize) -> GicError {
+    let (part, region) = match part {
+        0 => ("distributor (GICD)", layout.distributor),
+        1 => ("CPU interface (GICC)", layout.cpu_interface),
+        2 => ("virtual interface control (GICH)", layout.virtual_control),
+        _ => ("virtual CPU interface (GICV)", layout.virtual_cpu_interface),
+    };
+    GicError::NotThere { part, version: 2, address: region.start() }
 }
 
 /// The bit of `id` in a register that has one for each interrupt.

@@ -21,7 +21,9 @@ impl FakeGic {
         fake.set(0xfe8, 0x2b);
         // Private interrupts 0 to 3 are there, 4 to 7 are not.
         fake.set(0x800, u32::from(own_mask) * 0x0101_0101);
+        fake.set(CPU_INTERFACE + 0xfc, 0x0202_143b);
         fake.set(VIRTUAL_CONTROL + 4, 0x9000_0003);
+        fake.set(VIRTUAL_CPU_INTERFACE + 0xfc, 0x0202_143b);
         fake
     }
 
@@ -85,19 +87,30 @@ fn registers_are_where_the_specification_has_them() {
     assert_offsets!(DistributorRegisters, 0x1000, ctlr: 0, typer: 4, igroupr: 0x80, isenabler: 0x100, icenabler: 0x180,
         ispendr: 0x200, icpendr: 0x280, isactiver: 0x300, icactiver: 0x380, ipriorityr: 0x400, itargetsr: 0x800,
         icfgr: 0xc00, sgir: 0xf00, cpendsgir: 0xf10, icpidr2: 0xfe8);
-    assert_offsets!(CpuInterfaceRegisters, 0x2000, ctlr: 0, pmr: 4, bpr: 8, iar: 0xc, eoir: 0x10, apr: 0xd0, dir: 0x1000);
+    assert_offsets!(CpuInterfaceRegisters, 0x2000, ctlr: 0, pmr: 4, bpr: 8, iar: 0xc, eoir: 0x10, apr: 0xd0, iidr: 0xfc,
+        dir: 0x1000);
     assert_offsets!(VirtualControlRegisters, 0x200, hcr: 0, vtr: 4, vmcr: 8, misr: 0x10, eisr0: 0x20, elrsr0: 0x30,
         apr: 0xf0, lr: 0x100);
 }
 
 #[test]
-fn another_version_is_refused() {
-    let mut fake = FakeGic::new(1);
-    fake.set(0xfe8, 0x3b);
-    let layout = fake.layout();
-    let address = layout.distributor.start() as usize;
-    // SAFETY: as in `FakeGic::driver`.
-    assert_eq!(unsafe { Driver::new(&layout) }.err(), Some(GicError::NotThere(address)));
+fn what_is_no_gicv2_is_refused_part_by_part() {
+    for (register, value, part, start) in [
+        (0xfe8, 0x3b, "distributor (GICD)", 0),
+        (CPU_INTERFACE + 0xfc, 0x0201_043b, "CPU interface (GICC)", CPU_INTERFACE),
+        (VIRTUAL_CONTROL + 4, 0, "virtual interface control (GICH)", VIRTUAL_CONTROL),
+        (VIRTUAL_CONTROL + 4, 0x9000_0043, "virtual interface control (GICH)", VIRTUAL_CONTROL),
+        (VIRTUAL_CONTROL + 4, 0x9400_0003, "virtual interface control (GICH)", VIRTUAL_CONTROL),
+        (VIRTUAL_CPU_INTERFACE + 0xfc, 0, "virtual CPU interface (GICV)", VIRTUAL_CPU_INTERFACE),
+    ] {
+        let mut fake = FakeGic::new(1);
+        fake.set(register, value);
+        let layout = fake.layout();
+        let address = layout.distributor.start() + start as u64;
+        // SAFETY: as in `FakeGic::driver`.
+        let error = unsafe { Driver::new(&layout) }.err();
+        assert_eq!(error, Some(GicError::NotThere { part, version: 2, address }), "{register:#x}");
+    }
 }
 
 #[test]

@@ -34,6 +34,12 @@ const MAXIMUM_LIST_REGISTERS: usize = 16;
 /// What holds a list register for ever: active, so no guest can take it, with a number that no guest can end.
 const ANCHOR: u32 = 1 << 29 | 1023;
 
+/// GICH_VTR (5.3.3): five bits of priority, as list registers have, of which no more preempt, and zeros where it has any.
+pub(super) const fn is_gicv2(vtr: u32) -> bool {
+    let (priorities, preemption) = (vtr >> 29, vtr >> 26 & 7);
+    priorities == 4 && preemption <= priorities && vtr >> 6 & 0xf_ffff == 0
+}
+
 /// The virtual interface control of every core: each sees its own at the same address.
 #[derive(Debug)]
 pub struct VirtualInterface {

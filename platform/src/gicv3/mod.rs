@@ -46,7 +46,8 @@ impl Driver {
         // SAFETY: as promised by the caller.
         let distributor = unsafe { Registers::<DistributorRegisters>::new(address) };
         if !address.is_multiple_of(8) || !is_gicv3(distributor.pidr2.get()) {
-            return Err(GicError::NotThere(address));
+            let address = layout.distributor.start();
+            return Err(GicError::NotThere { part: "distributor (GICD)", version: 3, address });
         }
         // SAFETY: as promised by the caller.
         let redistributors = unsafe { redistributor::find(layout) };

@@ -162,7 +162,8 @@ fn what_is_no_gicv3_is_refused() {
     let layout = fake.layout();
     // SAFETY: the regions lie in the vector.
     let error = unsafe { Driver::new(&layout) }.unwrap_err();
-    assert_eq!(error, GicError::NotThere(layout.distributor.start() as usize));
+    let address = layout.distributor.start();
+    assert_eq!(error, GicError::NotThere { part: "distributor (GICD)", version: 3, address });
 }
 
 #[test]

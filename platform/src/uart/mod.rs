@@ -7,6 +7,12 @@ pub use bcm_mini::{AuxRegisters, BcmMiniUart};
 pub use pl011::{Pl011, Pl011Registers, Variant};
 
 use crate::board::{Console, UartKind};
+use crate::span::Span;
+
+/// Whether these can be the registers of one of the UARTs here.
+pub(crate) fn fits(registers: Span) -> bool {
+    registers.start().is_multiple_of(4) && registers.size() >= 0x40
+}
 
 /// A UART that there is a driver for. Works before the MMU is on.
 #[derive(Debug)]
@@ -25,10 +31,7 @@ impl Uart {
     /// The console's registers must be mapped at their machine addresses (or the MMU off), for good; a mini UART's
     /// together with the page they are in.
     pub unsafe fn new(console: &Console) -> Option<Self> {
-        let address = usize::try_from(console.registers.start()).ok()?;
-        if !address.is_multiple_of(4) || console.registers.size() < 0x40 {
-            return None;
-        }
+        let address = usize::try_from(console.registers.start()).ok().filter(|_| fits(console.registers))?;
         match console.kind {
             // SAFETY: as promised by the caller.
             UartKind::Pl011 => Some(Self::Pl011(unsafe { Pl011::new(address, Variant::Full) })),

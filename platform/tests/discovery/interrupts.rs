@@ -38,7 +38,7 @@ fn a_gicv3_with_false_regions_is_refused() {
         machine.refused("/gic@8000000", "redistributor-stride", "multiple of 64 KiB");
     }
     let small = Machine::new().set("/gic@8000000", "reg", [0_u32, 0x800_0000, 0, 0x1000, 0, 0x900_0000, 0, 0x2_0000]);
-    small.refused("/gic@8000000", "reg", "distributor (GICD), is missing or smaller than 0x10000");
+    small.refused("/gic@8000000", "reg", "distributor (GICD) of 0x10000 bytes, is missing or too small");
     let small = Machine::new().set("/gic@8000000", "reg", [0_u32, 0x800_0000, 0, 0x1_0000, 0, 0x900_0000, 0, 0x1_0000]);
     small.refused("/gic@8000000", "reg", "entry 1, the redistributor region (GICR)");
     Machine::new().without("/gic@8000000", "reg").refused(
@@ -60,8 +60,41 @@ fn a_gicv2_of_any_make_has_four_regions() {
         assert_eq!(gic.virtual_control, span(0x30_0000, 0x2000));
         assert_eq!(gic.virtual_cpu_interface, span(0x40_0000, 0x2000));
         let without = machine.set("/gic@8000000", "reg", &frames[..8]);
-        without.refused("/gic@8000000", "reg", "virtual interface control (GICH), is missing");
+        without.refused("/gic@8000000", "reg", "virtual interface control (GICH) of 0x1000 bytes, is missing");
     }
+}
+
+#[test]
+fn parts_of_a_gicv2_have_pages_of_their_own_outside_of_memory() {
+    let frames =
+        [0_u32, 0x10_0000, 0, 0x1000, 0, 0x20_0000, 0, 0x2000, 0, 0x30_0000, 0, 0x1000, 0, 0x40_0000, 0, 0x1_0000];
+    let moved = |region: usize, to: u32| {
+        let mut frames = frames;
+        frames[region * 4 + 1] = to;
+        Machine::new().set("/gic@8000000", "compatible", "arm,gic-400").set("/gic@8000000", "reg", frames)
+    };
+    moved(2, 0x20_2000).board();
+    for (region, to, problem) in [
+        (3, 0x4100_0000, "entry 3, the virtual CPU interface (GICV) of 0x1000 bytes, is in memory"),
+        (3, 0x3fff_8000, "(GICV) of 0x1000 bytes, is in memory"),
+        (0, 0x4000_0000, "entry 0, the distributor (GICD) of 0x1000 bytes, is in memory"),
+        (2, 0x20_1000, "(GICH) of 0x1000 bytes, overlaps an entry before it"),
+        (3, 0x1f_f000, "(GICV) of 0x1000 bytes, overlaps an entry before it"),
+        (3, 0x40_0100, "no multiple of 4096"),
+        (1, 0x20_0002, "no multiple of 4096"),
+    ] {
+        moved(region, to).refused("/gic@8000000", "reg", problem);
+    }
+}
+
+#[test]
+fn parts_of_a_gicv3_have_pages_of_their_own_outside_of_memory() {
+    let moved =
+        |to: u32| Machine::new().set("/gic@8000000", "reg", [0_u32, 0x800_0000, 0, 0x1_0000, 0, to, 0, 0x4_0000]);
+    moved(0x801_0000).board();
+    moved(0x800_0000).refused("/gic@8000000", "reg", "(GICR) of 0x20000 bytes, overlaps an entry before it");
+    moved(0x4fff_0000).refused("/gic@8000000", "reg", "(GICR) of 0x20000 bytes, is in memory");
+    moved(0x900_0800).refused("/gic@8000000", "reg", "no multiple of 4096");
 }
 
 #[test]

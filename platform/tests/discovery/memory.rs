@@ -102,3 +102,33 @@ fn reserved_memory_that_has_no_place_is_refused() {
         "does not consist",
     );
 }
+
+#[test]
+fn what_is_loaded_lies_in_memory_that_may_be_mapped() {
+    let board = memory(&[0, 0x4000_0000, 0, 0x1000_0000, 0, 0x5000_0000, 0, 0x1000])
+        .reserve(0x4800_0000, 0x10_0000)
+        .set("/reserved-memory", "#address-cells", 2_u32)
+        .set("/reserved-memory", "#size-cells", 1_u32)
+        .set("/reserved-memory", "ranges", NOTHING)
+        .set("/reserved-memory/buffer", "reg", [0_u32, 0x4400_0000, 0x1000])
+        .set("/reserved-memory/secure@1", "reg", [0_u32, 0x4200_0000, 0x2000])
+        .set("/reserved-memory/secure@1", "no-map", NOTHING)
+        .board();
+    let check = |start, size| board.check_in_memory("the initrd", span(start, size));
+    // The loader's own reservations protect what it loaded; the two memories touch.
+    for (start, size) in [(0x4000_0000, 0x1000), (0x4800_0000, 0x10_0000), (0x4400_0800, 0x1000), (0x4fff_f000, 0x2000)]
+    {
+        assert_eq!(check(start, size), Ok(()), "{start:#x}");
+    }
+    for (start, size) in [(0x3fff_f000, 0x2000), (0x5000_0000, 0x2000), (0x6000_0000, 0x1000)] {
+        let error = check(start, size).unwrap_err();
+        assert_eq!((error.path(), error.property()), ("/memory", "reg"), "{error}");
+        assert!(error.problem().contains("the initrd at 0x") && error.problem().contains(" is not in it"), "{error}");
+    }
+    for (start, size) in [(0x4200_0000, 0x1000), (0x41ff_f000, 0x1001), (0x4100_0000, 0x200_0000)] {
+        let error = check(start, size).unwrap_err();
+        assert_eq!((error.path(), error.property()), ("/reserved-memory/secure@1", "no-map"), "{error}");
+        assert!(error.problem().contains("the initrd at 0x") && error.problem().contains(" overlaps it"), "{error}");
+    }
+    assert_eq!((check(0x41ff_f000, 0x1000), check(0x4200_2000, 0x1000)), (Ok(()), Ok(())));
+}

@@ -1,7 +1,7 @@
 //! The console, the timers, the firmware and what the boot loader hands over.
 
 use super::common::{Machine, with_tree};
-use tessera_platform::board::{Conduit, Console, Psci, PsciVersion, UartKind, find_console, find_firmware};
+use tessera_platform::board::{Conduit, Console, Psci, PsciVersion, UartKind, find_console, find_exit};
 use tessera_platform::{Span, Trigger};
 
 fn span(start: u64, size: u64) -> Span {
@@ -50,6 +50,31 @@ fn the_console_falls_back_to_the_first_pl011_that_is_on() {
     assert_eq!(console(&two.without_node("chosen")).path, "/uart@9040000");
     let none = Machine::new().without_node("uart@9000000");
     assert_eq!(none.board().console, None);
+}
+
+#[test]
+fn a_console_without_a_driver_is_replaced_by_one_that_has_one_and_says_so() {
+    let clock = Machine::new()
+        .set("/clock@9010000", "compatible", "arm,pl031")
+        .set("/clock@9010000", "reg", [0_u32, 0x901_0000, 0, 0x1000])
+        .set("/cut@9020000", "compatible", "arm,pl011")
+        .set("/cut@9020000", "reg", [0_u32, 0x902_0000, 0, 0x3c])
+        .set("/odd@9030000", "compatible", "arm,pl011")
+        .set("/odd@9030000", "reg", [0_u32, 0x903_0002, 0, 0x1000]);
+    for name in ["/clock@9010000:115200", "/cut@9020000", "/odd@9030000", "/nowhere"] {
+        let machine = clock.clone().set("/chosen", "stdout-path", name);
+        let console = console(&machine);
+        assert_eq!((console.path.as_str(), console.baud), ("/uart@9000000", None), "{name}");
+        assert!(console.is_replacement, "{name}");
+    }
+    assert!(!console(&Machine::new()).is_replacement, "it is the one that is named");
+    assert!(!console(&clock.clone().without_node("chosen")).is_replacement, "none is named");
+    let clock = clock.set("/chosen", "stdout-path", "/clock@9010000");
+    for compatible in ["arm,sbsa-uart", "brcm,bcm2835-aux-uart"] {
+        assert_eq!(console(&clock.clone().set("/uart@9000000", "compatible", compatible)).path, "/uart@9000000");
+    }
+    let off = clock.set("/uart@9000000", "status", "disabled");
+    assert_eq!(console(&off).path, "/clock@9010000", "rather that than one that is off, cut short, or not aligned");
 }
 
 #[test]
@@ -113,26 +138,46 @@ fn firmware_is_as_old_as_it_says() {
         Machine::new().set("/psci", "compatible", compatible).set("/psci", "method", method).board().psci
     };
     let psci = |conduit, version| Some(Psci { conduit, version });
-    assert_eq!(with(&["arm,psci-1.0"], "hvc"), psci(Conduit::Hvc, PsciVersion::V1_0));
+    assert_eq!(with(&["arm,psci-1.0"], "smc"), psci(Conduit::Smc, PsciVersion::V1_0));
     assert_eq!(with(&["arm,psci-0.2", "arm,psci"], "smc"), psci(Conduit::Smc, PsciVersion::V0_2));
     let old = Machine::new().set("/psci", "compatible", "arm,psci").set("/psci", "cpu_on", 0x95c1_ba60_u32);
     let version = PsciVersion::V0_1 { cpu_on: Some(0x95c1_ba60), cpu_off: None };
     assert_eq!(old.board().psci, psci(Conduit::Smc, version));
 }
 
+/// What switches the machine off, whatever is wrong with its tree.
+fn exit(machine: &Machine) -> (Option<Psci>, Option<Span>) {
+    with_tree(&machine.blob(), |tree| Some(find_exit(tree))).unwrap()
+}
+
 #[test]
 fn firmware_is_found_though_the_tree_is_wrong_elsewhere() {
     let broken = Machine::new().without_node("timer");
     assert!(broken.discover().is_err());
-    assert_eq!(with_tree(&broken.blob(), find_firmware), Machine::new().board().psci);
-    assert_eq!(with_tree(&broken.without_node("psci").blob(), find_firmware), None);
-    assert_eq!(with_tree(&[0; 100], find_firmware), None);
+    assert_eq!(exit(&broken).0, Machine::new().board().psci);
+    assert_eq!(exit(&broken.without_node("psci")), (None, None));
+}
+
+#[test]
+fn a_watchdog_is_found_though_the_tree_is_wrong_elsewhere() {
+    let broken = Machine::new()
+        .without_node("timer")
+        .set("/watchdog@a100000", "compatible", "brcm,bcm2835-pm-wdt")
+        .set("/watchdog@a100000", "reg", [0_u32, 0xa10_0000, 0, 0x114]);
+    assert!(broken.discover().is_err());
+    assert_eq!(exit(&broken).1, Some(span(0xa10_0000, 0x114)));
+    let off = broken.set("/watchdog@a100000", "status", "disabled");
+    assert_eq!(exit(&off).1, None);
 }
 
 #[test]
 fn firmware_without_a_way_to_call_it_is_refused() {
     Machine::new().set("/psci", "method", "svc").refused("/psci", "method", "unknown");
     Machine::new().without("/psci", "method").refused("/psci", "method", "missing");
+    let own = Machine::new().set("/psci", "method", "hvc");
+    own.refused("/psci", "method", "calls EL2, which is where this runs");
+    // Below EL2 it is right.
+    assert_eq!(exit(&own).0, Some(Psci { conduit: Conduit::Hvc, version: PsciVersion::V1_0 }));
     let off = Machine::new().set("/psci", "status", "disabled");
     off.refused("/cpus/cpu@0", "enable-method", "no PSCI");
 }

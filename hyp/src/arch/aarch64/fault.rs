@@ -4,6 +4,7 @@ use core::fmt::Write;
 
 use super::registers::read_register;
 use super::vectors::FatalFrame;
+use crate::system::System;
 
 /// The most frames a backtrace follows: a broken chain must end too.
 const BACKTRACE_DEPTH: usize = 24;
@@ -25,9 +26,12 @@ fn is_code(address: u64) -> bool {
 
 #[unsafe(no_mangle)]
 extern "C" fn fatal_exception(frame: &FatalFrame) -> ! {
+    let esr = read_register!("esr_el2");
+    if is_unanswered(esr) && System::get().is_none() {
+        nothing_there()
+    }
     let mut out = crate::terminal::Emergency::begin();
-    let (esr, elr) = (read_register!("esr_el2"), read_register!("elr_el2"));
-    let far = read_register!("far_el2");
+    let (elr, far) = (read_register!("elr_el2"), read_register!("far_el2"));
     let _ = writeln!(
         out,
         "fatal: EL2 faulted: vector {:#05x} esr {esr:#010x} ({}) elr {elr:#x} far {far:#x} spsr {:#x}",
@@ -46,6 +50,20 @@ extern "C" fn fatal_exception(frame: &FatalFrame) -> ! {
     let pc = if is_code(elr) { elr } else { frame.x[30].wrapping_sub(4) };
     backtrace(&mut out, pc, frame.x[29]);
     crate::leave::end_after_fault()
+}
+
+/// A data abort from where the access went (a synchronous external abort), not from our own tables.
+fn is_unanswered(esr: u64) -> bool {
+    esr >> 26 == 0x25 && esr & 0x3f == 0x10
+}
+
+/// While the machine is explored, that is the device tree's fault.
+fn nothing_there() -> ! {
+    crate::terminal::refuse(format_args!(
+        "nothing answers at {:#x}, where the device tree has memory or registers: correct reg of the node, or have \
+         firmware enable it",
+        read_register!("far_el2")
+    ))
 }
 
 fn exception_class(esr: u64) -> &'static str {

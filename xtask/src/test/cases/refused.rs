@@ -108,6 +108,26 @@ pub(super) fn raspberry_pi() -> Vec<Case> {
             ..on(Board::Raspi4bTfa, "refused: an initrd over EL2")
                 .steps(&["expect tessera:initrd at 0x210000..0x220000 overlaps EL2"])
         },
+        Case {
+            from_card: Some(Uart::Pl011),
+            tree: Some(|tree| {
+                set(tree, "/chosen", "stdout-path", "/soc/rng@7e104000:115200n8");
+                set(tree, "/timer", "interrupts", vec![1_u32, 13, 4, 1, 14, 4, 1, 11, 4, 1, 5, 4]);
+            }),
+            ..on(Board::Raspi4b, "refused: a console without a driver and a timer's false interrupt").steps(&[
+                "expect tessera:stdout-path names no UART that there is a driver for: the console is /soc/serial@7e201000",
+                "expect tessera:its hyp-phys interrupt is 21 \\(PPI 5\\)",
+            ])
+        },
+        // While the tree is still read: the machine ends all the same.
+        Case {
+            tree: Some(|tree| {
+                let regions = vec![0x4004_1000_u32, 0x1000, 0x4004_2000, 0x2000, 0x4004_3000, 0x2000, 0x4004_6000, 0x2000];
+                set(tree, "/soc/interrupt-controller@40041000", "reg", regions);
+            }),
+            ..on(Board::Raspi4b, "refused: parts of the GIC that overlap")
+                .steps(&["expect tessera:\\(GICH\\) of 0x1000 bytes, overlaps an entry before it"])
+        },
         // The console is a line that nobody hears.
         Case {
             from_card: Some(Uart::Pl011),
