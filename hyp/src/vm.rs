@@ -3,6 +3,7 @@
 //! Lock order: `life`, `power` of one vCPU (never both of two), `memory`, the system's frames; a UART, then the terminal
 //! or the virtual GIC's own locks. Nobody holds one of these while a guest runs.
 
+mod claims;
 mod counters;
 mod devices;
 mod life;
@@ -18,6 +19,7 @@ use spin::Mutex;
 use tessera_memory::{Frames, Geometry, Ipa, Vmid};
 use tessera_platform::assignment::Assignment;
 
+pub use claims::Claim;
 pub use counters::Counters;
 pub use life::{CrashReason, StopReason};
 pub use memory::{GuestMemory, MemoryError};
@@ -82,6 +84,8 @@ pub struct Parts<'a> {
     pub board_devices: &'static [Option<Assignment<'static>>],
     /// Where the guests' random seeds come from.
     pub seeds: Option<&'a mut SeedSource>,
+    /// What each has of the machine's memory by its address.
+    pub claims: Vec<Vec<Claim>>,
 }
 
 /// What of the machine's interrupt controller the guests' are made of.

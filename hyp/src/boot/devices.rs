@@ -6,18 +6,17 @@ use alloc::boxed::Box;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
-use tessera_memory::{Frames, Owner};
+use tessera_memory::Frames;
 use tessera_platform::assignment::{Assignment, Kept};
 use tessera_platform::board::Board;
 use tessera_platform::tree::Tree;
 use tessera_platform::{IntId, Span};
 
 use super::layout::Layout;
-use crate::heap;
 use crate::manifest::{self, Device, Manifest};
 
-/// More heap for the tree's index, the guests' trees, and tables for registers: 2 to the power of this many frames, 512 KiB.
-const HEAP_ORDER: u32 = 7;
+/// More heap for the tree's index, the guests' trees, and tables for registers.
+const HEAP_BYTES: u64 = 512 * 1024;
 
 /// The board's tree, if the system asks for devices of it.
 ///
@@ -26,6 +25,7 @@ const HEAP_ORDER: u32 = 7;
 pub fn tree(
     manifest: &Manifest,
     blob: &'static [u8],
+    layout: &mut Layout,
     frames: &mut Frames,
 ) -> Result<Option<&'static Tree<'static>>, String> {
     let by_tree = manifest.vms.iter().any(|vm| !vm.board_devices.is_empty());
@@ -33,9 +33,7 @@ pub fn tree(
         return Ok(None);
     }
     let text = |error: &dyn Display| error.to_string();
-    let span = frames.allocate(Owner::Hypervisor, HEAP_ORDER).map_err(|error| text(&error))?.will_be_overwritten();
-    // SAFETY: RAM that EL2 maps for writing, and that has just become its own.
-    unsafe { heap::extend(span.start().get(), span.bytes()) };
+    layout.grow_heap(frames, HEAP_BYTES)?;
     if !by_tree {
         return Ok(None);
     }

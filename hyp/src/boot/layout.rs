@@ -7,15 +7,15 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use tessera_memory::{PAGE_SIZE, Pa, Span};
+use tessera_memory::{Frames, Owner, PAGE_SIZE, Pa, Span};
 use tessera_platform::board::Board;
 use tessera_platform::span;
 
 use crate::arch::aarch64::stage1::{self, AddressSpace, SecondaryStart, Use};
 use crate::heap;
 
-/// Added to the heap that the image brings along, and once more for each core.
-const HEAP_BYTES: u64 = 16 * 1024;
+/// Added to the heap that the image brings along, and once more for each core; enough for two VMs.
+const HEAP_BYTES: u64 = 4 * 1024;
 const HEAP_BYTES_PER_CORE: u64 = 12 * 1024;
 /// A secondary core's stack, in bytes.
 const STACK_BYTES: u64 = 16 * 1024;
@@ -41,6 +41,8 @@ pub struct Layout {
     free: Vec<Span<Pa>>,
     /// One for each core but the first: the page below each is not mapped.
     stacks: Vec<u64>,
+    /// What the heap was given besides.
+    grown_bytes: u64,
     map: &'static mut AddressSpace,
 }
 
@@ -84,7 +86,8 @@ impl Layout {
         let stacks = (1..cores).map(|index| carved.start() + index * (STACK_BYTES + PAGE_SIZE)).collect();
         let map = address_space(board, image, carved, cores - 1)?;
         let free = free.iter().filter_map(|span| Span::new(Pa::new(span.start()), span.size())).collect();
-        Ok(Self { image, carved, archive, archive_bytes: initrd.size(), free, stacks, map: Box::leak(Box::new(map)) })
+        let map = Box::leak(Box::new(map));
+        Ok(Self { image, carved, archive, archive_bytes: initrd.size(), free, stacks, grown_bytes: 0, map })
     }
 
     /// Runs this core on the final map, and extends the heap.
@@ -97,6 +100,24 @@ impl Layout {
         let (tables, bytes) = stage1::early_tables();
         // SAFETY: no core translates by them any more.
         unsafe { heap::extend(tables, bytes) };
+    }
+
+    /// Gives the heap so many bytes more, and then some: a block of frames.
+    ///
+    /// # Errors
+    /// There is none so large.
+    pub fn grow_heap(&mut self, frames: &mut Frames, bytes: u64) -> Result<()> {
+        let count = bytes.div_ceil(PAGE_SIZE);
+        if count == 0 {
+            return Ok(());
+        }
+        let order = count.next_power_of_two().trailing_zeros();
+        let block = frames.allocate(Owner::Hypervisor, order).map_err(|error| format!("EL2's heap: {error}"))?;
+        let span = block.will_be_overwritten();
+        // SAFETY: RAM that EL2 maps for writing, and that has just become its own.
+        unsafe { heap::extend(span.start().get(), span.bytes()) };
+        self.grown_bytes += span.bytes();
+        Ok(())
     }
 
     /// Has EL2 access the registers in `spans` (machine addresses), and whatever else is in their pages, from here on.
@@ -140,9 +161,9 @@ impl Layout {
         self.image.size()
     }
 
-    /// Bytes of the heap's extension and the other cores' stacks.
+    /// Bytes of the heap's extensions and the other cores' stacks.
     pub fn carved_bytes(&self) -> u64 {
-        self.carved.size()
+        self.carved.size() + self.grown_bytes
     }
 
     /// What no guest may be given by its machine address, and whose it is.

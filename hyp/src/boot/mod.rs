@@ -31,7 +31,7 @@ use crate::interrupts::HardwareEnd;
 use crate::manifest::{BoardFacts, Manifest, Placement, Reserved, VmConfig};
 use crate::seed::SeedSource;
 use crate::system::{Interrupts, System};
-use crate::vm::{GicParts, Parts, Vm};
+use crate::vm::{Claim, GicParts, Parts, Vm};
 use crate::{heap, leave, manifest, terminal};
 use layout::Layout;
 
@@ -181,10 +181,15 @@ fn start_system(board: Board, mut layout: Layout, tree: &'static [u8]) -> ! {
     let archive = require(Archive::parse(archive_bytes));
     let mut manifest = require(Manifest::read(&archive));
     require(adopt(&mut frames, archive_bytes));
-    let tree = require(devices::tree(&manifest, tree, &mut frames));
+    let available = frames.available_frames();
+    let claims = claim(&manifest, &mut frames);
+    let claimed = available - frames.available_frames();
+    require(layout.grow_heap(&mut frames, heap_bytes(&manifest, board.cores.len())));
+    let tree = require(devices::tree(&manifest, tree, &mut layout, &mut frames));
     let board_devices = require(devices::assign(&mut manifest, tree, &board, &layout));
     let cores: Vec<_> = board.cores.iter().filter(|core| core.usable).cloned().collect();
-    let placements = require(validate(&manifest, &board, &layout, &gic, &frames, cores.len()));
+    let placements =
+        require(validate(&manifest, &board, &layout, &gic, frames.available_frames() + claimed, cores.len()));
     require(devices::map_sub_pages(&manifest, &board, &mut layout));
     let names: Vec<&str> = manifest.vms.iter().map(|vm| vm.name.as_str()).collect();
     terminal::set_guests(&names);
@@ -198,6 +203,8 @@ fn start_system(board: Board, mut layout: Layout, tree: &'static [u8]) -> ! {
         cpu_compatible: cores.first().map_or("", |core| core.compatible.as_str()),
         board_devices,
         seeds: seeds.as_mut(),
+        // What was wrong with them a valid manifest does not have.
+        claims: require(claims),
     };
     let vms = require(build_vms(manifest.vms, &placements, parts));
     let interrupts = require(interrupts(&board));
@@ -224,6 +231,24 @@ fn start_system(board: Board, mut layout: Layout, tree: &'static [u8]) -> ! {
     cores::boot_core(system)
 }
 
+/// Takes the memory that VMs ask for by machine address, before anything else can come to lie there.
+fn claim(manifest: &Manifest, frames: &mut Frames) -> Result<Vec<Vec<Claim>>, String> {
+    let of_vm = |(index, vm): (usize, &VmConfig)| {
+        Claim::take(index, vm, frames).map_err(|problem| format!("VM `{}`: {problem}", vm.name))
+    };
+    manifest.vms.iter().enumerate().map(of_vm).collect()
+}
+
+/// The heap that many VMs need, and more vCPUs than cores, beyond what every system has.
+fn heap_bytes(manifest: &Manifest, cores: usize) -> u64 {
+    const VMS: usize = 2;
+    const BYTES_PER_VM: u64 = 16 * 1024;
+    const BYTES_PER_VCPU: u64 = 4 * 1024;
+    let vcpus: usize = manifest.vms.iter().map(VmConfig::vcpus).sum();
+    let beyond = |count: usize, covered: usize| count.saturating_sub(covered) as u64;
+    beyond(manifest.vms.len(), VMS) * BYTES_PER_VM + beyond(vcpus, cores) * BYTES_PER_VCPU
+}
+
 /// Whether the boot arguments hold this word.
 fn has_argument(board: &Board, wanted: &str) -> bool {
     let arguments = board.chosen.bootargs.as_deref().unwrap_or("");
@@ -243,7 +268,7 @@ fn validate(
     board: &Board,
     layout: &Layout,
     gic: &Gic,
-    frames: &Frames,
+    available_frames: u64,
     cores: usize,
 ) -> Result<Vec<Placement>, manifest::ManifestError> {
     let plain = |span: &tessera_platform::Span| manifest::Span { start: span.start(), bytes: span.size() };
@@ -254,7 +279,7 @@ fn validate(
     let reserved_spis: Vec<u32> = uart.and_then(|id| id.checked_sub(32)).into_iter().collect();
     manifest.validate(&BoardFacts {
         cores,
-        available_memory: frames.available_frames() * tessera_memory::PAGE_SIZE,
+        available_memory: available_frames * tessera_memory::PAGE_SIZE,
         ram: &ram,
         reserved: &reserved,
         gic_version: gic.version(),

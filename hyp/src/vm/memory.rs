@@ -3,14 +3,17 @@
 use core::fmt;
 
 use alloc::string::String;
+use alloc::vec::Vec;
 use tessera_memory::physmap::Outcome;
 use tessera_memory::{
-    Attributes, Context, Error, Frames, Ipa, MemoryType, Owner, PAGE_SIZE, Pa, PhysMap, Reservation, Span, VmId, Vmid,
+    Attributes, Context, Error, Frames, Ipa, MemoryType, PAGE_SIZE, Pa, PhysMap, Reservation, Span, VmId, Vmid,
 };
 
 use tessera_platform::assignment::Assignment;
+use tessera_platform::span;
 
 use super::Parts;
+use super::claims::Claim;
 use crate::arch::aarch64::machine::{
     Hardware, Reach, clean_to_coherency, copy_to_guest, invalidate_instruction_caches, load_from_guest, store_to_guest,
 };
@@ -91,7 +94,8 @@ impl GuestMemory {
             board_devices: parts.board_devices.get(index).and_then(Option::as_ref),
         };
         let seed = parts.seeds.as_mut().map(|seeds| seeds.draw());
-        memory.fill(config, seed, parts.frames)?;
+        let claims = parts.claims.get_mut(index).map(core::mem::take).unwrap_or_default();
+        memory.fill(config, seed, claims, parts.frames)?;
         memory.map_devices(config, parts.frames)?;
         if let Some(machine) = parts.gic.cpu_interface {
             memory.map_device(config.gic.cpu_interface, machine, PAGE_SIZE, parts.frames)?;
@@ -112,13 +116,14 @@ impl GuestMemory {
         let mut frames = system.frames.lock();
         self.reservation = None;
         for region in &config.memory {
-            let span = span(region.ipa, region.bytes)?;
+            let span = guest_span(region.ipa, region.bytes)?;
             self.map.unmap(span, &mut frames.tables(self.vm), &mut self.hardware, |tables, mapping| {
                 tables.release(&mapping)
             })?;
         }
+        let claims = Claim::take(usize::from(self.vm.0), config, &mut frames)?;
         let seed = system.seeds.as_ref().map(|seeds| seeds.lock().draw());
-        self.fill(config, seed, &mut frames)
+        self.fill(config, seed, claims, &mut frames)
     }
 
     /// Gives the page at `ipa` a frame of its own if it is shared. Whether a copy was made.
@@ -171,9 +176,10 @@ impl GuestMemory {
         shared_spans(config).map(|(ipa, _)| ipa.page_count()).sum()
     }
 
-    fn fill(&mut self, config: &VmConfig, seed: Option<Seed>, frames: &mut Frames) -> Result<()> {
-        for region in &config.memory {
-            self.fill_region(config, region, frames)?;
+    fn fill(&mut self, config: &VmConfig, seed: Option<Seed>, claims: Vec<Claim>, frames: &mut Frames) -> Result<()> {
+        claims.into_iter().try_for_each(|claim| self.map_claim(claim, frames))?;
+        for region in config.memory.iter().filter(|region| region.machine.is_none()) {
+            own_pieces(config, region)?.into_iter().try_for_each(|piece| self.fill_span(piece, frames))?;
         }
         self.share_segments(config, frames)?;
         for segment in &config.segments {
@@ -204,38 +210,14 @@ impl GuestMemory {
         self.write(at, &tree)
     }
 
-    /// Memory for a region, but for the pages that are shared.
-    fn fill_region(&mut self, config: &VmConfig, region: &MemoryRegion, frames: &mut Frames) -> Result<()> {
-        let mut at = region.ipa;
-        let end = region.ipa + region.bytes;
-        let next_hole = |at: u64| {
-            let holes = shared_spans(config).map(|(ipa, _)| (ipa.start().get(), ipa.end().get()));
-            holes.filter(|(start, _)| (at..end).contains(start)).min()
-        };
-        while let Some((start, hole_end)) = next_hole(at) {
-            self.fill_span(at, start, region, frames)?;
-            at = hole_end;
-        }
-        self.fill_span(at, end, region, frames)
+    fn map_claim(&mut self, claim: Claim, frames: &mut Frames) -> Result<()> {
+        let start = claim.frames.scrub(&mut self.hardware).start();
+        let tables = &mut frames.tables(self.vm);
+        Ok(self.map.map(claim.ipa, start, Attributes::RAM, tables, &mut self.hardware)?)
     }
 
-    fn fill_span(&mut self, start: u64, end: u64, region: &MemoryRegion, frames: &mut Frames) -> Result<()> {
-        if start >= end {
-            return Ok(());
-        }
-        let ipa = span(start, end - start)?;
-        if let Some(machine) = region.machine {
-            let pa = Pa::new(machine + (start - region.ipa));
-            let wanted = Span::new(pa, ipa.bytes()).ok_or(Error::OutsidePaSpace(pa))?;
-            let exact = frames.allocate_exact(Owner::Vm(self.vm), wanted)?.scrub(&mut self.hardware);
-            return Ok(self.map.map(
-                ipa,
-                exact.start(),
-                Attributes::RAM,
-                &mut frames.tables(self.vm),
-                &mut self.hardware,
-            )?);
-        }
+    /// Memory from anywhere.
+    fn fill_span(&mut self, ipa: Span<Ipa>, frames: &mut Frames) -> Result<()> {
         for piece in frames.allocate_guest(self.vm, ipa)?.scrub(&mut self.hardware) {
             let tables = &mut frames.tables(self.vm);
             self.map.map(piece.ipa(), piece.frames().start(), Attributes::RAM, tables, &mut self.hardware)?;
@@ -272,7 +254,7 @@ impl GuestMemory {
     /// Gives it `bytes` of device registers at `machine`, in whole pages.
     fn map_device(&mut self, ipa: u64, machine: u64, bytes: u64, frames: &mut Frames) -> Result<()> {
         let tables = &mut frames.tables(self.vm);
-        Ok(self.map.map(span(ipa, bytes)?, Pa::new(machine), Attributes::DEVICE, tables, &mut self.hardware)?)
+        Ok(self.map.map(guest_span(ipa, bytes)?, Pa::new(machine), Attributes::DEVICE, tables, &mut self.hardware)?)
     }
 
     /// Writes into the guest's own memory.
@@ -305,7 +287,7 @@ fn reach(one_core: bool) -> Reach {
     }
 }
 
-fn span(start: u64, bytes: u64) -> Result<Span<Ipa>> {
+fn guest_span(start: u64, bytes: u64) -> Result<Span<Ipa>> {
     let start = Ipa::new(start);
     Ok(Span::new(start, bytes).ok_or(Error::OutsideIpaSpace(start))?)
 }
@@ -321,4 +303,12 @@ fn shared_spans(config: &VmConfig) -> impl Iterator<Item = (Span<Ipa>, u64)> {
         let span = Span::new(Ipa::new(segment.ipa), shared_bytes(segment))?;
         Some((span, segment.archive_offset as u64))
     })
+}
+
+/// The pieces of a region that are the VM's own: all but the pages that it shares.
+pub(super) fn own_pieces(config: &VmConfig, region: &MemoryRegion) -> Result<Vec<Span<Ipa>>> {
+    let bytes = |start, bytes| span::Span::new(start, bytes).ok_or(Error::OutsideIpaSpace(Ipa::new(start)));
+    let shared = shared_spans(config).filter_map(|(ipa, _)| span::Span::new(ipa.start().get(), ipa.bytes()));
+    let pieces = span::subtract(alloc::vec![bytes(region.ipa, region.bytes)?], shared.collect());
+    pieces.into_iter().map(|piece| guest_span(piece.start(), piece.size())).collect()
 }
