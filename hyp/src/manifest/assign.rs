@@ -9,7 +9,7 @@ use tessera_platform::assignment::{Assignment, Conflict, Kept, LeftOut, between,
 use tessera_platform::tree::{DeviceNode, Tree};
 use tessera_platform::{IntId, Trigger};
 
-use super::abi::property as key;
+use super::abi::{node, property as key};
 use super::{Device, DeviceKind, Interrupt, Manifest, ManifestError, VmConfig, WantedDevices, check};
 
 type Result<T> = core::result::Result<T, ManifestError>;
@@ -132,14 +132,15 @@ fn dma(vm: &VmConfig, assignment: &Assignment, tree: &Tree) -> Result<()> {
     let Some(master) = assignment.dma_masters().into_iter().find(|node| !harmless.contains(node)) else {
         return Ok(());
     };
-    // Of memory for firmware the guest is not told.
-    if vm.memory.iter().all(|region| region.firmware || region.machine == Some(region.ipa)) {
-        return Ok(());
-    }
+    // Memory for firmware too: an image that lies there has its data, and so what its devices are told of, there.
+    let Some(elsewhere) = vm.memory.iter().find(|region| region.machine != Some(region.ipa)) else { return Ok(()) };
     let problem = format!(
         "{} can access memory by itself, which no SMMU checks: only a VM whose memory is all one to one can have it, and \
-         nothing then keeps that VM from reading and writing all of the machine's memory",
-        master.path()
+         nothing then keeps that VM from reading and writing all of the machine's memory; {}@{:x} is not one to one{}",
+        master.path(),
+        node::MEMORY,
+        elsewhere.ipa,
+        if elsewhere.firmware { ": the image lies there, give it memory that is" } else { "" }
     );
     Err(error(vm, problem))
 }

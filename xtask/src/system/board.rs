@@ -162,11 +162,8 @@ impl<'tree> Finding<'tree> {
         if let Some(conflict) = with_kept((&vm.name.value, assignment), &self.kept(), &self.kept_ids) {
             return Err(problem(vm, names, conflict));
         }
-        let harmless: Vec<_> = harmless(vm, names).collect();
         let is_one_to_one = vm.memory.iter().all(|memory| memory.value.machine == Some(memory.value.base));
-        let Some(master) = assignment.dma_masters().into_iter().find(|node| !harmless.contains(node)) else {
-            return Ok(());
-        };
+        let Some(master) = dma_master(vm, names, assignment) else { return Ok(()) };
         if is_one_to_one {
             return Ok(());
         }
@@ -193,6 +190,7 @@ impl<'tree> Finding<'tree> {
         FoundDevices {
             paths: named.collect(),
             left_out: left_out(vm, names).into_iter().flatten().map(|left| path_and_name(&left)).collect(),
+            dma_master: dma_master(vm, names, assignment).map(DeviceNode::path),
             without_dma: harmless(vm, names).map(DeviceNode::path).collect(),
             pages: pages.map(|pages| At::new((pages.start(), pages.size()), place_of(pages))).collect(),
             interrupts,
@@ -226,6 +224,12 @@ const DMA: &str = "give the VM memory where it is in the machine: \
 fn harmless<'tree>(vm: &Vm, names: &[Named<'tree>]) -> impl Iterator<Item = DeviceNode<'tree>> {
     let without = vm.board_devices.named.iter().zip(names).filter(|(device, _)| !device.value.may_master_dma);
     without.map(|(_, name)| name.value).collect::<Vec<_>>().into_iter()
+}
+
+/// A device that may access memory by itself, for all that the file says.
+fn dma_master<'tree>(vm: &Vm, names: &[Named<'tree>], assignment: &Assignment<'tree>) -> Option<DeviceNode<'tree>> {
+    let harmless: Vec<_> = harmless(vm, names).collect();
+    assignment.dma_masters().into_iter().find(|node| !harmless.contains(node))
 }
 
 fn between_vms(vms: &[Vm], found: &[Found]) -> Result<()> {

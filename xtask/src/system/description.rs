@@ -127,6 +127,8 @@ pub(super) struct FoundDevices {
     /// Paths of those that are named, or excepted.
     pub(super) paths: Vec<String>,
     pub(super) without_dma: Vec<String>,
+    /// One of the devices that may access memory by themselves, if there is one.
+    pub(super) dma_master: Option<String>,
     pub(super) left_out: Vec<(String, String)>,
     /// Whole pages of registers: start and bytes.
     pub(super) pages: Vec<At<(u64, u64)>>,

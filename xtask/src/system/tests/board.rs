@@ -145,6 +145,20 @@ fn dma_without_one_to_one_memory() {
     accepted(&Workshop::new(), &toml);
 }
 
+/// Memory that an image gets by itself is not where it is in the machine.
+#[test]
+fn an_image_outside_the_memory_that_dma_reaches() {
+    let workshop = Workshop::new();
+    let elf = |toml: String| toml.replace("\"raw.bin\"", "\"rtos.elf\"");
+    let message = "the image (0x40000000 to 0x40003000) lies outside the VM's memory, but /virtio_mmio@a000000 can access \
+        memory by itself (DMA), which no SMMU checks";
+    let toml = elf(disk("devices = [\"/virtio_mmio@a000000\"]"));
+    expect_in(&workshop, &toml, "\"rtos.elf", message, "{ base = ADDRESS, size = SIZE, one-to-one = true }");
+    accepted(&workshop, &elf(disk("devices = [\"/pl031@9010000\"]")));
+    let there = "{ base = 0x40000000, size = \"1M\", one-to-one = true }]\n";
+    accepted(&workshop, &toml.replacen("true }]\n", &format!("true }}, {there}"), 1));
+}
+
 #[test]
 fn a_device_over_the_guests_own() {
     let toml = disk("devices = [\"/pl031@9010000\"]\nlayout = { uart = 0x0901_0000 }");
