@@ -105,7 +105,7 @@ pub fn with_kept<'tree>(
         let (path, span) = (region.node.path(), region.span);
         let how = if kept.span.overlaps(span) { "belongs to" } else { "shares a page of 4 KiB with what belongs to" };
         let problem = format!("{path} ({span}) {how} {} ({}); {}", kept.owner, kept.span, wants(wanted, region.node));
-        let remedy = "leave the device out; the console's UART is the one that the tree's stdout-path names";
+        let remedy = "leave the device out; if it is a UART: EL2's own is the one that the tree's stdout-path names";
         return Some(Conflict { problem, remedy: remedy.into(), cause: wanted.1.cause(region.node) });
     }
     let (node, interrupt) = wanted.1.interrupts.iter().find(|(_, interrupt)| kept_ids.contains(&interrupt.id))?;
