@@ -150,6 +150,10 @@ impl ImageProvider for CardImages {
         raspberry_pi::ram_spans(self.memory)
     }
 
+    fn tree_is_shown_by(&self) -> String {
+        IMAGES.tree_is_shown_by()
+    }
+
     fn board_tree(&self) -> Result<Vec<u8>> {
         Ok(self.tree.clone())
     }

@@ -104,6 +104,16 @@ impl ImageProvider for Images {
         }
     }
 
+    fn tree_is_shown_by(&self) -> String {
+        match self.board {
+            Board::Virt => format!(
+                "qemu-system-aarch64 -M virt,virtualization=on,gic-version={},dumpdtb=virt.dtb; dtc -I dtb -O dts virt.dtb",
+                self.gic
+            ),
+            Board::Raspi4b | Board::Raspi4bTfa => format!("dtc -I dtb -O dts {}", raspberry_pi::tree().display()),
+        }
+    }
+
     fn board_tree(&self) -> Result<Vec<u8>> {
         match self.board {
             Board::Virt => qemu::virt_tree(self.gic),

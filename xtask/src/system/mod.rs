@@ -63,6 +63,11 @@ pub trait ImageProvider {
         Vec::new()
     }
 
+    /// The command that shows [`Self::board_tree`] as text.
+    fn tree_is_shown_by(&self) -> String {
+        "dtc -I dtb -O dts".to_owned()
+    }
+
     /// The device tree of the board that the system is for, with its memory: asked for where a system names devices.
     ///
     /// # Errors

@@ -76,11 +76,26 @@ fn a_device_that_does_not_exist() {
         &toml,
         "\"bluetooth",
         message,
-        "shows the board's tree; this tree has no labels (no /__symbols__): write a path",
+        "shows the board's tree (package device-tree-compiler); this tree has no labels (no /__symbols__): write a path",
     );
     let toml = disk("devices = [{ device = \"/pl031@9010000\", without = [\"dmas\"] }]");
     let message = "/pl031@9010000: it has no property `dmas`";
     expect(&toml, "\"dmas", message, "it has: clock-names, clocks, interrupts, reg, compatible");
+}
+
+#[test]
+fn a_label_of_a_tree_without_labels() {
+    let toml = disk("devices = [\"i2c1\"]");
+    let message = "this board's tree has no device `i2c1`";
+    expect_in(&pi(), &toml, "\"i2c1", message, "did you mean one of `/soc/i2c@7e205000`, `/soc/i2c@7e804000`");
+    expect_in(&pi(), &toml, "\"i2c1", message, "write a path or an alias");
+}
+
+#[test]
+fn nothing_is_left_for_the_second_that_wants_everything() {
+    let toml = disk("everything-except = []") + &vm("other", 0x6100_0000, "everything-except = [ ]");
+    let message = "no device is left for VM `other`: EL2 and the other VMs have all others";
+    expect(&toml, "[ ]", message, "except from another VM's devices");
 }
 
 #[test]
