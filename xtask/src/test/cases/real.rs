@@ -102,7 +102,17 @@ pub(super) fn by_name() -> Vec<Case> {
         "send hello:off\\n",
     ];
     let everything = Case::new("a guest is given everything but another's", System::Inline(format!("{all}{clock}")));
-    vec![Case { seconds: 150, ..root }, everything.steps(&given).ends(0)]
+    vec![Case { seconds: 150, ..root }, everything.steps(&given).ends(0), clocks()]
+}
+
+/// A Linux whose devices need the board's clock has its own one too, or its console would be silent.
+fn clocks() -> Case {
+    let system = "[[vm]]\nname = \"linux\"\ncpus = 2\nmemory = \"256M\"\nimage = \"tessera:linux\"\n\
+                  initrd = \"tessera:initramfs\"\ncommand-line = \"console=ttyAMA0 panic=-1\"\n\
+                  devices = [\"/pl031@9010000\", \"/pl061@9030000\", \"/gpio-keys\"]\n";
+    Case::new("linux has its own clock beside the board's", System::Inline(system.to_owned()))
+        .steps(&["expect linux:rtc-pl031 .*registered as rtc0", "expect linux:linux# $", "send linux:poweroff -f\\n"])
+        .ends(0)
 }
 
 /// The Raspberry Pi 4, as far as QEMU has it: without firmware to call, and with.
