@@ -225,19 +225,20 @@ pub(super) fn addresses(system: &System, machine: Machine, provider: &dyn ImageP
     let blob = provider.board_tree().map_err(|error| at(format!("no device tree of the board: {error:#}")))?;
     let tree = Tree::parse(&blob).map_err(|error| at(format!("the board's {error}")))?;
     let board = Board::from_tree(&tree, find_console(&tree)).map_err(|error| at(format!("the board's {error}")))?;
-    let name = provider.target().name;
-    wanted.iter().try_for_each(|wanted| in_ram(wanted, &ram, name).and_then(|()| free(wanted, &board)))
+    let target = provider.target();
+    wanted.iter().try_for_each(|wanted| in_ram(wanted, &ram, &target).and_then(|()| free(wanted, &board)))
 }
 
-fn in_ram(wanted: &Wanted, ram: &[Span], name: &str) -> Result<()> {
+fn in_ram(wanted: &Wanted, ram: &[Span], target: &Target) -> Result<()> {
     let within =
         |piece: &Span| wanted.span.end().min(piece.end()).saturating_sub(wanted.span.start().max(piece.start()));
     // Pieces next to each other are one.
     let bytes: u64 = ram.iter().map(within).sum();
     if wanted.is_memory && bytes != wanted.span.size() {
         let pieces: Vec<_> = ram.iter().map(|piece| format!("{:#x} to {:#x}", piece.start(), piece.end())).collect();
-        let problem = wanted.problem(format!("is not all RAM of {name}, which has it at {}", pieces.join(" and ")));
-        return Err(problem.help("choose another address, or a machine with more memory"));
+        let problem =
+            wanted.problem(format!("is not all RAM of {}, which has it at {}", target.name, pieces.join(" and ")));
+        return Err(problem.help(either("choose another address", target.more_memory)));
     }
     if !wanted.is_memory && bytes != 0 {
         let help = "give it as memory: `memory = [{ base = ADDRESS, size = SIZE, machine = ADDRESS }]`";

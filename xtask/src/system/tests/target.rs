@@ -70,7 +70,13 @@ fn machine_addresses_are_of_the_kind_that_is_asked_for() {
     let memory =
         |base: &str| raw("").replace("\"16M\"", &format!("[{{ base = {base}, size = \"16M\", one-to-one = true }}]"));
     let there = "is not all RAM of the machine, which has it at 0x40000000 to 0x80000000";
-    expect(target, &memory("0x90000000"), "{ base", &format!("0x90000000 to 0x91000000 {there}"), "another address");
+    expect(
+        target,
+        &memory("0x90000000"),
+        "{ base",
+        &format!("0x90000000 to 0x91000000 {there}"),
+        "address, or give the machine more",
+    );
     expect(target, &memory("0x7ff00000"), "{ base", &format!("0x7ff00000 to 0x80f00000 {there}"), "another address");
     let device = |machine: &str| raw(&format!("devices = [{{ machine = {machine}, address = 0x0b000000 }}]"));
     let message = "0x48000000 to 0x48001000 is RAM, not a device";
