@@ -9,7 +9,7 @@ use anyhow::{Result, ensure};
 use crate::card::Uart;
 use crate::process;
 use crate::raspberry_pi;
-use crate::system::Disk;
+use crate::system::{Amount, Disk, Target};
 
 /// QEMU's `virt` has 32 virtio-mmio devices of 512 bytes (hw/arm/virt.c): 8 to a page of 4 KiB.
 const VIRTIO_PER_PAGE: usize = 8;
@@ -23,6 +23,23 @@ pub fn virt_tree(gic: u32) -> Result<Vec<u8>> {
     command.args(["-M", &machine, "-cpu", "cortex-a72", "-m", "4G", "-nodefaults", "-display", "none"]);
     process::output(&mut command)?;
     Ok(std::fs::read(file.path())?)
+}
+
+/// What is settled of `virt` with a GIC of this version, if so many cores and bytes of RAM are asked for.
+pub fn virt_target(gic: u32, cpus: Option<usize>, memory: Option<u64>) -> Target {
+    let more_cpus = match (cpus, gic) {
+        (Some(_), _) => "give the machine more by `--cpus`",
+        (None, 2) => "run it with `--gic 3`",
+        (None, _) => "",
+    };
+    Target {
+        name: if gic == 2 && cpus.is_none() { "a machine with a GICv2" } else { "the machine" },
+        // As many as a GICv2 has interfaces for, or QEMU's GICv3 (hw/arm/virt.c).
+        cpus: cpus.map_or(Amount::UpTo(if gic == 2 { 8 } else { 512 }), |cpus| Amount::Exactly(cpus as u64)),
+        memory: memory.map_or(Amount::UpTo(u64::MAX), Amount::Exactly),
+        more_cpus,
+        more_memory: "give the machine more by `--memory`",
+    }
 }
 
 /// The boards that QEMU emulates for us.

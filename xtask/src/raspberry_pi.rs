@@ -7,8 +7,10 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 use dtoolkit::fdt::Fdt;
 use dtoolkit::model::{DeviceTree, DeviceTreeProperty};
+use tessera_platform::Span;
 
-use crate::{paths, system};
+use crate::paths;
+use crate::system::{Amount, Target};
 
 /// The only number of cores that there is.
 pub const CPUS: usize = 4;
@@ -45,19 +47,24 @@ const STUB_TREE: usize = 0xf8;
 const STUB_KERNEL: usize = 0xfc;
 const MAGIC: u32 = 0x5afe_570b;
 
-/// Whether a system that needs this machine fits onto the board with so many bytes of RAM.
-///
-/// # Errors
-/// It does not.
-pub fn check_fits(needed: &system::Machine, memory: u64) -> Result<()> {
-    ensure!(needed.cpus <= CPUS, "the system needs {} cores, but the Raspberry Pi 4 has {CPUS}", needed.cpus);
-    ensure!(
-        needed.memory <= memory,
-        "the system needs {} MiB of memory, but the board has {} MiB: give its VMs less",
-        needed.memory >> 20,
-        memory >> 20
-    );
-    Ok(())
+/// The RAM of which QEMU tells whoever is started without firmware, in bytes from 0: it writes the memory node itself
+/// (hw/arm/raspi.c), without what is above 1 GiB.
+pub const DESCRIBED_BY_QEMU: u64 = 0x3c00_0000;
+
+/// [`ram`], as spans.
+pub fn ram_spans(memory: u64) -> Vec<Span> {
+    ram(memory).filter_map(|(start, bytes)| Span::new(start, bytes)).collect()
+}
+
+/// What a board with so many bytes of RAM offers to systems.
+pub fn target(memory: u64) -> Target {
+    Target {
+        name: "the Raspberry Pi 4",
+        cpus: Amount::Exactly(CPUS as u64),
+        memory: Amount::Exactly(ram(memory).map(|(_, bytes)| bytes).sum()),
+        more_cpus: "",
+        more_memory: "",
+    }
 }
 
 /// The board's device tree, as Linux has it. The firmware, or QEMU, adds memory and `/chosen`.

@@ -73,7 +73,8 @@ pub fn assign(
     for (vm, assignment) in manifest.vms.iter().zip(&assignments) {
         if let Some(assignment) = assignment {
             let paths: Vec<String> = assignment.given().iter().map(|given| given.node.path()).collect();
-            log::info!("{}: is given {}", vm.name, paths.join(" "));
+            let paths = if paths.is_empty() { "nothing".into() } else { paths.join(" ") };
+            log::info!("{}: is given {paths}", vm.name);
         }
     }
     Ok(Vec::leak(assignments))

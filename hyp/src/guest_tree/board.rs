@@ -12,6 +12,9 @@ use super::Phandles;
 use super::blob::Writer;
 use crate::manifest::VmConfig;
 
+/// The guest's own clock beside the board's, of which none is called so, neither as a node nor as a clock.
+const CLOCK_NAME: &str = "tessera-uart-clock";
+
 /// The phandles of what the guest's own machine adds to `assignment`.
 pub(super) fn phandles(assignment: &Assignment) -> Phandles {
     let is_free = |phandle: &u32| assignment.tree().by_phandle(*phandle).is_none();
@@ -19,7 +22,7 @@ pub(super) fn phandles(assignment: &Assignment) -> Phandles {
     let mut free = (Phandles::OWN.gic..u32::MAX).filter(is_free);
     let gic = gic.or_else(|| free.next()).unwrap_or(Phandles::OWN.gic);
     let clock = free.find(|phandle| *phandle != gic).unwrap_or(Phandles::OWN.clock);
-    Phandles { gic, clock, clock_name: clock_name(assignment) }
+    Phandles { gic, clock, clock_name: CLOCK_NAME }
 }
 
 /// Whether the board's root says that all devices see what is in the caches.
@@ -119,9 +122,4 @@ pub(super) fn aliases<'a>(aliases: &mut Writer<'a>, assignment: &'a Assignment<'
             aliases.string(name, path);
         }
     }
-}
-
-/// The name of the guest's own clock: the board may have one called so too.
-fn clock_name(assignment: &Assignment) -> &'static str {
-    if assignment.tree().by_path("/apb-pclk").is_some() { "uart-clock" } else { "apb-pclk" }
 }

@@ -93,11 +93,10 @@ pub(super) fn gic(root: &mut Writer, config: &VmConfig, version: u8, phandles: P
     });
 }
 
-/// The clock of UART and real-time clock, as QEMU has it.
+/// The clock of UART and real-time clock, as QEMU has it, but for `clock-output-names`: see [`Phandles::clock_name`].
 pub(super) fn clock(root: &mut Writer, phandles: Phandles) {
     root.node(phandles.clock_name, |clock| {
         clock.u32("phandle", phandles.clock);
-        clock.string("clock-output-names", "clk24mhz");
         clock.u32("clock-frequency", 24_000_000);
         clock.u32("#clock-cells", 0);
         clock.string("compatible", "fixed-clock");

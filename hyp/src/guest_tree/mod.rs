@@ -63,7 +63,8 @@ struct Phandles {
     gic: u32,
     /// The UART's clock.
     clock: u32,
-    /// The name of that clock's node.
+    /// The name of that clock's node, and so, as nothing else is said, of the clock: Linux refuses a second one of a name,
+    /// and what needs it waits for ever.
     clock_name: &'static str,
 }
 

@@ -2,11 +2,13 @@
 
 use std::io::Write;
 use std::process::{Command, Stdio};
-use std::string::String;
+use std::string::{String, ToString};
 use std::vec;
 
 use dtoolkit::fdt::{Fdt, FdtNode};
 use dtoolkit::{Node, Property};
+
+use tessera_platform::tree::DeviceNode;
 
 use super::*;
 use crate::manifest::{
@@ -277,9 +279,53 @@ fn the_guests_own_nodes_make_way_for_the_boards() {
     let blob = with_devices(VIRT, &["/pl031@9010000"], &[]);
     let clock = words(&blob, "/pl031@9010000", "clocks");
     assert_eq!(words(&blob, "/apb-pclk", "phandle"), clock, "the board's clock");
-    let own = words(&blob, "/uart-clock", "phandle");
+    let own = words(&blob, "/tessera-uart-clock", "phandle");
     assert_ne!(own, clock);
     assert_eq!(words(&blob, "/pl011@9000000", "clocks"), [own[0], own[0]]);
+}
+
+/// Whatever a guest is given, no two nodes, phandles, clocks or aliases of its tree are called the same.
+#[test]
+fn nothing_of_the_boards_meets_the_guests_own() {
+    use tessera_platform::tree::Tree;
+    for board in [VIRT, PI] {
+        let board = board.to_vec();
+        let tree = Tree::parse(&board).expect("a real tree");
+        let can_be_given = |node: &DeviceNode| Assignment::new(&tree, &[*node], &[]).is_ok();
+        let paths = tree.nodes().filter(can_be_given).map(DeviceNode::path);
+        // EL2 has it, and keeps it.
+        let paths: Vec<_> = paths.filter(|path| path != "/pl011@9000000").collect();
+        assert!(paths.len() > 10);
+        for path in &paths {
+            no_name_twice(&with_devices(&board, &[path], &[]));
+        }
+    }
+}
+
+#[track_caller]
+fn no_name_twice(blob: &[u8]) {
+    let blob = blob.to_vec();
+    let tree = tessera_platform::tree::Tree::parse(&blob).expect("a valid tree");
+    let once = |kind: &str, mut all: Vec<String>| {
+        all.sort();
+        let twice = all.windows(2).find(|pair| pair[0] == pair[1]);
+        assert!(twice.is_none(), "{kind}: {twice:?}");
+    };
+    once("nodes", tree.nodes().map(DeviceNode::path).collect());
+    once("phandles", tree.nodes().filter_map(|node| Some(node.u32("phandle")?.to_string())).collect());
+    once("clocks", tree.nodes().filter(|node| node.is_enabled()).flat_map(clock_names).collect());
+    let aliases = tree.by_path("/aliases").expect("there is a console");
+    once("aliases", aliases.properties().map(|(name, _)| name.into()).collect());
+}
+
+/// The names by which Linux knows the clocks of a node (drivers/clk/clk-fixed-rate.c).
+fn clock_names(node: DeviceNode) -> Vec<String> {
+    let named: Vec<String> = node.strings("clock-output-names").map(String::from).collect();
+    let own = || node.name().split('@').next().map(String::from);
+    match named.is_empty() && node.is_compatible(&["fixed-clock"]) {
+        true => own().into_iter().collect(),
+        false => named,
+    }
 }
 
 #[test]

@@ -9,7 +9,7 @@ use tessera_platform::assignment::{Assignment, Conflict, Kept, LeftOut, between,
 use tessera_platform::tree::{DeviceNode, Tree};
 use tessera_platform::{IntId, Trigger};
 
-use super::abi::property as key;
+use super::abi::{node, property as key};
 use super::{Device, DeviceKind, Interrupt, Manifest, ManifestError, VmConfig, WantedDevices, check};
 
 type Result<T> = core::result::Result<T, ManifestError>;
@@ -134,18 +134,19 @@ fn dma(vm: &VmConfig, assignment: &Assignment, tree: &Tree) -> Result<()> {
     let Some(master) = assignment.dma_masters().into_iter().find(|node| !harmless.contains(node)) else {
         return Ok(());
     };
-    // Of memory for firmware the guest is not told.
-    let told = vm.memory.iter().filter(|region| !region.firmware);
-    if told.clone().all(|region| region.machine == Some(region.ipa)) {
-        let memory =
-            told.filter_map(|region| tessera_platform::Span::new(region.ipa, region.bytes)).collect::<Vec<_>>();
-        let unreached = assignment.out_of_reach(&vm.name, &harmless, &memory).map_err(|problem| error(vm, problem))?;
-        return refuse(vm, unreached);
-    }
+    // Memory for firmware too: an image that lies there has its data, and so what its devices are told of, there.
+    let Some(elsewhere) = vm.memory.iter().find(|region| region.machine != Some(region.ipa)) else {
+        let memory = vm.memory.iter().filter_map(|region| tessera_platform::Span::new(region.ipa, region.bytes));
+        let unreached = assignment.out_of_reach(&vm.name, &harmless, &memory.collect::<Vec<_>>());
+        return refuse(vm, unreached.map_err(|problem| error(vm, problem))?);
+    };
     let problem = format!(
         "{} can access memory by itself, which no SMMU checks: only a VM whose memory is all one to one can have it, and \
-         nothing then keeps that VM from reading and writing all of the machine's memory",
-        master.path()
+         nothing then keeps that VM from reading and writing all of the machine's memory; {}@{:x} is not one to one{}",
+        master.path(),
+        node::MEMORY,
+        elsewhere.ipa,
+        if elsewhere.firmware { ": the image lies there, give it memory that is" } else { "" }
     );
     Err(error(vm, problem))
 }

@@ -119,7 +119,7 @@ impl<'tree> Closure<'_, 'tree> {
         for reference in references::of(self.tree, node, is_left_out)? {
             if reference.to.is_enabled() {
                 self.need(node, reference.to, Reason::Referred(node, reference.property))?;
-            } else if reference.to.ancestors().skip(1).all(is_plain_bus) {
+            } else if not_for_guests(reference.to).is_none() && reference.to.ancestors().skip(1).all(is_plain_bus) {
                 self.mentioned.push(reference.to);
             }
         }

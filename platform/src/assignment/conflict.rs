@@ -99,7 +99,7 @@ fn interrupts<'tree>(first: (&str, &Assignment<'tree>), second: (&str, &Assignme
 
 const SHARE_WITH_EL2: &str = "leave the device out, or name it as `{ device = \"PATH\", sub-page = true }`; EL2 then passes on \
     single accesses, which is slower";
-const LEAVE_OUT: &str = "leave the device out; the console's UART is the one that the tree's stdout-path names";
+const LEAVE_OUT: &str = "leave the device out; if it is a UART: EL2's own is the one that the tree's stdout-path names";
 
 /// The first thing of `wanted` that is kept: registers in a page of `kept`, or one of the interrupts `kept_ids`.
 pub fn with_kept<'tree>(

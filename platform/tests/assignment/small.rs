@@ -1,7 +1,7 @@
 //! Small trees, each with one thing to see.
 
 use super::common::{GIC, Machine};
-use tessera_platform::assignment::{Assignment, between};
+use tessera_platform::assignment::{Assignment, Role, between};
 use tessera_platform::tree::Tree;
 
 /// A machine with a device `/thing@a000000` that has these cells.
@@ -29,6 +29,22 @@ fn refused(machine: &Machine, path: &str, why: &str) {
 }
 
 const THING: &str = "/thing@a000000";
+
+/// A guest's machine has its own: the board's beside it would be a second node of the name.
+#[test]
+fn disabled_parts_of_the_machine_are_not_even_mentioned() {
+    let machine = machine(&[("cooling-device", &[7, 0, 0, 8, 0, 0])])
+        .set("/cpus/cpu@9", "phandle", 7_u32)
+        .set("/fan", "phandle", 8_u32);
+    let machine = ["/cpus/cpu@9", "/fan"]
+        .into_iter()
+        .fold(machine, |machine, path| machine.set(path, "#cooling-cells", 2_u32).set(path, "status", "disabled"));
+    let blob = machine.blob();
+    let tree = Tree::parse(&blob).unwrap();
+    let given = Assignment::new(&tree, &[tree.find(THING).unwrap()], &[]).unwrap();
+    let role = |path| given.role(tree.find(path).unwrap());
+    assert_eq!([role("/cpus"), role("/cpus/cpu@9"), role("/fan")], [Role::Absent, Role::Absent, Role::Mentioned]);
+}
 
 #[test]
 fn every_kind_of_reference_is_followed() {

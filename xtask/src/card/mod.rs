@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail, ensure};
+use tessera_platform::Span;
 
 use crate::build::{self, Hypervisor, Profile};
 use crate::images::Images;
@@ -20,7 +21,7 @@ use crate::qemu::Board;
 use crate::raspberry_pi;
 use crate::run::prepare::find_system;
 use crate::setup::{self, firmware};
-use crate::system::{self, CompiledSystem, ImageProvider};
+use crate::system::{self, CompiledSystem, ImageProvider, Target};
 
 pub use console::Uart;
 
@@ -73,12 +74,10 @@ pub fn image(options: &CardOptions) -> Result<ExitCode> {
     let hypervisor = build::all(&setup::ensure(setup::toolchain::Choice::Auto)?, Profile::Release)?;
     let path = find_system(&options.system)?;
     let tree = raspberry_pi::tree_with_memory(&board_tree(options.uart)?, options.memory)?;
-    let system = system::compile(&path, &CardImages { tree })?;
-    raspberry_pi::check_fits(&system.machine, options.memory)
-        .context("this board is too small (--memory says how much it has)")?;
+    let system = system::compile(&path, &CardImages { tree, memory: options.memory })?;
     let disk = disk_of(options, &system)?;
     let mut files = own_files(options, &hypervisor, system.archive)?;
-    place::check(&system.fixed_memory, &files, options.memory, options.tfa)?;
+    place::check(&system.fixed_memory, &files, options.tfa)?;
     let missing = add_firmware(options, &mut files)?;
     write(&options.out, &files, disk.as_deref())?;
     for file in &files {
@@ -123,10 +122,12 @@ fn is_image(out: &Path) -> bool {
 /// The images that systems name, for the board with the tree that is on the card.
 struct CardImages {
     tree: Vec<u8>,
+    /// The board's RAM, in bytes.
+    memory: u64,
 }
 
 /// Those of the same board in QEMU, but for the tree.
-const IMAGES: Images = Images { gic: 2, board: Board::Raspi4b };
+const IMAGES: Images = Images::new(2, Board::Raspi4b);
 
 impl ImageProvider for CardImages {
     fn names(&self) -> Vec<String> {
@@ -139,6 +140,18 @@ impl ImageProvider for CardImages {
 
     fn image(&self, name: &str) -> Result<PathBuf> {
         IMAGES.image(name)
+    }
+
+    fn target(&self) -> Target {
+        Target { more_memory: "say by `--memory` how much the board has", ..raspberry_pi::target(self.memory) }
+    }
+
+    fn ram(&self, _memory: u64) -> Vec<Span> {
+        raspberry_pi::ram_spans(self.memory)
+    }
+
+    fn tree_is_shown_by(&self) -> String {
+        IMAGES.tree_is_shown_by()
     }
 
     fn board_tree(&self) -> Result<Vec<u8>> {

@@ -1,9 +1,9 @@
-//! What VMs want at addresses of the board against what is there: the board's memory, and what its firmware loads.
+//! What VMs want at addresses of the board against what its firmware loads there.
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 
 use super::{CardFile, config};
-use crate::raspberry_pi::{INITRD, KERNEL, TREE, ram};
+use crate::raspberry_pi::{INITRD, KERNEL, TREE};
 use crate::system::FixedMemory;
 
 /// Beginning, end and name of something in memory.
@@ -14,26 +14,19 @@ const TREE_BYTES: u64 = 2 << 20;
 /// Where the arm64 Linux header says how much memory the image takes (Documentation/arch/arm64/booting.rst).
 const IMAGE_SIZE: usize = 16;
 
-/// Whether the board has the memory, and nothing else is in it.
+/// Whether nothing else is in the memory that VMs want.
 ///
 /// # Errors
-/// Whose memory it has not, and what is there.
-pub fn check(wanted: &[FixedMemory], files: &[CardFile], memory: u64, tfa: bool) -> Result<()> {
+/// Whose it is, and what is there.
+pub fn check(wanted: &[FixedMemory], files: &[CardFile], tfa: bool) -> Result<()> {
     let taken = taken(files, tfa);
-    wanted.iter().try_for_each(|wanted| check_one(wanted, &taken, memory))
+    wanted.iter().try_for_each(|wanted| check_one(wanted, &taken))
 }
 
-fn check_one(wanted: &FixedMemory, taken: &[Piece], memory: u64) -> Result<()> {
+fn check_one(wanted: &FixedMemory, taken: &[Piece]) -> Result<()> {
     let FixedMemory { vm, start, bytes } = wanted;
     let end = start.saturating_add(*bytes);
     let what = format!("VM `{vm}` wants the board's memory from {start:#x} to {end:#x}");
-    // Pieces next to each other are one.
-    let there: u64 = ram(memory).map(|(from, length)| end.min(from + length).saturating_sub(from.max(*start))).sum();
-    ensure!(
-        there == *bytes,
-        "{what}, but a board with {} MiB has not all of that: choose another `base`, or say by --memory what it has",
-        memory >> 20
-    );
     let other = taken.iter().find(|(from, to, _)| from < &end && start < to);
     if let Some((from, to, name)) = other {
         anyhow::bail!("{what}, but {name} is loaded from {from:#x} to {to:#x}: choose another `base`");
@@ -58,26 +51,22 @@ fn taken(files: &[CardFile], tfa: bool) -> [Piece; 4] {
 mod tests {
     use super::*;
 
-    fn problem(start: u64, bytes: u64, memory: u64) -> Option<String> {
+    fn problem(start: u64, bytes: u64) -> Option<String> {
         let mut kernel = vec![0; 64];
         kernel[IMAGE_SIZE..IMAGE_SIZE + 8].copy_from_slice(&0x8_0000_u64.to_le_bytes());
         let files = [(config::KERNEL_FILE, kernel), (config::ARCHIVE_FILE, vec![0; 0x1_0000])];
         let files = files.map(|(name, contents)| CardFile { name: name.to_owned(), contents });
         let wanted = FixedMemory { vm: "a".to_owned(), start, bytes };
-        check(&[wanted], &files, memory, false).err().map(|error| error.to_string())
+        check(&[wanted], &files, false).err().map(|error| error.to_string())
     }
 
     #[test]
-    fn memory_is_there_and_free_or_it_is_said_what_is_in_it() {
-        let says =
-            |start, bytes, memory, part: &str| problem(start, bytes, memory).is_some_and(|text| text.contains(part));
-        assert_eq!(problem(0x1001_0000, 0x1000, 1 << 30), None);
-        assert_eq!(problem(0x27_f000 + 0x1000, 0x1000, 1 << 30), None);
-        assert!(says(0x1000_f000, 0x1000, 1 << 30, "system.cpio is loaded from 0x10000000 to 0x10010000"));
-        assert!(says(0x27_f000, 0x1000, 1 << 30, "kernel8.img") && says(0, 0x1000, 1 << 30, "spin table"));
-        assert!(says(0x0800_1000, 0x1000, 1 << 30, "bcm2711-rpi-4-b.dtb"));
-        assert!(says(0x3b3f_f000, 0x2000, 1 << 30, "1024 MiB") && says(0x4000_0000, 0x1000, 1 << 30, "--memory"));
-        // Over the seam between two pieces of the memory.
-        assert_eq!(problem(0xbfff_f000, 0x2000, 4 << 30), None);
+    fn memory_is_free_or_it_is_said_what_is_in_it() {
+        let says = |start, bytes, part: &str| problem(start, bytes).is_some_and(|text| text.contains(part));
+        assert_eq!(problem(0x1001_0000, 0x1000), None);
+        assert_eq!(problem(0x27_f000 + 0x1000, 0x1000), None);
+        assert!(says(0x1000_f000, 0x1000, "system.cpio is loaded from 0x10000000 to 0x10010000"));
+        assert!(says(0x27_f000, 0x1000, "kernel8.img") && says(0, 0x1000, "spin table"));
+        assert!(says(0x0800_1000, 0x1000, "bcm2711-rpi-4-b.dtb"));
     }
 }

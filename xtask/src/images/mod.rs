@@ -10,13 +10,14 @@ use std::fs;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
+use tessera_platform::Span;
 
 use crate::build;
 use crate::qemu::{self, Board};
 use crate::raspberry_pi;
 use crate::setup;
 use crate::setup::linux::Flavour;
-use crate::system::ImageProvider;
+use crate::system::{self, Amount, ImageProvider, Target};
 
 /// The names of small guests: `guest/NAME`.
 const GUEST: &str = "guest/";
@@ -28,6 +29,17 @@ pub struct Images {
     pub gic: u32,
     /// The board whose devices systems name.
     pub board: Board,
+    /// Cores, if the machine's are asked for.
+    pub cpus: Option<usize>,
+    /// RAM in bytes, if the machine's is asked for.
+    pub memory: Option<u64>,
+}
+
+impl Images {
+    /// For a machine that has what systems need.
+    pub const fn new(gic: u32, board: Board) -> Self {
+        Self { gic, board, cpus: None, memory: None }
+    }
 }
 
 impl ImageProvider for Images {
@@ -71,6 +83,37 @@ impl ImageProvider for Images {
         Some(u64::from(self.gic))
     }
 
+    fn target(&self) -> Target {
+        match self.board {
+            Board::Virt => qemu::virt_target(self.gic, self.cpus, self.memory),
+            Board::Raspi4b => Target {
+                name: "QEMU's Raspberry Pi 4 without TF-A",
+                memory: Amount::Exactly(raspberry_pi::DESCRIBED_BY_QEMU),
+                more_memory: "use `--machine raspi4b-tfa`, which has 2 GiB",
+                ..raspberry_pi::target(raspberry_pi::MEMORY)
+            },
+            Board::Raspi4bTfa => raspberry_pi::target(raspberry_pi::MEMORY),
+        }
+    }
+
+    fn ram(&self, memory: u64) -> Vec<Span> {
+        match self.board {
+            Board::Virt => Span::new(system::VIRT_RAM, memory).into_iter().collect(),
+            Board::Raspi4b => Span::new(0, memory).into_iter().collect(),
+            Board::Raspi4bTfa => raspberry_pi::ram_spans(raspberry_pi::MEMORY),
+        }
+    }
+
+    fn tree_is_shown_by(&self) -> String {
+        match self.board {
+            Board::Virt => format!(
+                "qemu-system-aarch64 -M virt,virtualization=on,gic-version={},dumpdtb=virt.dtb; dtc -I dtb -O dts virt.dtb",
+                self.gic
+            ),
+            Board::Raspi4b | Board::Raspi4bTfa => format!("dtc -I dtb -O dts {}", raspberry_pi::tree().display()),
+        }
+    }
+
     fn board_tree(&self) -> Result<Vec<u8>> {
         match self.board {
             Board::Virt => qemu::virt_tree(self.gic),
@@ -87,13 +130,13 @@ mod tests {
 
     #[test]
     fn names_cover_the_real_guests_and_the_small_ones() {
-        let names = Images { gic: 3, board: Board::Virt }.names();
+        let names = Images::new(3, Board::Virt).names();
         assert!(names.contains(&"linux".to_owned()) && names.contains(&"guest/hello".to_owned()));
     }
 
     #[test]
     fn what_is_unknown_is_refused() {
-        assert!(Images { gic: 3, board: Board::Virt }.image("windows").is_err());
-        assert!(Images { gic: 3, board: Board::Virt }.image("guest/../x").is_err());
+        assert!(Images::new(3, Board::Virt).image("windows").is_err());
+        assert!(Images::new(3, Board::Virt).image("guest/../x").is_err());
     }
 }

@@ -55,13 +55,14 @@ pub fn prepare_with(
     compile: impl FnOnce(&Path, &dyn ImageProvider) -> Result<CompiledSystem, SystemError>,
 ) -> Result<Prepared> {
     let gic = gic(request)?;
-    let system = compile(&request.system, &Images { gic, board: request.board })?;
+    check_size(request)?;
+    let images = Images { gic, board: request.board, cpus: request.cpus, memory: request.memory };
+    let system = compile(&request.system, &images)?;
     let initrd = store(&request.name, &system.archive)?;
-    let (cpus, memory) = size(request, &system)?;
     let mut machine = Machine {
         board: request.board,
-        cpus,
-        memory,
+        cpus: system.machine.cpus,
+        memory: system.machine.memory,
         gic,
         kernel: hypervisor.flat.clone(),
         tree: None,
@@ -89,17 +90,15 @@ fn gic(request: &Request) -> Result<u32> {
     }
 }
 
-/// Cores and RAM: as asked, or as the system needs; a Raspberry Pi's are what they are.
-fn size(request: &Request, system: &CompiledSystem) -> Result<(usize, u64)> {
-    let needed = system.machine;
-    if request.board == Board::Virt {
-        return Ok((request.cpus.unwrap_or(needed.cpus), request.memory.unwrap_or(needed.memory)));
-    }
+/// Whether the board can have the cores and RAM that are asked for: a Raspberry Pi's are what they are.
+fn check_size(request: &Request) -> Result<()> {
     let (cpus, memory) = (raspberry_pi::CPUS, raspberry_pi::MEMORY);
+    if request.board == Board::Virt {
+        return Ok(());
+    }
     ensure!(request.cpus.is_none_or(|asked| asked == cpus), "the Raspberry Pi 4 has {cpus} cores");
     ensure!(request.memory.is_none_or(|asked| asked == memory), "the Raspberry Pi 4 of QEMU has {} MiB", memory >> 20);
-    raspberry_pi::check_fits(&needed, memory)?;
-    Ok((cpus, memory))
+    Ok(())
 }
 
 /// The Raspberry Pi's device tree and firmware.

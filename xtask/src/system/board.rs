@@ -18,7 +18,8 @@ pub(super) fn find(system: &mut System, provider: &dyn ImageProvider) -> Result<
     let blob = provider.board_tree().map_err(|error| at(format!("no device tree of the board: {error:#}")))?;
     let tree = Tree::parse(&blob).map_err(|error| at(format!("the board's {error}")))?;
     let board = Board::from_tree(&tree, find_console(&tree)).map_err(|error| at(format!("the board's {error}")))?;
-    let finding = Finding { tree: &tree, kept: kept(&board), kept_ids: kept_ids(&board) };
+    let shown_by = provider.tree_is_shown_by();
+    let finding = Finding { tree: &tree, kept: kept(&board), kept_ids: kept_ids(&board), shown_by };
     let assignments = finding.assignments(&system.vms)?;
     for (vm, assignment) in system.vms.iter_mut().zip(assignments) {
         if let Some((names, assignment)) = assignment {
@@ -51,6 +52,8 @@ struct Finding<'tree> {
     /// The registers that EL2 keeps.
     kept: Vec<Span>,
     kept_ids: Vec<IntId>,
+    /// The command that shows the tree.
+    shown_by: String,
 }
 
 type Found<'tree> = Option<(Vec<Named<'tree>>, Assignment<'tree>)>;
@@ -104,6 +107,11 @@ impl<'tree> Finding<'tree> {
         let own = own.filter_map(|claim| Some(Kept { owner: "the guest", span: Span::new(claim.start, claim.bytes)? }));
         let kept: Vec<_> = self.kept().into_iter().chain(own).collect();
         let wanted = everything_except(self.tree, &nodes, &others, &kept, &self.kept_ids);
+        if wanted.is_empty() {
+            let message =
+                format!("no device is left for VM `{}`: EL2 and the other VMs have all others", vm.name.value);
+            return Err(except.problem(message).help("except from another VM's devices what this one is to have"));
+        }
         let assignment = Assignment::new(self.tree, &wanted, &[]).map_err(|error| of_tree(except, &error))?;
         Ok(Some((names, assignment)))
     }
@@ -143,14 +151,24 @@ impl<'tree> Finding<'tree> {
         let near = one_of(name.value, paths.iter().cloned().chain(self.aliases()));
         let alike: Vec<_> = paths.iter().filter(|path| !name.value.is_empty() && path.contains(name.value)).collect();
         let has_labels = self.tree.by_path("/__symbols__").is_some() || name.value.contains('/');
+        let of_kind = self.of_kind(name.value);
         let hint = match (near.starts_with("did you mean"), alike.last()) {
-            (true, _) => near,
-            (false, Some(path)) => format!("did you mean `{path}`?"),
-            (false, None) => "`dtc -I dtb -O dts` shows the board's tree".to_owned(),
+            (true, _) if of_kind.len() < 2 => near,
+            _ if !of_kind.is_empty() => format!("did you mean one of {}?", of_kind.join(", ")),
+            (_, Some(path)) => format!("did you mean `{path}`?"),
+            (_, None) => format!("`{}` shows the board's tree (package device-tree-compiler)", self.shown_by),
         };
         let labels =
             if has_labels { "" } else { "; this tree has no labels (no /__symbols__): write a path or an alias" };
         name.problem(format!("this board's tree has no device `{}`", name.value)).help(hint + labels)
+    }
+
+    /// The enabled devices that a label like `name` may be of: `i2c1` of an `i2c@...`.
+    fn of_kind(&self, name: &str) -> Vec<String> {
+        let kind = name.trim_end_matches(|c: char| c.is_ascii_digit());
+        let is_alike = |node: &DeviceNode| node.name().split_once('@').is_some_and(|(base, _)| base == kind);
+        let nodes = self.tree.nodes().filter(|node| is_alike(node) && node.is_enabled());
+        nodes.map(|node| format!("`{}`", node.path())).collect()
     }
 
     fn aliases(&self) -> Vec<String> {
@@ -167,13 +185,11 @@ impl<'tree> Finding<'tree> {
         if let Some(conflict) = with_kept((&vm.name.value, assignment), &self.kept(), &self.kept_ids) {
             return Err(problem(vm, names, conflict));
         }
-        let harmless: Vec<_> = harmless(vm, names).collect();
         let is_one_to_one = vm.memory.iter().all(|memory| memory.value.machine == Some(memory.value.base));
-        let Some(master) = assignment.dma_masters().into_iter().find(|node| !harmless.contains(node)) else {
-            return Ok(());
-        };
+        let Some(master) = dma_master(vm, names, assignment) else { return Ok(()) };
         if is_one_to_one {
             let memory = vm.memory.iter().filter_map(|memory| Span::new(memory.value.base, memory.value.bytes));
+            let harmless: Vec<_> = harmless(vm, names).collect();
             let unreached = assignment.out_of_reach(&vm.name.value, &harmless, &memory.collect::<Vec<_>>());
             let unreached = unreached.map_err(|error| of_tree(&At::new((), place(vm).unwrap_or_default()), &error))?;
             return unreached.map_or(Ok(()), |conflict| Err(problem(vm, names, conflict)));
@@ -201,6 +217,7 @@ impl<'tree> Finding<'tree> {
         FoundDevices {
             paths: named.collect(),
             left_out: left_out(vm, names).into_iter().flatten().map(|left| path_and_name(&left)).collect(),
+            dma_master: dma_master(vm, names, assignment).map(DeviceNode::path),
             without_dma: harmless(vm, names).map(DeviceNode::path).collect(),
             by_sub_page: by_sub_page(vm, names).map(DeviceNode::path).collect(),
             registers: registers.map(|one| At::new((one.start(), one.size()), place_of(one))).collect(),
@@ -241,6 +258,12 @@ fn harmless<'tree>(vm: &Vm, names: &[Named<'tree>]) -> impl Iterator<Item = Devi
 fn by_sub_page<'tree>(vm: &Vm, names: &[Named<'tree>]) -> impl Iterator<Item = DeviceNode<'tree>> {
     let shared = vm.board_devices.named.iter().zip(names).filter(|(device, _)| device.value.by_sub_page);
     shared.map(|(_, name)| name.value).collect::<Vec<_>>().into_iter()
+}
+
+/// A device that may access memory by itself, for all that the file says.
+fn dma_master<'tree>(vm: &Vm, names: &[Named<'tree>], assignment: &Assignment<'tree>) -> Option<DeviceNode<'tree>> {
+    let harmless: Vec<_> = harmless(vm, names).collect();
+    assignment.dma_masters().into_iter().find(|node| !harmless.contains(node))
 }
 
 fn between_vms(vms: &[Vm], found: &[Found]) -> Result<()> {

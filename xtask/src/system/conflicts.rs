@@ -1,10 +1,8 @@
-//! The VMs against each other and against the machine they are to run on.
+//! The VMs against each other.
 
-use super::Machine;
-use super::description::{Cpus, Device, DeviceKind, System, Vm};
+use super::description::{Device, DeviceKind, System, Vm};
 use super::layout::{AddressSpace, Claim};
-use super::place::Plan;
-use super::problem::{At, Problem, Result, size};
+use super::problem::{At, Result};
 use tessera_abi::manifest as abi;
 
 /// Names, devices, interrupts and machine addresses that two VMs cannot both have.
@@ -64,7 +62,7 @@ fn machine_addresses(vms: &[Vm]) -> Result<()> {
     Ok(())
 }
 
-fn passed_through(vm: &Vm) -> impl Iterator<Item = (&At<Device>, u64)> {
+pub(super) fn passed_through(vm: &Vm) -> impl Iterator<Item = (&At<Device>, u64)> {
     vm.devices.iter().filter_map(|device| match device.value.kind {
         DeviceKind::Passthrough { machine, .. } => Some((device, machine)),
         DeviceKind::Pl011 | DeviceKind::Pl031 => None,
@@ -102,70 +100,4 @@ fn interrupts_between(vms: &[Vm]) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// Beside guests and archive: EL2, and what the loader leaves between things.
-const OVERHEAD: u64 = 128 << 20;
-/// Machines have round sizes.
-const STEP: u64 = 256 << 20;
-
-/// The machine that `[machine]` describes if it suffices, or one that does.
-pub(super) fn machine(system: &System, plans: &[Plan], archive_bytes: u64) -> Result<Machine> {
-    let cpus = cpus_needed(&system.vms);
-    let memory = memory_needed(plans).max(highest_memory(&system.vms));
-    if let Some(given) = &system.machine_cpus
-        && given.value < cpus
-    {
-        let message = format!("the VMs need {cpus} cores, the machine has {}", given.value);
-        return Err(given.problem(message).help("give the machine more or the VMs fewer"));
-    }
-    if let Some(given) = &system.machine_memory
-        && given.value < memory.saturating_add(archive_bytes)
-    {
-        let message = format!(
-            "the VMs need {} and their images {} more, the machine has {}",
-            size(memory),
-            size(archive_bytes.next_multiple_of(1 << 20)),
-            size(given.value)
-        );
-        return Err(given.problem(message).help("give the machine more or the VMs less"));
-    }
-    let suffices = memory.saturating_add(archive_bytes).saturating_add(OVERHEAD);
-    let suffices = suffices.checked_next_multiple_of(STEP).unwrap_or(suffices);
-    let cpus = system.machine_cpus.as_ref().map_or(cpus, |given| given.value);
-    Ok(Machine {
-        cpus: usize::try_from(cpus).map_err(|_| Problem::new(system.span.clone(), "too many cores"))?,
-        memory: system.machine_memory.as_ref().map_or(suffices, |given| given.value),
-    })
-}
-
-/// Cores that are listed, and as many more as are counted.
-fn cpus_needed(vms: &[Vm]) -> u64 {
-    let mut listed: Vec<u64> = Vec::new();
-    let mut counted = 0;
-    for vm in vms {
-        match &vm.cpus.value {
-            Cpus::Count(count) => counted += count,
-            Cpus::Cores(cores) => listed.extend(cores.iter().map(|core| core.value)),
-        }
-    }
-    listed.sort_unstable();
-    listed.dedup();
-    let highest = listed.last().map_or(0, |core| core + 1);
-    highest.max(counted + listed.len() as u64)
-}
-
-/// Where QEMU's `virt` machine has its RAM.
-const RAM: u64 = 0x4000_0000;
-
-/// Memory up to the highest machine address that a VM asks for.
-fn highest_memory(vms: &[Vm]) -> u64 {
-    let regions = vms.iter().flat_map(|vm| &vm.memory);
-    let end = |region: &At<super::description::Memory>| Some(region.value.machine?.saturating_add(region.value.bytes));
-    regions.filter_map(end).max().map_or(0, |end| end.saturating_sub(RAM))
-}
-
-fn memory_needed(plans: &[Plan]) -> u64 {
-    let regions = plans.iter().flat_map(|plan| &plan.memory);
-    regions.fold(0, |sum: u64, region| sum.saturating_add(region.bytes))
 }

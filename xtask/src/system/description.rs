@@ -134,6 +134,8 @@ pub(super) struct FoundDevices {
     pub(super) paths: Vec<String>,
     pub(super) without_dma: Vec<String>,
     pub(super) by_sub_page: Vec<String>,
+    /// One of the devices that may access memory by themselves, if there is one.
+    pub(super) dma_master: Option<String>,
     pub(super) left_out: Vec<(String, String)>,
     /// Registers, start and bytes: whole pages, or what is given by sub-page.
     pub(super) registers: Vec<At<(u64, u64)>>,

@@ -2,7 +2,7 @@
 //!
 //! Every decision about placement is made here and stated in the manifest; EL2 only checks it. The steps, a module
 //! each: `read` (TOML to typed values), `image` (what kind of file is it), `place` (where everything goes), `conflicts`
-//! (VMs against each other and the machine), `manifest` (the blob), `archive` (the cpio). Each error is a [`Problem`] at
+//! (VMs against each other), `target` (VMs against the machine), `manifest` (the blob), `archive` (the cpio). Each error is a [`Problem`] at
 //! a span of the TOML file, shown with line, column and what to change. Where images come from is the caller's business:
 //! see [`ImageProvider`].
 
@@ -20,6 +20,7 @@ mod place;
 mod problem;
 mod read;
 mod table;
+mod target;
 #[cfg(test)]
 mod tests;
 
@@ -29,6 +30,8 @@ use dtoolkit::model::DeviceTree;
 use files::Files;
 pub use problem::SystemError;
 use problem::{At, Problem, Result};
+pub use target::{Amount, Target, VIRT_RAM};
+use tessera_platform::Span;
 
 /// What stands before the name of an image that xtask itself provides, as in `tessera:linux`.
 pub const PROVIDED: &str = "tessera:";
@@ -48,6 +51,21 @@ pub trait ImageProvider {
     /// The version of the board's GIC, if it is known.
     fn gic(&self) -> Option<u64> {
         None
+    }
+
+    /// What is settled of the machine that the system is to run on.
+    fn target(&self) -> Target {
+        Target::default()
+    }
+
+    /// Where that machine has its RAM, if it has so many bytes of it; empty if that is not known.
+    fn ram(&self, _memory: u64) -> Vec<Span> {
+        Vec::new()
+    }
+
+    /// The command that shows [`Self::board_tree`] as text.
+    fn tree_is_shown_by(&self) -> String {
+        "dtc -I dtb -O dts".to_owned()
     }
 
     /// The device tree of the board that the system is for, with its memory: asked for where a system names devices.
@@ -97,7 +115,7 @@ pub struct FixedMemory {
     pub bytes: u64,
 }
 
-/// A machine that suffices: as the file's `[machine]` says, otherwise reckoned.
+/// The machine to run it on: what is settled of it, else as the file's `[machine]` says, else one that suffices.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Machine {
     /// Number of cores.
@@ -145,7 +163,8 @@ fn compile_source(source: &str, sources: Sources<'_>, change: impl FnOnce(&mut D
     change(&mut tree);
     let archive =
         archive::pack(&tree.to_dtb(), &files).map_err(|message| Problem::new(system.span.clone(), message))?;
-    let machine = conflicts::machine(&system, &plans, archive.len() as u64)?;
+    let machine = target::machine(&system, &plans, archive.len() as u64, &sources.images.target())?;
+    target::addresses(&system, machine, sources.images)?;
     Ok(CompiledSystem {
         archive,
         description: system.description,

@@ -52,6 +52,9 @@ const BLOCK: u64 = 2 << 20;
 /// Initrds end within so many bytes of the start of RAM: Linux wants one within 1 GiB of itself (booting.rst).
 const LOW_RAM: u64 = 1 << 30;
 
+const ONE_TO_ONE: &str = "give the VM a region there too: `{ base = ADDRESS, size = SIZE, one-to-one = true }`; or link the \
+    image to run in the memory that it has";
+
 /// Places all of `vm`.
 pub(super) fn vm(vm: &Vm, sources: Sources<'_>, files: &mut Files) -> Result<Plan> {
     let mut placing = Placing::new(vm)?;
@@ -143,8 +146,16 @@ impl<'a> Placing<'a> {
         }
     }
 
-    /// Memory for what lies outside RAM: whole pages, neighbours together.
+    /// Memory for what lies outside RAM: whole pages, neighbours together. It is not where it is in the machine, so devices
+    /// must not be told of it.
     fn firmware_memory(&mut self) -> Result<()> {
+        if let (Some(claim), Some(master)) = (self.outside.first(), &self.vm.board_devices.found.dma_master) {
+            let message = format!(
+                "{} lies outside the VM's memory, but {master} can access memory by itself (DMA), which no SMMU checks",
+                claim.described()
+            );
+            return Err(claim.problem(message).help(ONE_TO_ONE));
+        }
         self.outside.sort_by_key(|claim| claim.start);
         let mut regions: Vec<Claim> = Vec::new();
         for claim in &self.outside {

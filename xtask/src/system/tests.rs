@@ -7,3 +7,4 @@ mod fuzz;
 mod images;
 mod placed;
 mod support;
+mod target;

@@ -29,6 +29,7 @@ fn assigned_on(board: &[u8], devices: &[&str], change: impl FnOnce(&mut DeviceTr
     // The sample's own device and its UART are not the subject.
     remove(&mut tree, "/vm@1/device@a000000");
     set(&mut tree, "/vm@1/board-devices", list(devices));
+    set(&mut tree, "/vm@1/memory@0/machine", 0u64);
     change(&mut tree);
     let mut manifest = Manifest::parse(&blob(&tree), &archive()).map_err(|error| error.to_string())?;
     let tree = Tree::parse(board).expect("a real tree");
@@ -189,6 +190,8 @@ fn dma_takes_memory_one_to_one() {
     let moved = |tree: &mut DeviceTree| set(tree, "/vm@1/memory@50000000/machine", 0x5800_0000u64);
     refused(&["/virtio_mmio@a000000"], moved, "/virtio_mmio@a000000 can access memory by itself");
     refused(&["/virtio_mmio@a000000"], |tree| remove(tree, "/vm@1/memory@50000000/machine"), "one to one");
+    let firmware = |tree: &mut DeviceTree| remove(tree, "/vm@1/memory@0/machine");
+    refused(&["/virtio_mmio@a000000"], firmware, "memory@0 is not one to one: the image lies there, give it memory");
     refused(&["/fw-cfg@9020000"], moved, "/fw-cfg@9020000 can access memory by itself");
     let harmless = |tree: &mut DeviceTree| {
         moved(tree);

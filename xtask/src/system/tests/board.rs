@@ -78,11 +78,26 @@ fn a_device_that_does_not_exist() {
         &toml,
         "\"bluetooth",
         message,
-        "shows the board's tree; this tree has no labels (no /__symbols__): write a path",
+        "shows the board's tree (package device-tree-compiler); this tree has no labels (no /__symbols__): write a path",
     );
     let toml = disk("devices = [{ device = \"/pl031@9010000\", without = [\"dmas\"] }]");
     let message = "/pl031@9010000: it has no property `dmas`";
     expect(&toml, "\"dmas", message, "it has: clock-names, clocks, interrupts, reg, compatible");
+}
+
+#[test]
+fn a_label_of_a_tree_without_labels() {
+    let toml = disk("devices = [\"i2c1\"]");
+    let message = "this board's tree has no device `i2c1`";
+    expect_in(&pi(), &toml, "\"i2c1", message, "did you mean one of `/soc/i2c@7e205000`, `/soc/i2c@7e804000`");
+    expect_in(&pi(), &toml, "\"i2c1", message, "write a path or an alias");
+}
+
+#[test]
+fn nothing_is_left_for_the_second_that_wants_everything() {
+    let toml = disk("everything-except = []") + &vm("other", 0x6100_0000, "everything-except = [ ]");
+    let message = "no device is left for VM `other`: EL2 and the other VMs have all others";
+    expect(&toml, "[ ]", message, "except from another VM's devices");
 }
 
 #[test]
@@ -204,6 +219,20 @@ fn dma_without_one_to_one_memory() {
     expect(&toml, "\"/virtio", message, "one-to-one = true");
     let toml = guest_vm("image = \"raw.bin\"\ndevices = [{ device = \"/fw-cfg@9020000\", dma = false }]");
     accepted(&Workshop::new(), &toml);
+}
+
+/// Memory that an image gets by itself is not where it is in the machine.
+#[test]
+fn an_image_outside_the_memory_that_dma_reaches() {
+    let workshop = Workshop::new();
+    let elf = |toml: String| toml.replace("\"raw.bin\"", "\"rtos.elf\"");
+    let message = "the image (0x40000000 to 0x40003000) lies outside the VM's memory, but /virtio_mmio@a000000 can access \
+        memory by itself (DMA), which no SMMU checks";
+    let toml = elf(disk("devices = [\"/virtio_mmio@a000000\"]"));
+    expect_in(&workshop, &toml, "\"rtos.elf", message, "{ base = ADDRESS, size = SIZE, one-to-one = true }");
+    accepted(&workshop, &elf(disk("devices = [\"/pl031@9010000\"]")));
+    let there = "{ base = 0x40000000, size = \"1M\", one-to-one = true }]\n";
+    accepted(&workshop, &toml.replacen("true }]\n", &format!("true }}, {there}"), 1));
 }
 
 #[test]

@@ -155,7 +155,7 @@ struct AnyImage(std::path::PathBuf, &'static str);
 
 impl ImageProvider for AnyImage {
     fn names(&self) -> Vec<String> {
-        crate::images::Images { gic: 3, board: crate::qemu::Board::Virt }.names()
+        crate::images::Images::new(3, crate::qemu::Board::Virt).names()
     }
 
     fn image(&self, _: &str) -> anyhow::Result<std::path::PathBuf> {

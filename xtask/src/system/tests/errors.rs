@@ -16,7 +16,11 @@ fn expect(toml: &str, mark: &str, message: &str, help: &str) {
 /// The same of a file in `workshop`.
 #[track_caller]
 pub(super) fn expect_in(workshop: &Workshop, toml: &str, mark: &str, message: &str, help: &str) {
-    let error = workshop.compile(toml).expect_err("this file is wrong");
+    expect_error(workshop.compile(toml).expect_err("this file is wrong"), toml, mark, message, help);
+}
+
+#[track_caller]
+pub(super) fn expect_error(error: SystemError, toml: &str, mark: &str, message: &str, help: &str) {
     assert_eq!(error.message(), message);
     let offset = toml.rfind(mark).expect("the mark is in the file");
     let line = toml[..offset].matches('\n').count() + 1;

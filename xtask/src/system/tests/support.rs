@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 use tessera::archive::Archive;
 use tessera::manifest::Manifest;
+use tessera_platform::Span;
 
-use super::super::{CompiledSystem, ImageProvider, SystemError, compile};
+use super::super::{CompiledSystem, ImageProvider, SystemError, Target, compile};
 
 /// An arm64 Linux Image of `bytes` bytes that says it occupies `image_size`.
 pub(super) fn linux_image(bytes: usize, text_offset: u64, image_size: u64) -> Vec<u8> {
@@ -76,13 +77,28 @@ impl Workshop {
     }
 
     pub(super) fn compile(&self, toml: &str) -> Result<CompiledSystem, SystemError> {
+        self.compile_for(toml, Target::default(), Vec::new())
+    }
+
+    /// For a machine with RAM there.
+    pub(super) fn compile_for(
+        &self,
+        toml: &str,
+        target: Target,
+        ram: Vec<Span>,
+    ) -> Result<CompiledSystem, SystemError> {
         self.write("system.toml", toml.as_bytes());
-        compile(&self.0.path().join("system.toml"), &Provider(self.0.path().to_path_buf()))
+        let provider = Provider { folder: self.0.path().to_path_buf(), target, ram };
+        compile(&self.0.path().join("system.toml"), &provider)
     }
 }
 
 /// Provides `linux` and `guest/hello`; fails to make `freertos`.
-struct Provider(PathBuf);
+struct Provider {
+    folder: PathBuf,
+    target: Target,
+    ram: Vec<Span>,
+}
 
 impl ImageProvider for Provider {
     fn names(&self) -> Vec<String> {
@@ -91,20 +107,28 @@ impl ImageProvider for Provider {
 
     fn image(&self, name: &str) -> anyhow::Result<PathBuf> {
         match name {
-            "linux" => Ok(self.0.join("Image")),
-            "guest/hello" => Ok(self.0.join("raw.bin")),
+            "linux" => Ok(self.folder.join("Image")),
+            "guest/hello" => Ok(self.folder.join("raw.bin")),
             _ => anyhow::bail!("the compiler is missing"),
         }
     }
 
     /// The Raspberry Pi's is known.
     fn gic(&self) -> Option<u64> {
-        self.0.join("board.dtb").is_file().then_some(2)
+        self.folder.join("board.dtb").is_file().then_some(2)
+    }
+
+    fn target(&self) -> Target {
+        self.target
+    }
+
+    fn ram(&self, _memory: u64) -> Vec<Span> {
+        self.ram.clone()
     }
 
     /// `board.dtb`, or QEMU's `virt`.
     fn board_tree(&self) -> anyhow::Result<Vec<u8>> {
-        Ok(std::fs::read(self.0.join("board.dtb")).unwrap_or_else(|_| board_tree("virt-gicv3-2")))
+        Ok(std::fs::read(self.folder.join("board.dtb")).unwrap_or_else(|_| board_tree("virt-gicv3-2")))
     }
 }
 

@@ -89,8 +89,8 @@ pub(super) fn by_name() -> Vec<Case> {
     let clock = "[[vm]]\nname = \"hello\"\ncpus = 1\nmemory = \"512M\"\nimage = \"tessera:guest/hello\"\n\
                  devices = [\"/pl031@9010000\"]\n";
     let given = [
-        "expect tessera:linux: is given .*/virtio_mmio@a000000 ",
         "expect tessera:hello: is given /pl031@9010000 /apb-pclk",
+        "expect tessera:linux: is given .*/virtio_mmio@a000000 ",
         "expect hello:hello> $",
         "expect linux:linux# $",
         "send linux:ls /sys/bus/platform/devices | wc -l; ls -d /proc/device-tree/p*\\n",
@@ -103,7 +103,17 @@ pub(super) fn by_name() -> Vec<Case> {
         "send hello:off\\n",
     ];
     let everything = Case::new("a guest is given everything but another's", System::Inline(format!("{clock}{all}")));
-    vec![Case { seconds: 150, ..root }, sub_page::linux(), everything.steps(&given).ends(0)]
+    vec![Case { seconds: 150, ..root }, sub_page::linux(), everything.steps(&given).ends(0), clocks()]
+}
+
+/// A Linux whose devices need the board's clock has its own one too, or its console would be silent.
+fn clocks() -> Case {
+    let system = "[[vm]]\nname = \"linux\"\ncpus = 2\nmemory = \"256M\"\nimage = \"tessera:linux\"\n\
+                  initrd = \"tessera:initramfs\"\ncommand-line = \"console=ttyAMA0 panic=-1\"\n\
+                  devices = [\"/pl031@9010000\", \"/pl061@9030000\", \"/gpio-keys\"]\n";
+    Case::new("linux has its own clock beside the board's", System::Inline(system.to_owned()))
+        .steps(&["expect linux:rtc-pl031 .*registered as rtc0", "expect linux:linux# $", "send linux:poweroff -f\\n"])
+        .ends(0)
 }
 
 /// The Raspberry Pi 4, as far as QEMU has it: without firmware to call, and with.

@@ -74,15 +74,16 @@ pub(super) fn refusals() -> Vec<Case> {
         })
         .collect();
     cases.push(Case { archive: Archive::Missing, ..refused("refused: no initrd", "initrd") });
+    // Smaller than what xtask was told of.
     let system = hellos(&["one", "two"]);
     cases.push(Case {
-        cpus: Some(1),
+        qemu: &["-smp", "1"],
         system,
         ..refused("refused: a board with too few cores", "cpus: wants 1, but of")
     });
     let system = hellos(&["one", "two", "three"]);
     cases.push(Case {
-        memory_mib: Some(64),
+        qemu: &["-m", "64M"],
         system,
         ..refused("refused: a board with too little memory", "memory: wants")
     });
