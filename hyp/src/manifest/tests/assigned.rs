@@ -74,7 +74,9 @@ fn a_device_may_have_interrupts_and_no_registers() {
     add(&mut board, "/alarm");
     set(&mut board, "/alarm/compatible", "test,alarm");
     set(&mut board, "/alarm/interrupts", [0u32, 77, 4]);
-    let manifest = assigned_on(&blob(&board), &["/alarm"], unchanged).expect("good");
+    // There is no RAM at 0.
+    let without = |tree: &mut DeviceTree| remove(tree, "/vm@1/memory@0");
+    let manifest = assigned_on(&blob(&board), &["/alarm"], without).expect("good");
     let vm = &manifest.vms[1];
     assert!(vm.devices.iter().all(|device| device.machine_span().is_none()));
     let ids: Vec<_> = vm.hardware_interrupts().map(|(_, interrupt)| interrupt.spi).collect();
@@ -165,7 +167,12 @@ fn a_device_by_sub_page_is_added_byte_by_byte() {
 fn what_dma_reaches_must_have_memory_of_the_guest() {
     const PI: &[u8] = include_bytes!("../../../../platform/tests/blobs/bcm2711-rpi-4-b-qemu.dtb");
     let pi = PI.to_vec();
-    let dma = |change: fn(&mut DeviceTree)| assigned_on(&pi, &["/soc/dma@7e007000"], change);
+    let dma = |change: fn(&mut DeviceTree)| {
+        assigned_on(&pi, &["/soc/dma@7e007000"], |tree| {
+            remove(tree, "/vm@1/memory@0");
+            change(tree);
+        })
+    };
     let error = dma(unchanged).expect_err("its memory is above 1 GiB");
     let message =
         "/soc/dma@7e007000 accesses memory by itself, and reaches [0x0..0x40000000] (dma-ranges), where the VM";
