@@ -14,6 +14,17 @@ pub struct Hardening {
     vm: Option<usize>,
 }
 
+/// How EL2 itself is kept from what guests taught this core.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BeforeEl2 {
+    /// This function of the firmware is called.
+    Call(u32),
+    /// The core is not affected.
+    NotNeeded,
+    /// Firmware has nothing for it.
+    Impossible,
+}
+
 impl Hardening {
     /// Asks firmware what it has for the calling core.
     pub fn of_this_core(firmware: Option<Architecture>) -> Self {
@@ -39,10 +50,14 @@ impl Hardening {
         matches!(offer, Offer::Needed | Offer::NotNeeded)
     }
 
-    /// The function number to call before EL2 follows a branch that a guest may have taught; `None` as for
-    /// [`Workarounds::forgetting`].
-    pub fn before_el2(&self) -> Option<u32> {
-        self.offers.forgetting().map(|workaround| workaround as u32)
+    /// What is to be done before EL2 follows a branch that a guest may have taught.
+    pub fn before_el2(&self) -> BeforeEl2 {
+        let unaffected = |offer| matches!(offer, Offer::NotNeeded | Offer::NeverNeeded);
+        match self.offers.forgetting() {
+            Some(workaround) => BeforeEl2::Call(workaround as u32),
+            None if unaffected(self.offers.branches) || unaffected(self.offers.history) => BeforeEl2::NotNeeded,
+            None => BeforeEl2::Impossible,
+        }
     }
 
     /// A vCPU of VM `vm` is next.
@@ -110,6 +125,15 @@ mod tests {
         assert_eq!(before, [None, None, forgets, None, forgets]);
         let mut careless = with(Offer::NotNeeded, Offer::Absent, Offer::Absent);
         assert_eq!([1, 2].map(|vm| careless.before(vm)), [None; 2]);
+    }
+
+    #[test]
+    fn el2_is_kept_from_what_guests_taught() {
+        let told = |branches, history| with(branches, Offer::Absent, history).before_el2();
+        assert_eq!(told(Offer::Needed, Offer::Absent), BeforeEl2::Call(0x8000_8000));
+        assert_eq!(told(Offer::Needed, Offer::Needed), BeforeEl2::Call(0x8000_3fff));
+        assert_eq!(told(Offer::NotNeeded, Offer::Absent), BeforeEl2::NotNeeded);
+        assert_eq!(told(Offer::Absent, Offer::Absent), BeforeEl2::Impossible);
     }
 
     #[test]

@@ -13,9 +13,11 @@ use crate::arch::aarch64::registers::write_register;
 use crate::arch::aarch64::traps::hcr;
 use crate::arch::aarch64::vectors::{Vector, enter_guest};
 use crate::arch::aarch64::virtual_interface::VirtualInterface;
-use crate::arch::aarch64::{harden_exits, instruction_barrier, take_system_error, wait_for_interrupt};
+use crate::arch::aarch64::{
+    harden_exits, instruction_barrier, is_system_error_pending, take_system_error, wait_for_interrupt,
+};
 use crate::exit::{self, Next};
-use crate::hardening::Hardening;
+use crate::hardening::{BeforeEl2, Hardening};
 use crate::interrupts::Book;
 use crate::system::{System, interrupt};
 use crate::terminal;
@@ -49,13 +51,7 @@ impl Core {
     pub fn new(index: usize, system: &'static System) -> Self {
         let hardening = Hardening::of_this_core(system.firmware);
         if system.hardens_exits {
-            match hardening.before_el2() {
-                Some(function) => {
-                    harden_exits(function);
-                    log::info!("core {index}: exits are hardened");
-                }
-                None => log::warn!("core {index}: exits are not hardened: it or its firmware has no way"),
-            }
+            harden(index, &hardening);
         }
         Self {
             index,
@@ -125,7 +121,8 @@ impl Core {
         let Some(vcpu) = vcpus.get_mut(index) else { return };
         match next {
             Next::Resume | Next::Reschedule => {}
-            Next::Wait => vcpu.is_waiting = true,
+            // An SError ends the wait, and the guest takes it when it is entered.
+            Next::Wait => vcpu.is_waiting = !is_system_error_pending(),
             Next::Off => self.switch_off(vcpus, index),
             Next::Stop(reason) => vcpu.vm.request_stop(reason),
         }
@@ -205,7 +202,8 @@ impl Core {
 
     /// Takes one physical interrupt.
     fn interrupt(&mut self, vcpus: &mut [Vcpu]) -> Next {
-        let gic = &self.system.gic;
+        let system = self.system;
+        let gic = &system.gic;
         let Some(taken) = gic.acknowledge() else { return Next::Resume };
         let id = taken.id();
         let loaded = self.loaded.and_then(|index| vcpus.get_mut(index));
@@ -221,7 +219,7 @@ impl Core {
             };
         }
         if id == self.system.interrupts.maintenance {
-            let is_virtual = VirtualInterface::new(gic, &self.list_registers).maintain();
+            let is_virtual = self.list_registers().maintain();
             if let Some(vcpu) = loaded.filter(|_| is_virtual) {
                 vcpu.vm.vgic.maintain(vcpu.index);
             }
@@ -365,6 +363,10 @@ impl Core {
         update_physical_timer(vcpu, 0);
         let mut registers = self.list_registers();
         if self.loaded == Some(index) {
+            if take_system_error() {
+                // It ends with its vCPU, and is not the next one's.
+                vcpu.vm.counters.system_error();
+            }
             write_register!("cntv_ctl_el0", 0);
             instruction_barrier();
         }
@@ -377,6 +379,21 @@ impl Core {
         vcpu.vm.vcpu_went_off();
         // What was said of that may wait for a guest's unfinished line, and nobody else may look after it.
         self.watch_console();
+    }
+}
+
+/// Has firmware clear what guests taught this core, at each of their exits.
+fn harden(index: usize, hardening: &Hardening) {
+    match hardening.before_el2() {
+        BeforeEl2::Call(function) => {
+            harden_exits(function);
+            log::info!("core {index}: exits are hardened");
+        }
+        BeforeEl2::NotNeeded => log::info!("core {index}: exits need no hardening"),
+        BeforeEl2::Impossible => log::warn!(
+            "core {index}: exits are not hardened: firmware offers neither SMCCC_ARCH_WORKAROUND_1 nor 3; use TF-A, or \
+             leave tessera.harden out"
+        ),
     }
 }
 

@@ -136,6 +136,10 @@ extern "C" fn tessera_secondary() -> ! {
 pub fn boot_core(system: &'static System) -> ! {
     let index = own_index(system).unwrap_or(0);
     set_up(system);
+    // Not before the timer that this was tried with is known to be right.
+    if let Some(remedy) = system.hardware_end.remedy() {
+        log::info!("this GICv2 forgets interrupts that guests end by themselves (as QEMU's does): {remedy}");
+    }
     selftest::run(index);
     // A device may interrupt as soon as it is enabled: what it leads to must be known.
     system.vms.iter().for_each(Vm::map_hardware);

@@ -112,7 +112,9 @@ impl Layout {
             return Ok(());
         }
         let order = count.next_power_of_two().trailing_zeros();
-        let block = frames.allocate(Owner::Hypervisor, order).map_err(|error| format!("EL2's heap: {error}"))?;
+        let block = frames
+            .allocate(Owner::Hypervisor, order)
+            .map_err(|error| format!("EL2's heap: {error}: give the VMs less memory or the machine more"))?;
         let span = block.will_be_overwritten();
         // SAFETY: RAM that EL2 maps for writing, and that has just become its own.
         unsafe { heap::extend(span.start().get(), span.bytes()) };

@@ -329,12 +329,10 @@ fn try_hardware_end(driver: &gicv2::Driver, timer: IntId, clock: Clock) -> Hardw
     if driver.ends_in_hardware(timer, raise, lower) {
         return HardwareEnd::Works;
     }
-    let (end, remedy) = match driver.ends_when_nudged(timer, raise, lower) {
-        true => (HardwareEnd::Nudged, "it is reminded of them"),
-        false => (HardwareEnd::Forgotten, "EL2 ends them"),
-    };
-    log::info!("this GICv2 forgets interrupts that guests end by themselves (as QEMU's does): {remedy}");
-    end
+    match driver.ends_when_nudged(timer, raise, lower) {
+        true => HardwareEnd::Nudged,
+        false => HardwareEnd::Forgotten,
+    }
 }
 
 /// The interrupts EL2 uses. Any SGI would do for the kick: those of guests are virtual.

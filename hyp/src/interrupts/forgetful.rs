@@ -26,6 +26,16 @@ pub enum HardwareEnd {
 }
 
 impl HardwareEnd {
+    /// What is done where the GIC forgets.
+    #[must_use]
+    pub const fn remedy(self) -> Option<&'static str> {
+        match self {
+            Self::Works => None,
+            Self::Nudged => Some("it is reminded of them"),
+            Self::Forgotten => Some("EL2 ends them"),
+        }
+    }
+
     /// How many of `count` list registers are left for interrupts.
     #[must_use]
     pub const fn usable(self, count: usize) -> usize {
@@ -255,6 +265,7 @@ impl<R: Nudge> ListRegisters for Forgetful<'_, R> {
 
     #[inline(never)]
     fn clear(&mut self, index: usize) {
+        self.collect(self.book.stand_ins.get() & 1 << (index & 15));
         self.book.forget(1 << (index & 15));
         self.book.note_direct();
         self.registers.clear(index);

@@ -12,7 +12,7 @@ use super::affinity::Affinity;
 use super::bank::{Bank, Change};
 use super::distributor::{ANY, Distributor, MASK, SharedBank, resolve};
 use super::list_register::{ListRegisters, MAXIMUM_LIST_REGISTERS};
-use super::listing::{deliver_edge, release, repeat};
+use super::listing::{deliver_edge, repeat};
 use super::senders::Senders;
 use super::slots::Slots;
 use super::v2::MAXIMUM_TARGETS;
@@ -383,15 +383,15 @@ impl Vgic {
     }
 
     /// Back to the state out of reset, with all virtual CPUs off. Take them off first, each on its own core, so that no
-    /// list register and no private physical interrupt is left behind.
-    pub fn reset<R: ListRegisters>(&self, registers: &mut R) {
+    /// list register and no private physical interrupt is left behind. `deactivate` is called for each physical SPI that is.
+    pub fn reset(&self, mut deactivate: impl FnMut(u32)) {
         self.control.store(0, Ordering::Relaxed);
         self.reset_private();
         let mut distributor = self.distributor.lock();
         distributor.online = VcpuSet::EMPTY;
         for shared in &mut distributor.banks {
-            let owed = shared.bank.owed;
-            release(&mut shared.bank, owed, registers);
+            let owed = core::mem::take(&mut shared.bank.owed);
+            Bits(owed).for_each(|index| deactivate(u32::from(shared.bank.physical[index & 31])));
             shared.bank.reset(0);
         }
         drop(distributor);

@@ -4,9 +4,8 @@ use core::fmt;
 use core::sync::atomic::Ordering;
 
 use super::{ConsoleUart, Vm};
-use crate::arch::aarch64::virtual_interface::VirtualInterface;
+use crate::arch::aarch64::virtual_interface;
 use crate::devices::Pl031;
-use crate::interrupts::Book;
 use crate::manifest::Policy;
 use crate::system::System;
 use crate::vcpu::Power;
@@ -145,9 +144,7 @@ impl Vm {
     /// Starts it afresh: nothing of its memory or devices remains.
     fn restart(&self) {
         let Some(system) = System::get() else { return };
-        // All vCPUs are off their cores: no list register holds anything of theirs.
-        let nothing_listed = Book::new(system.hardware_end);
-        self.vgic.reset(&mut VirtualInterface::new(&system.gic, &nothing_listed));
+        self.vgic.reset(|physical| virtual_interface::deactivate(&system.gic, physical));
         self.uarts.iter().for_each(ConsoleUart::reset);
         *self.clock.lock() = Pl031::new();
         let refilled = self.memory.lock().refill(&self.config, system);

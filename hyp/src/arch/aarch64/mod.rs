@@ -57,16 +57,21 @@ pub fn instruction_barrier() {
 ///
 /// ELR_EL2 and SPSR_EL2 are lost. HCR_EL2.AMO must be set, and [`install_vectors`] done.
 pub fn take_system_error() -> bool {
-    /// ISR_EL1.A.
-    const PENDING: u64 = 1 << 8;
-    // SAFETY: a barrier: accesses before it have had their effect, an abort among them.
-    unsafe { asm!("dsb sy", "isb", options(nostack, preserves_flags)) };
-    let is_pending = read_register!("isr_el1") & PENDING != 0;
+    let is_pending = is_system_error_pending();
     if is_pending {
         // SAFETY: the vector changes nothing but X0, and masks SErrors again.
         unsafe { asm!("msr daifclr, #4", "isb", "msr daifset, #4", out("x0") _, options(nostack, preserves_flags)) };
     }
     is_pending
+}
+
+/// Whether an SError waits to be taken.
+pub fn is_system_error_pending() -> bool {
+    /// ISR_EL1.A.
+    const PENDING: u64 = 1 << 8;
+    // SAFETY: a barrier: accesses before it have had their effect, an abort among them.
+    unsafe { asm!("dsb sy", "isb", options(nostack, preserves_flags)) };
+    read_register!("isr_el1") & PENDING != 0
 }
 
 /// Installs the exception vectors of EL2 on this core.

@@ -139,8 +139,9 @@ fn unlisted_deactivations(control: u32, guest_control: u32) -> u32 {
     if guest_control & TWO_STEPS != 0 { 0 } else { control >> EOI_COUNT_SHIFT & 0x1f }
 }
 
+/// Deactivates a physical interrupt that was taken on this core, or an SPI.
 #[inline]
-fn deactivate(gic: &impl Controller, physical: u32) {
+pub fn deactivate(gic: &impl Controller, physical: u32) {
     if let Some(id) = IntId::new(physical) {
         gic.deactivate(id.into());
     }

@@ -67,7 +67,7 @@ fn reset_forgets_all_but_what_belongs_to_the_machine() {
     let _ = configure(&vgic, 0, 0x6000 + 8 * 60, 8, 9);
     let _ = vgic.write_redistributor(0, 0x14, 4, 0);
     let _ = vgic.set_offline(0, &mut core);
-    vgic.reset(&mut core);
+    vgic.reset(|physical| core.deactivate(physical));
     assert!(!core.is_active(200), "the device would be silent for ever");
     for (offset, expected) in [(0, 0x50), (0x84, 0), (0x104, 0), (0x204, 0), (0x304, 0), (0x43c, 0), (0x61e0, 0)] {
         assert_eq!(vgic.read_distributor(0, &mut core, offset, 4).0, expected, "{offset:#x}");

@@ -241,7 +241,7 @@ pub fn necessity(reason: &str) -> Option<&'static str> {
         "UART's registers" => "one UART for all guests: it is emulated, a few accesses for each line or byte",
         "UART's interrupt" => "a byte typed, or room for output",
         "maintenance of list registers" => {
-            "QEMU's GICv2 forgets a level that is still high: EL2 ends the timer's interrupt"
+            "QEMU's GICv2 forgets a level that is still high: beside others, EL2 ends the timer's interrupt"
         }
         "EL2's own timer" => "a guest's unfinished line is shown after a while",
         "GIC's distributor" | "GIC's redistributor" => "emulated: an interrupt is configured",
