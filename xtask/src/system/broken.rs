@@ -80,7 +80,7 @@ pub const CASES: [Broken; 20] = [
         remove(t, "/vm@0", "cpus");
         set(t, "/vm@0", "cores", [0u32, 0]);
     }),
-    manifest("cores-too-many", "cpus: wants 60, but of the board's", |t| set(t, "/vm@0", "cpus", 60u32)),
+    manifest("cores-too-many", "cpus: wants 8, but of the board's", |t| set(t, "/vm@0", "cpus", 8u32)),
     manifest("memory-too-much", "memory: wants 268435456 KiB, but of the board's", |t| {
         set(t, MEMORY, "reg", pair(RAM, 1 << 38))
     }),
