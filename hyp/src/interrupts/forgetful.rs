@@ -7,12 +7,16 @@
 //!   GICH_HCR.UIE has it rise when of two used list registers one remains. One is kept used for ever, so the
 //!   end of the only other one is such a change. The maintenance interrupt itself is held back meanwhile: it is active.
 //! - *In its stead.* With more list registers in use, or while the maintenance interrupt is needed, the interrupt is shown
-//!   with HW = 0, asks for maintenance at its end, and EL2 deactivates the physical one then.
+//!   with HW = 0, asks for maintenance at its end, and EL2 deactivates the physical one then. To change from one way to the
+//!   other costs accesses, so it is changed to the first only after [`CALM`] interrupts that were alone.
 
 use core::cell::Cell;
 
 use super::list_register::{ListRegister, ListRegisters, MAXIMUM_LIST_REGISTERS, Maintenance, Origin};
 use super::vcpu_set::Bits;
+
+/// So many hardware interrupts in a row must have been alone before the first way is taken.
+pub const CALM: u8 = 8;
 
 /// How the end of an interrupt by the guest reaches the physical interrupt behind it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,6 +78,8 @@ pub struct Book {
     physical: [Cell<u16>; MAXIMUM_LIST_REGISTERS],
     maintenance: Cell<Maintenance>,
     is_held: Cell<bool>,
+    /// How many hardware interrupts have been alone since one was not, up to [`CALM`].
+    calm: Cell<u8>,
 }
 
 impl Book {
@@ -91,6 +97,7 @@ impl Book {
             physical: [const { Cell::new(0) }; MAXIMUM_LIST_REGISTERS],
             maintenance: Cell::new(Maintenance::NONE),
             is_held: Cell::new(false),
+            calm: Cell::new(0),
         }
     }
 
@@ -170,11 +177,13 @@ impl<'a, R: Nudge> Forgetful<'a, R> {
         let seen = self.registers.read(slot);
         self.book.forget(1 << slot);
         if seen.pending || seen.active {
+            self.book.calm.set(0);
             self.write_instead(slot, seen);
         }
     }
 
     fn write_instead(&mut self, slot: usize, entry: ListRegister) {
+        self.release();
         let Origin::Hardware(physical) = entry.origin else { return };
         self.book.physical[slot & 15].set(physical as u16);
         self.book.stand_ins.set(self.book.stand_ins.get() | 1 << slot);
@@ -195,9 +204,6 @@ impl<'a, R: Nudge> Forgetful<'a, R> {
         for slot in Bits(self.book.hardware.get()) {
             self.replace(slot);
         }
-        if !self.book.is_quiet() {
-            self.release();
-        }
     }
 
     /// Whether a hardware interrupt can be written with HW = 1.
@@ -214,10 +220,12 @@ impl<'a, R: Nudge> Forgetful<'a, R> {
     }
 
     fn write_hardware(&mut self, slot: usize, entry: ListRegister) {
-        if !self.can_nudge() {
+        let is_alone = self.can_nudge();
+        let calm = self.book.calm.get();
+        self.book.calm.set(if is_alone { (calm + 1).min(CALM) } else { 0 });
+        if !is_alone || calm < CALM {
             self.replace_hardware();
-            self.write_instead(slot, entry);
-            return self.release();
+            return self.write_instead(slot, entry);
         }
         if !self.book.is_held.replace(true) {
             self.registers.hold_maintenance();
