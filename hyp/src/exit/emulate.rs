@@ -9,9 +9,9 @@
 //! Exclusive accesses: a return from EL2 clears the exclusive monitor, so a store exclusive after an emulated load
 //! exclusive could never succeed, and a loop around the two would never end. No device behind a bus offers a monitor
 //! either. So a load exclusive takes the fault that the architecture has for this, "unsupported exclusive" (Arm ARM
-//! "Synchronization and semaphores"; DFSC 0b110101), and a store exclusive fails: nothing marked its address. Atomic instructions are carried out:
-//! a read and a write of the device, one such instruction of a VM after the other; only another vCPU's plain store can
-//! come between the two.
+//! "Synchronization and semaphores"; DFSC 0b110101), and a store exclusive fails: nothing marked its address. Atomic
+//! instructions are carried out: a read and a write of the device, one such instruction of a VM after the other; only
+//! another vCPU's plain store can come between the two.
 //!
 //! What an instruction means is decided in `instruction`, what a device does in `devices`.
 
@@ -51,7 +51,8 @@ pub enum Refusal {
 /// Carries out the instruction that accessed virtual `address`, which is `ipa`, on an emulated device.
 ///
 /// # Errors
-/// See [`Refusal`]; nothing has changed then, unless memory went away in the middle.
+/// See [`Refusal`]; no register has changed then, and nothing else, unless memory went away in the middle or a device of
+/// the board refused.
 pub fn access(core: &mut Core, vcpu: &mut Vcpu, address: u64, ipa: Ipa) -> Result<(), Refusal> {
     let instruction = fetch(vcpu)?;
     let footprint = instruction.footprint(&Guest(vcpu), zero_block_bytes());
