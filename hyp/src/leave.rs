@@ -2,87 +2,66 @@
 //! code if somebody listens for it. What waits to be said goes before: see `terminal`.
 
 use spin::Once;
-use tessera_platform::board::Psci;
-use tessera_platform::psci::Firmware;
+use tessera_platform::board::{Psci, PsciVersion};
+use tessera_platform::psci::{Firmware, PsciError};
 use tessera_platform::semihosting;
 use tessera_platform::watchdog::Watchdog;
 
 use crate::arch::aarch64 as arch;
+use crate::arguments::Arguments;
 use crate::terminal;
 
 /// How the machine is left.
 static LEAVE: Once<Leave> = Once::new();
 
 struct Leave {
+    /// Firmware that can do it.
     psci: Option<Psci>,
     watchdog: Option<Watchdog>,
-    wishes: Wishes,
-}
-
-/// What the boot arguments ask for.
-#[derive(Default)]
-pub struct Wishes {
-    /// An exit code through semihosting.
-    pub exit_by_semihosting: bool,
-    /// A start anew after a fault of EL2's own.
-    pub reset_on_fault: bool,
-    /// Coloured tags.
-    pub colour: bool,
-}
-
-impl Wishes {
-    fn of(arguments: &str) -> Self {
-        let mut wishes = Self::default();
-        for argument in arguments.split_ascii_whitespace() {
-            match argument {
-                "tessera.exit=semihosting" => wishes.exit_by_semihosting = true,
-                "tessera.on-fault=reset" => wishes.reset_on_fault = true,
-                "tessera.colour=on" => wishes.colour = true,
-                _ => {}
-            }
-        }
-        wishes
-    }
+    exit_by_semihosting: bool,
+    reset_on_fault: bool,
 }
 
 /// Learns how the machine is left: by the firmware, or by a watchdog where there is none, or with an exit code if the boot
-/// arguments say who listens for it. Returns all that these say.
-pub fn set(arguments: &str, psci: Option<Psci>, watchdog: Option<Watchdog>) -> &'static Wishes {
-    &LEAVE.call_once(|| Leave { psci, watchdog, wishes: Wishes::of(arguments) }).wishes
+/// arguments say who listens for it.
+pub fn set(arguments: Arguments<'_>, psci: Option<Psci>, watchdog: Option<Watchdog>) {
+    let Arguments { exit_by_semihosting, reset_on_fault, .. } = arguments;
+    let psci = psci.filter(|psci| !matches!(psci.version, PsciVersion::V0_1 { .. }));
+    LEAVE.call_once(|| Leave { psci, watchdog, exit_by_semihosting, reset_on_fault });
 }
 
 /// The end: says what waits to be said, and leaves the machine. `is_success` becomes the exit code, where there is one.
 pub fn stop_machine(is_success: bool) -> ! {
-    terminal::fall_silent();
-    let leave = LEAVE.get();
-    if leave.is_some_and(|leave| leave.wishes.exit_by_semihosting) {
-        semihosting::exit(u32::from(!is_success));
-    }
-    if let Some(psci) = leave.and_then(|leave| leave.psci) {
-        let _ = Firmware::new(psci).system_off();
-    }
-    if let Some(watchdog) = leave.and_then(|leave| leave.watchdog.as_ref()) {
-        watchdog.power_off();
-    }
-    arch::halt()
+    leave_by(Some(u32::from(!is_success)), Firmware::system_off, Watchdog::power_off)
 }
 
 /// Says what waits to be said, and starts the machine anew.
 pub fn restart_machine() -> ! {
-    terminal::fall_silent();
-    let leave = LEAVE.get();
-    if let Some(psci) = leave.and_then(|leave| leave.psci) {
-        let _ = Firmware::new(psci).system_reset();
+    if LEAVE.get().is_none_or(|leave| leave.psci.is_none() && leave.watchdog.is_none()) {
+        log::error!("cannot restart: the device tree has neither PSCI 0.2 nor a watchdog; switch the board off");
     }
-    if let Some(watchdog) = leave.and_then(|leave| leave.watchdog.as_ref()) {
-        watchdog.reset();
+    leave_by(None, Firmware::system_reset, Watchdog::reset)
+}
+
+/// Leaves the machine by whatever there is; `exit_code` is for those who listen.
+fn leave_by(exit_code: Option<u32>, by_firmware: fn(Firmware) -> PsciError, by_watchdog: fn(&Watchdog)) -> ! {
+    terminal::fall_silent();
+    let Some(leave) = LEAVE.get() else { arch::halt() };
+    if let Some(code) = exit_code.filter(|_| leave.exit_by_semihosting) {
+        semihosting::exit(code);
+    }
+    if let Some(psci) = leave.psci {
+        let _ = by_firmware(Firmware::new(psci));
+    }
+    if let Some(watchdog) = &leave.watchdog {
+        by_watchdog(watchdog);
     }
     arch::halt()
 }
 
 /// What follows a fault of EL2's own: the machine stops, or starts anew if the boot arguments say so.
 pub fn end_after_fault() -> ! {
-    if LEAVE.get().is_some_and(|leave| leave.wishes.reset_on_fault) {
+    if LEAVE.get().is_some_and(|leave| leave.reset_on_fault) {
         restart_machine()
     }
     stop_machine(false)

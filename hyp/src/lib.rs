@@ -5,6 +5,7 @@ extern crate alloc;
 
 pub mod arch;
 pub mod archive;
+pub mod arguments;
 #[cfg(target_os = "none")]
 pub mod boot;
 pub mod console;

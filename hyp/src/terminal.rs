@@ -13,6 +13,7 @@ use tessera_platform::uart::Uart;
 use tessera_platform::watchdog::Watchdog;
 
 use crate::arch::aarch64 as arch;
+use crate::arguments::Arguments;
 use crate::console::{Console, EL2_NAME, Input, Settings};
 use crate::leave;
 
@@ -28,6 +29,7 @@ struct Terminal {
 
 static TERMINAL: Mutex<Terminal> =
     Mutex::new(Terminal { uart: None, console: None, clock: None, colour: false, is_marking: false });
+
 impl Terminal {
     fn now(&self) -> u64 {
         self.clock.map_or(0, Clock::now)
@@ -88,14 +90,13 @@ pub fn mark(stage: &str) {
 }
 
 /// Learns from the board how time is counted and how the machine is left, and starts the log.
-pub fn start_log(board: &Board) {
-    let arguments = board.chosen.bootargs.as_deref().unwrap_or("");
+pub fn start_log(board: &Board, arguments: Arguments<'_>) {
     // SAFETY: the tree's watchdog; the first tables map all that is not RAM as device, the final ones map it too.
     let watchdog = board.watchdog.and_then(|registers| unsafe { Watchdog::new(registers) });
-    let wishes = leave::set(arguments, board.psci, watchdog);
+    leave::set(arguments, board.psci, watchdog);
     let mut terminal = TERMINAL.lock();
     terminal.clock = Clock::of_board(&board.timer);
-    terminal.colour = wishes.colour;
+    terminal.colour = arguments.colour;
     drop(terminal);
     set_guests(&[]);
     // Fails only if there is a logger already.

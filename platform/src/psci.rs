@@ -139,6 +139,7 @@ impl Firmware {
     }
 
     /// Calls a function that PSCI 0.1 does not have.
+    #[inline(never)]
     fn call_of_0_2(self, number: u32, arguments: [u64; 3]) -> Result<u32, PsciError> {
         match self.0.version {
             PsciVersion::V0_1 { .. } => Err(PsciError::NotSupported),

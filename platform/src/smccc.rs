@@ -141,8 +141,7 @@ impl Architecture {
     }
 }
 
-/// The calls themselves. Version 1.0 lets the callee use x4 to x17, and firmware
-/// that old is about.
+/// The calls themselves. Version 1.0 lets the callee use x4 to x17, and firmware that old is about.
 #[cfg(target_arch = "aarch64")]
 pub(crate) mod conduit {
     use super::Conduit;

@@ -23,8 +23,8 @@
 //! | | `board-devices` | string list, optional: paths of the board's tree whose devices it gets, with all that they need |
 //! | | `board-devices-except` | string list, optional, instead: it gets all but these (none: an empty value) |
 //! | | `board-devices-without-dma` | string list, optional: paths of devices that do not access memory by themselves |
-//! | | `board-devices-by-sub-page` | string list, optional: paths of devices that do not have pages mapped which they share |
-//! | | `board-devices-left-out` | string list, optional: pairs of such a path and a property that the guest is to go without |
+//! | | `board-devices-by-sub-page` | string list, optional: those of `board-devices` that do not have pages mapped which they share |
+//! | | `board-devices-left-out` | string list, optional, beside `board-devices`: pairs of a path and a property that the guest is to go without |
 //! | `/vm@N/memory@A` | `reg` | u64 address, u64 bytes; multiples of [`PAGE_BYTES`] |
 //! | | `machine` | u64, optional: the machine address it must have |
 //! | | `firmware` | empty, optional: holds firmware; the guest is not told of it as memory |

@@ -27,6 +27,7 @@ use tessera_platform::{Affinity, IntId, gicv2};
 use crate::arch::aarch64::registers::read_register;
 use crate::arch::aarch64::{self as arch, fault, stage1};
 use crate::archive::Archive;
+use crate::arguments::{self, Arguments};
 use crate::interrupts::HardwareEnd;
 use crate::manifest::{BoardFacts, Manifest, Placement, Reserved, VmConfig};
 use crate::seed::SeedSource;
@@ -66,12 +67,10 @@ extern "C" fn tessera_boot(tree: u64) -> ! {
     heap::initialize();
     early::say(format_args!("a\r\n"));
     let board = discover(blob);
-    terminal::start_log(&board);
-    log::info!("Tessera {} on {}", env!("CARGO_PKG_VERSION"), board.model);
-    if let Some(console) = board.console.as_ref().filter(|console| console.is_replacement) {
-        log::warn!("stdout-path names no UART that there is a driver for: the console is {}", console.path);
-    }
-    require(selftest::select(board.chosen.bootargs.as_deref().unwrap_or("")));
+    let arguments = Arguments::read(board.chosen.bootargs.as_deref());
+    terminal::start_log(&board, arguments);
+    introduce(&board);
+    selftest::select(arguments.selftest);
     terminal::mark("memory");
     let layout = require(Layout::new(&board, (start, end), (tree, blob.len() as u64)));
     layout.activate();
@@ -97,10 +96,21 @@ fn discover(blob: &[u8]) -> Board {
     })
 }
 
+/// Says what runs on what, and which wishes of the loader's are not followed.
+fn introduce(board: &Board) {
+    log::info!("Tessera {} on {}", env!("CARGO_PKG_VERSION"), board.model);
+    if let Some(console) = board.console.as_ref().filter(|console| console.is_replacement) {
+        log::warn!("stdout-path names no UART that there is a driver for: the console is {}", console.path);
+    }
+    for word in arguments::unknown(board.chosen.bootargs.as_deref()) {
+        log::warn!("there is no boot argument `tessera.{word}`: there are {}", arguments::KNOWN);
+    }
+}
+
 /// Learns how to leave the machine from a tree that may be wrong elsewhere.
 fn set_exit(tree: &Tree) {
     let chosen = tree.by_path("/chosen");
-    let arguments = chosen.and_then(|chosen| chosen.string("bootargs")).unwrap_or("");
+    let arguments = Arguments::read(chosen.and_then(|chosen| chosen.string("bootargs")));
     let (psci, watchdog) = find_exit(tree);
     // At EL2 an HVC would come back to us.
     let is_above = |psci: &Psci| psci.conduit == Conduit::Smc || arch::current_exception_level() != 2;
@@ -215,7 +225,7 @@ fn start_system(board: Board, mut layout: Layout, tree: &'static [u8]) -> ! {
         hardware_end: gic_parts.hardware_end,
         clock,
         firmware: Architecture::find(board.psci),
-        hardens_exits: has_argument(&board, "tessera.harden=exits"),
+        hardens_exits: Arguments::read(board.chosen.bootargs.as_deref()).hardens_exits,
         cores,
         vms,
         frames: Mutex::new(frames),
@@ -247,12 +257,6 @@ fn heap_bytes(manifest: &Manifest, cores: usize) -> u64 {
     let vcpus: usize = manifest.vms.iter().map(VmConfig::vcpus).sum();
     let beyond = |count: usize, covered: usize| count.saturating_sub(covered) as u64;
     beyond(manifest.vms.len(), VMS) * BYTES_PER_VM + beyond(vcpus, cores) * BYTES_PER_VCPU
-}
-
-/// Whether the boot arguments hold this word.
-fn has_argument(board: &Board, wanted: &str) -> bool {
-    let arguments = board.chosen.bootargs.as_deref().unwrap_or("");
-    arguments.split_ascii_whitespace().any(|argument| argument == wanted)
 }
 
 /// The archive's pages can be shared from now on.

@@ -5,14 +5,11 @@
 
 use core::hint::black_box;
 
-use alloc::format;
-use alloc::string::String;
 use spin::Once;
 
 use super::layout;
+use crate::terminal;
 
-/// The boot argument.
-const ARGUMENT: &str = "tessera.selftest=";
 /// No board has anything at the end of EL2's address space.
 const UNMAPPED: u64 = 0x7fff_ffff_e000;
 /// RET: what `execute_data` jumps to.
@@ -22,34 +19,22 @@ static DATA: [u32; 2] = [0xd65f_03c0; 2];
 static SELECTED: Once<(fn(), usize)> = Once::new();
 
 /// What can be asked for.
-const NAMES: &str = "stack-overflow, write-text, execute-data, read-unmapped, panic";
+const NAMES: &str = "stack-overflow|write-text|execute-data|read-unmapped|panic";
 
-/// The fault of this name.
-fn fault(name: &str) -> Option<fn()> {
-    Some(match name {
-        "stack-overflow" => overflow_stack,
-        "write-text" => write_text,
-        "execute-data" => execute_data,
-        "read-unmapped" => read_unmapped,
-        "panic" => panic,
-        _ => return None,
-    })
-}
+/// The faults, in the order of their names.
+const FAULTS: [fn(); 5] = [overflow_stack, write_text, execute_data, read_unmapped, panic];
 
-/// Learns from the boot arguments what to do, if anything.
-///
-/// # Errors
-/// There is no such test.
-pub fn select(arguments: &str) -> Result<(), String> {
-    let Some(wanted) = arguments.split_ascii_whitespace().find_map(|word| word.strip_prefix(ARGUMENT)) else {
-        return Ok(());
-    };
+/// Learns what to do, if anything; `wanted` is what the boot argument says. Refuses to go on if there is no such test.
+pub fn select(wanted: Option<&str>) {
+    let Some(wanted) = wanted else { return };
     let (name, core) = wanted.split_once('@').unwrap_or((wanted, "0"));
-    let found = fault(name).zip(core.parse().ok()).ok_or_else(|| {
-        format!("there is no selftest `{wanted}`: say {ARGUMENT}NAME or NAME@CORE, with a NAME of {NAMES}")
-    })?;
-    SELECTED.call_once(|| found);
-    Ok(())
+    let fault = NAMES.split('|').zip(FAULTS).find(|(known, _)| *known == name);
+    let Some(((_, fault), core)) = fault.zip(core.parse().ok()) else {
+        terminal::refuse(format_args!(
+            "there is no selftest `{wanted}`: say tessera.selftest=NAME or NAME@CORE, with a NAME of {NAMES}"
+        ))
+    };
+    SELECTED.call_once(|| (fault, core));
 }
 
 /// Makes the fault that was asked for, if it is for this core: counted as in the board's device tree.

@@ -4,14 +4,14 @@
 //! All is looked up before the first element moves: the guest never sees half an instruction. Elements beside the
 //! device, on the next page, may be in another device or in the guest's memory; a stretch that is passed through, or
 //! nothing, makes the whole instruction an external abort. So does a device of the board, which EL2 passes elements on to,
-//! if it refuses one; those before have been carried out then, as a bus would have it.
+//! if the hardware refuses one; those before have been carried out then, as a bus would have it.
 //!
 //! Exclusive accesses: a return from EL2 clears the exclusive monitor, so a store exclusive after an emulated load
 //! exclusive could never succeed, and a loop around the two would never end. No device behind a bus offers a monitor
 //! either. So a load exclusive takes the fault that the architecture has for this, "unsupported exclusive" (Arm ARM
-//! "Synchronization and semaphores"; DFSC 0b110101), and a store exclusive fails: nothing marked its address. Atomic instructions are carried out:
-//! a read and a write of the device, one such instruction of a VM after the other; only another vCPU's plain store can
-//! come between the two.
+//! "Synchronization and semaphores"; DFSC 0b110101), and a store exclusive fails: nothing marked its address. Atomic
+//! instructions are carried out: a read and a write of the device, one such instruction of a VM after the other; only
+//! another vCPU's plain store can come between the two.
 //!
 //! What an instruction means is decided in `instruction`, what a device does in `devices`.
 
@@ -51,7 +51,8 @@ pub enum Refusal {
 /// Carries out the instruction that accessed virtual `address`, which is `ipa`, on an emulated device.
 ///
 /// # Errors
-/// See [`Refusal`]; nothing has changed then, unless memory went away in the middle.
+/// See [`Refusal`]; no register has changed then, and nothing else, unless memory went away in the middle or the
+/// hardware refused.
 pub fn access(core: &mut Core, vcpu: &mut Vcpu, address: u64, ipa: Ipa) -> Result<(), Refusal> {
     let instruction = fetch(vcpu)?;
     let footprint = instruction.footprint(&Guest(vcpu), zero_block_bytes());
@@ -63,7 +64,7 @@ pub fn access(core: &mut Core, vcpu: &mut Vcpu, address: u64, ipa: Ipa) -> Resul
     }
     let pages = Pages::of(vcpu, &instruction, &footprint, address, ipa)?;
     let mut bus = PageBus { core, vm: vcpu.vm, vcpu: vcpu.index, start: footprint.start, pages };
-    bus.check(&footprint, instruction.writes())?;
+    bus.check(&instruction, &footprint)?;
     let vm = vcpu.vm;
     let _alone = (instruction.reads() && instruction.writes()).then(|| vm.atomics.lock());
     instruction.execute(&footprint, &mut Guest(vcpu), &mut bus)?;
@@ -199,22 +200,26 @@ impl PageBus<'_> {
         }
     }
 
-    /// Whether each page is a device's or memory that may be accessed so; a shared page that is to be written gets its
-    /// own frame. Emulated devices have whole pages (`manifest::check`), those in parts of pages end anywhere.
-    fn check(&self, footprint: &Footprint, writes: bool) -> Result<(), Refusal> {
-        let last = footprint.bytes - 1;
-        let step = if self.vm.sub_pages.is_empty() { last.max(1) } else { 4 };
-        for offset in (0..last).step_by(step as usize).chain([last]) {
-            let ipa = self.ipa(offset)?;
-            let is_there = self.vm.has_device_at(ipa) || {
-                let ipa = Ipa::new(ipa);
-                self.is_memory(ipa, writes) || writes && self.vm.copy_on_write(ipa) && self.is_memory(ipa, true)
-            };
-            if !is_there {
-                return Err(Refusal::External);
+    /// Whether all that is moved is a device's or memory that may be accessed so; a shared page that is to be written gets
+    /// its own frame.
+    fn check(&self, instruction: &Instruction, footprint: &Footprint) -> Result<(), Refusal> {
+        for (offset, bytes) in instruction.accesses(footprint) {
+            let parts = if self.is_divided(offset, bytes) { bytes } else { 1 };
+            for part in 0..parts {
+                let ipa = self.ipa(offset + part)?;
+                if !self.is_there(ipa, bytes / parts, instruction.writes()) {
+                    return Err(Refusal::External);
+                }
             }
         }
         Ok(())
+    }
+
+    fn is_there(&self, ipa: u64, bytes: u64, writes: bool) -> bool {
+        self.vm.bus.find(ipa).is_some() || self.vm.sub_pages.target(ipa, bytes).is_some() || {
+            let ipa = Ipa::new(ipa);
+            self.is_memory(ipa, writes) || writes && self.vm.copy_on_write(ipa) && self.is_memory(ipa, true)
+        }
     }
 
     fn is_memory(&self, ipa: Ipa, writes: bool) -> bool {

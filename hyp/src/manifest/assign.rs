@@ -2,8 +2,9 @@
 //! is worked out from the tree that the machine was booted with.
 
 use alloc::format;
-use alloc::string::{String, ToString};
+use alloc::string::String;
 use alloc::vec::Vec;
+use core::fmt::Display;
 
 use tessera_platform::assignment::{Assignment, Conflict, Kept, LeftOut, between, everything_except, with_kept};
 use tessera_platform::tree::{DeviceNode, Tree};
@@ -45,7 +46,7 @@ pub fn assign<'tree>(
     Ok(assignments)
 }
 
-fn error(vm: &VmConfig, problem: impl ToString) -> ManifestError {
+fn error(vm: &VmConfig, problem: impl Display) -> ManifestError {
     ManifestError::in_vm(&vm.name, key::BOARD_DEVICES, problem)
 }
 
@@ -151,8 +152,8 @@ fn dma(vm: &VmConfig, assignment: &Assignment, tree: &Tree) -> Result<()> {
     Err(error(vm, problem))
 }
 
-/// The registers, at the same addresses as in the machine, and the interrupts, which may be those of a
-/// device without registers.
+/// The registers, at the same addresses as in the machine, and the interrupts, which may be those of a device without
+/// registers.
 fn add_devices(vm: &mut VmConfig, assignment: &Assignment) {
     let interrupts = assignment.distinct_interrupts().into_iter().filter_map(|interrupt| {
         let edge = interrupt.trigger == Trigger::Edge;

@@ -1,9 +1,10 @@
 //! Whether the VMs fit the board and each other, and which cores they get.
 
 use alloc::format;
-use alloc::string::{String, ToString};
+use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
+use core::fmt::Display;
 
 use super::abi::{self, node, property as key};
 use super::{CoreRequest, Interrupt, ManifestError, Span, VmConfig, check};
@@ -104,7 +105,7 @@ struct Claim<'a> {
 }
 
 impl Claim<'_> {
-    fn error(&self, problem: impl ToString) -> ManifestError {
+    fn error(&self, problem: impl Display) -> ManifestError {
         ManifestError::in_vm(self.vm, &self.place, problem)
     }
 }

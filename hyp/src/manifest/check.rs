@@ -3,7 +3,7 @@
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
-use core::fmt;
+use core::fmt::{self, Display};
 
 use super::abi::{self, node, property as key};
 use super::{CoreRequest, Device, DeviceKind, ManifestError, MemoryRegion, Span, VmConfig};
@@ -51,7 +51,7 @@ impl Place {
     }
 }
 
-impl fmt::Display for Place {
+impl Display for Place {
     fn fmt(&self, out: &mut fmt::Formatter) -> fmt::Result {
         out.write_str(self.node)?;
         if let Some(address) = self.address {
@@ -277,7 +277,7 @@ fn placed(vm: &VmConfig) -> Result<()> {
     device_tree(vm)
 }
 
-fn in_memory(vm: &VmConfig, name: impl ToString, span: Span) -> Result<()> {
+fn in_memory(vm: &VmConfig, name: impl Display, span: Span) -> Result<()> {
     let within = |region: &MemoryRegion| Span { start: region.ipa, bytes: region.bytes }.contains(&span);
     if vm.memory.iter().any(within) {
         return Ok(());

@@ -1,7 +1,7 @@
 //! What is wrong with a manifest, in one line.
 
 use alloc::string::{String, ToString};
-use core::fmt;
+use core::fmt::{self, Display};
 
 /// What is wrong with a manifest: in which VM, in which node or property, and what to change.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,17 +16,22 @@ pub struct ManifestError {
 
 impl ManifestError {
     /// Something wrong at `place` of the VM `vm`.
-    pub(super) fn in_vm(vm: &str, place: impl ToString, problem: impl ToString) -> Self {
-        Self { vm: Some(vm.to_string()), ..Self::in_system(place, problem) }
+    pub(super) fn in_vm(vm: &str, place: impl Display, problem: impl Display) -> Self {
+        Self::new(Some(vm), &place, &problem)
     }
 
     /// Something wrong at `place` of the manifest as a whole.
-    pub(super) fn in_system(place: impl ToString, problem: impl ToString) -> Self {
-        Self { vm: None, place: place.to_string(), problem: problem.to_string() }
+    pub(super) fn in_system(place: impl Display, problem: impl Display) -> Self {
+        Self::new(None, &place, &problem)
+    }
+
+    /// Once in the image, not once for each type.
+    pub(super) fn new(vm: Option<&str>, place: &dyn Display, problem: &dyn Display) -> Self {
+        Self { vm: vm.map(str::to_string), place: place.to_string(), problem: problem.to_string() }
     }
 }
 
-impl fmt::Display for ManifestError {
+impl Display for ManifestError {
     /// One line: what comes from the manifest is escaped, so that it cannot break out of it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("manifest: ")?;

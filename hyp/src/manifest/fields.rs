@@ -3,6 +3,7 @@
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
+use core::fmt::Display;
 
 use tessera_abi::manifest::{self as abi, node};
 use tessera_platform::tree::DeviceNode;
@@ -81,22 +82,19 @@ impl<'a> Fields<'a> {
         }
     }
 
-    pub(super) fn error_here(&self, problem: impl ToString) -> ManifestError {
-        self.error(self.name(), problem)
+    pub(super) fn error_here(&self, problem: impl Display) -> ManifestError {
+        self.error(&self.name(), &problem)
     }
 
-    pub(super) fn error_at(&self, property: &str, problem: impl ToString) -> ManifestError {
+    pub(super) fn error_at(&self, property: &str, problem: impl Display) -> ManifestError {
         match self.kind() {
-            "" | node::VM => self.error(property, problem),
-            _ => self.error(format!("{}/{property}", self.name()), problem),
+            "" | node::VM => self.error(&property, &problem),
+            _ => self.error(&format_args!("{}/{property}", self.name()), &problem),
         }
     }
 
-    fn error(&self, place: impl ToString, problem: impl ToString) -> ManifestError {
-        match self.vm {
-            Some(vm) => ManifestError::in_vm(vm, place, problem),
-            None => ManifestError::in_system(place, problem),
-        }
+    fn error(&self, place: &dyn Display, problem: &dyn Display) -> ManifestError {
+        ManifestError::new(self.vm, place, problem)
     }
 
     fn value(&self, property: &str) -> Option<&'a [u8]> {

@@ -252,7 +252,13 @@ fn board_devices(fields: &Fields<'_>) -> Result<BoardDevices> {
     if !rest.is_empty() {
         return Err(fields.error_at(key::BOARD_DEVICES_LEFT_OUT, "must be pairs of a path and a property"));
     }
-    let left_out = pairs.iter().cloned().map(<(String, String)>::from).collect();
+    let left_out: Vec<_> = pairs.iter().cloned().map(<(String, String)>::from).collect();
+    let names_none = !matches!(&wanted, WantedDevices::Named(paths) if !paths.is_empty());
+    let of_named =
+        [(key::BOARD_DEVICES_BY_SUB_PAGE, by_sub_page.is_empty()), (key::BOARD_DEVICES_LEFT_OUT, left_out.is_empty())];
+    if let Some((property, _)) = of_named.into_iter().find(|(_, is_empty)| names_none && !is_empty) {
+        return Err(fields.error_at(property, "only beside `board-devices`"));
+    }
     Ok(BoardDevices { wanted, without_dma, by_sub_page, left_out, interrupts: Vec::new() })
 }
 

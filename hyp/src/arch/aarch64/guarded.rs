@@ -33,7 +33,8 @@ pub unsafe fn load(address: u64, bytes: u64) -> Option<u64> {
 /// Stores the lower `bytes` of `value`; otherwise as [`load`].
 ///
 /// A write that the hardware refuses later is an SError of the guest that is entered next: it has reached the device before
-/// this returns.
+/// this returns. Not for sure where the page is that of EL2's own UART too: that is Device-nGnRE, whose writes may be
+/// acknowledged on the way.
 ///
 /// # Safety
 /// As for [`load`].

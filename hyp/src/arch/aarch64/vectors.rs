@@ -187,7 +187,8 @@ fatal_entry:
     b       fatal_exception
 
     .macro  vectors hardened
-    // In the guarded access: its caller goes on, on its own stack again.
+    // In the guarded access: its caller goes on, on its own stack again. At any other fault the X1 and X2 reported are
+    // those of this question.
     mrs     x1, elr_el2
     adr     x2, guarded_access
     sub     x2, x1, x2

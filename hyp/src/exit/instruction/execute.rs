@@ -10,6 +10,9 @@ use super::{
     Register,
 };
 
+/// DC ZVA, in bytes: that is how wide most devices' registers are.
+const ZEROED_AT_ONCE: u8 = 4;
+
 /// The registers of the guest.
 pub trait Registers {
     /// General register `index`; 31 is XZR.
@@ -108,6 +111,23 @@ impl Instruction {
         Footprint { start, bytes, new_base }
     }
 
+    /// What it moves at once, in order: offsets from the start of the footprint, and bytes (1, 2, 4 or 8). What is read and
+    /// written is there once; of a store exclusive, what it would store.
+    pub fn accesses(&self, footprint: &Footprint) -> impl Iterator<Item = (u64, u64)> {
+        let (elements, even) = match &self.operation {
+            Operation::Load(elements)
+            | Operation::Store(elements)
+            | Operation::LoadExclusive(elements)
+            | Operation::StoreExclusive { elements, .. } => (&elements[..], None),
+            Operation::Modify { bytes, .. } | Operation::CompareAndSwap { bytes, .. } => (&[][..], Some(*bytes)),
+            Operation::ZeroBlock => (&[][..], Some(ZEROED_AT_ONCE)),
+        };
+        let bytes = u64::from(even.unwrap_or(1));
+        let evenly = even.map_or(0, |_| footprint.bytes / bytes);
+        let parts = elements.iter().flat_map(Element::parts).map(|part| (part.offset, part.bytes));
+        parts.chain((0..evenly).map(move |number| (number * bytes, bytes)))
+    }
+
     /// Carries it out, but for the program counter.
     ///
     /// A store exclusive stores nothing and says so in its status: that an address is marked is the processor's own
@@ -136,8 +156,7 @@ impl Instruction {
                 compare_and_swap(u64::from(*bytes), 1 + u8::from(*is_pair), (*compare, *new), registers, bus)?;
             }
             Operation::ZeroBlock => {
-                // By words: that is how wide most devices' registers are.
-                (0..footprint.bytes).step_by(4).try_for_each(|offset| bus.store(offset, 4, 0))?;
+                self.accesses(footprint).try_for_each(|(offset, bytes)| bus.store(offset, bytes, 0))?;
             }
         }
         self.write_back(footprint, registers);

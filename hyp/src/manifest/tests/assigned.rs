@@ -129,6 +129,16 @@ fn what_is_not_there_or_not_free_is_refused() {
     refused(&["/pl031@9010000"], odd, "must be pairs of a path and a property");
     let none = |tree: &mut DeviceTree| set(tree, "/vm@1/board-devices-left-out", list(&["/pl031@9010000", "x"]));
     refused(&["/pl031@9010000"], none, "it has no property `x`");
+    for (name, words) in [("by-sub-page", &["/pl031@9010000"][..]), ("left-out", &["/pl031@9010000", "clocks"])] {
+        for rest in [Some("board-devices-except"), None] {
+            let beside_none = |tree: &mut DeviceTree| {
+                remove(tree, "/vm@1/board-devices");
+                set(tree, &std::format!("/vm@1/board-devices-{name}"), list(words));
+                rest.into_iter().for_each(|rest| set(tree, &std::format!("/vm@1/{rest}"), list(&[])));
+            };
+            refused(&[], beside_none, &std::format!("board-devices-{name}: only beside `board-devices`"));
+        }
+    }
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! What instructions do. The words are those of GNU as; what each is stands beside it.
 
-use super::super::{Bus, Footprint, Instruction, Registers};
+use super::super::{Bus, Footprint, Instruction, Operation, Registers};
 
 /// The address of the first byte of memory.
 const MEMORY: u64 = 0x1000;
@@ -45,6 +45,12 @@ impl Machine {
         let mut memory = self.clone();
         let mut window = Window { start: (footprint.start - MEMORY) as usize, machine: &mut memory };
         let result = instruction.execute(&footprint, self, &mut window);
+        let moved = &memory.accesses[self.accesses.len()..];
+        let told: Vec<_> = instruction.accesses(&footprint).collect();
+        assert!(moved.iter().all(|access| told.contains(access)), "{moved:?} {told:?}");
+        if result.is_ok() && !matches!(instruction.operation, Operation::StoreExclusive { .. }) {
+            assert!(moved.starts_with(&told), "{moved:?} {told:?}");
+        }
         (self.memory, self.accesses) = (memory.memory, memory.accesses);
         result.map(|()| footprint)
     }
