@@ -72,6 +72,7 @@ pub fn prepare_with(
         colour: false,
         arguments: request.arguments,
         disks: if request.disks.is_empty() { system.disks.clone() } else { request.disks.clone() },
+        starts_anew: false,
         gdb: false,
         extra: Vec::new(),
     };
