@@ -36,7 +36,7 @@ pub fn virt_target(gic: u32, cpus: Option<usize>, memory: Option<u64>) -> Target
         name: if gic == 2 && cpus.is_none() { "a machine with a GICv2" } else { "the machine" },
         // As many as a GICv2 has interfaces for, or QEMU's GICv3 (hw/arm/virt.c).
         cpus: cpus.map_or(Amount::UpTo(if gic == 2 { 8 } else { 512 }), |cpus| Amount::Exactly(cpus as u64)),
-        memory: memory.map_or(Amount::UpTo(u64::MAX), Amount::Exactly),
+        memory,
         more_cpus,
         more_memory: "give the machine more by `--memory`",
     }

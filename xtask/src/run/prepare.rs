@@ -56,7 +56,7 @@ pub fn prepare_with(
 ) -> Result<Prepared> {
     let gic = gic(request)?;
     check_size(request)?;
-    let images = Images { gic, board: request.board, cpus: request.cpus, memory: request.memory };
+    let images = Images { gic, board: request.board, cpus: request.cpus, memory: request.memory, card_tree: None };
     let system = compile(&request.system, &images)?;
     let initrd = store(&request.name, &system.archive)?;
     let mut machine = Machine {
