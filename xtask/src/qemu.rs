@@ -36,7 +36,7 @@ pub fn virt_target(gic: u32, cpus: Option<usize>, memory: Option<u64>) -> Target
         name: if gic == 2 && cpus.is_none() { "a machine with a GICv2" } else { "the machine" },
         // As many as a GICv2 has interfaces for, or QEMU's GICv3 (hw/arm/virt.c).
         cpus: cpus.map_or(Amount::UpTo(if gic == 2 { 8 } else { 512 }), |cpus| Amount::Exactly(cpus as u64)),
-        memory: memory.map_or(Amount::UpTo(u64::MAX), Amount::Exactly),
+        memory,
         more_cpus,
         more_memory: "give the machine more by `--memory`",
     }
@@ -81,6 +81,8 @@ pub struct Machine {
     pub colour: bool,
     /// More boot arguments, a blank before each.
     pub arguments: &'static str,
+    /// Whether it starts anew when it is reset, or ends as if it were switched off.
+    pub starts_anew: bool,
     /// Wait for gdb on TCP port 1234 before the first instruction.
     pub gdb: bool,
     /// More arguments, as the user gave them.
@@ -92,7 +94,10 @@ impl Machine {
     /// verdict (semihosting SYS_EXIT). It ends with the thread that starts it.
     pub fn command(&self) -> Command {
         let mut command = tied("qemu-system-aarch64");
-        command.args(["-nodefaults", "-no-reboot", "-display", "none", "-monitor", "none"]);
+        command.args(["-nodefaults", "-display", "none", "-monitor", "none"]);
+        if !self.starts_anew {
+            command.arg("-no-reboot");
+        }
         command.args(["-chardev", "stdio,id=console,signal=off"]);
         command.args(["-semihosting-config", "enable=on,target=native"]);
         match self.board {
@@ -228,10 +233,12 @@ mod tests {
             disks: Vec::new(),
             colour: false,
             arguments: "",
+            starts_anew: false,
             gdb: false,
             extra: vec!["-d".into(), "int".into()],
         };
         let line = words(&machine).join(" ");
+        assert!(line.contains("-no-reboot"));
         assert!(line.contains("-M virt,virtualization=on,gic-version=2 -cpu cortex-a72 -smp 3 -m 513M"));
         assert!(line.contains("-kernel /k -initrd /i -append tessera.exit=semihosting -d int"));
         machine.board = Board::Raspi4b;
@@ -245,9 +252,10 @@ mod tests {
         assert!(!line.contains("-kernel"));
         machine.board = Board::Virt;
         machine.gdb = true;
+        machine.starts_anew = true;
         machine.colour = true;
         let words = words(&machine);
-        assert!(words.contains(&"-S".to_owned()));
+        assert!(words.contains(&"-S".to_owned()) && !words.contains(&"-no-reboot".to_owned()));
         assert!(words.contains(&"tessera.exit=semihosting tessera.colour=on".to_owned()));
     }
 }

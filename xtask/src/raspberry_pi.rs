@@ -61,7 +61,7 @@ pub fn target(memory: u64) -> Target {
     Target {
         name: "the Raspberry Pi 4",
         cpus: Amount::Exactly(CPUS as u64),
-        memory: Amount::Exactly(ram(memory).map(|(_, bytes)| bytes).sum()),
+        memory: Some(ram(memory).map(|(_, bytes)| bytes).sum()),
         more_cpus: "",
         more_memory: "",
     }

@@ -13,15 +13,14 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail, ensure};
-use tessera_platform::Span;
 
 use crate::build::{self, Hypervisor, Profile};
 use crate::images::Images;
-use crate::qemu::Board;
+use crate::paths;
 use crate::raspberry_pi;
 use crate::run::prepare::find_system;
 use crate::setup::{self, firmware};
-use crate::system::{self, CompiledSystem, ImageProvider, Target};
+use crate::system::{self, CompiledSystem};
 
 pub use console::Uart;
 
@@ -73,8 +72,7 @@ impl CardFile {
 pub fn image(options: &CardOptions) -> Result<ExitCode> {
     let hypervisor = build::all(&setup::ensure(setup::toolchain::Choice::Auto)?, Profile::Release)?;
     let path = find_system(&options.system)?;
-    let tree = raspberry_pi::tree_with_memory(&board_tree(options.uart)?, options.memory)?;
-    let system = system::compile(&path, &CardImages { tree, memory: options.memory })?;
+    let system = system::compile(&path, &Images::for_card(store_tree(options.uart)?, options.memory))?;
     let disk = disk_of(options, &system)?;
     let mut files = own_files(options, &hypervisor, system.archive)?;
     place::check(&system.fixed_memory, &files, options.tfa)?;
@@ -119,49 +117,18 @@ fn is_image(out: &Path) -> bool {
     out.extension().is_some_and(|extension| extension == "img")
 }
 
-/// The images that systems name, for the board with the tree that is on the card.
-struct CardImages {
-    tree: Vec<u8>,
-    /// The board's RAM, in bytes.
-    memory: u64,
-}
-
-/// Those of the same board in QEMU, but for the tree.
-const IMAGES: Images = Images::new(2, Board::Raspi4b);
-
-impl ImageProvider for CardImages {
-    fn names(&self) -> Vec<String> {
-        IMAGES.names()
-    }
-
-    fn gic(&self) -> Option<u64> {
-        IMAGES.gic()
-    }
-
-    fn image(&self, name: &str) -> Result<PathBuf> {
-        IMAGES.image(name)
-    }
-
-    fn target(&self) -> Target {
-        Target { more_memory: "say by `--memory` how much the board has", ..raspberry_pi::target(self.memory) }
-    }
-
-    fn ram(&self, _memory: u64) -> Vec<Span> {
-        raspberry_pi::ram_spans(self.memory)
-    }
-
-    fn tree_is_shown_by(&self) -> String {
-        IMAGES.tree_is_shown_by()
-    }
-
-    fn board_tree(&self) -> Result<Vec<u8>> {
-        Ok(self.tree.clone())
-    }
-}
-
 /// The tree on the card.
 fn board_tree(uart: Uart) -> Result<Vec<u8>> {
     tree::for_console(&fs::read(raspberry_pi::tree())?, uart)
+}
+
+/// Keeps the tree in a file where whoever writes a system can look at it, though there is no card yet.
+fn store_tree(uart: Uart) -> Result<PathBuf> {
+    let folder = paths::target().join("systems");
+    fs::create_dir_all(&folder)?;
+    let path = folder.join("card.dtb");
+    fs::write(&path, board_tree(uart)?)?;
+    Ok(path)
 }
 
 /// All but the board's firmware.

@@ -17,13 +17,13 @@ use crate::qemu::{self, Board};
 use crate::raspberry_pi;
 use crate::setup;
 use crate::setup::linux::Flavour;
-use crate::system::{self, Amount, ImageProvider, Target};
+use crate::system::{self, ImageProvider, Target};
 
 /// The names of small guests: `guest/NAME`.
 const GUEST: &str = "guest/";
 
 /// The images of this repository, as built for a machine with this version of the GIC.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Images {
     /// 2 or 3.
     pub gic: u32,
@@ -33,12 +33,28 @@ pub struct Images {
     pub cpus: Option<usize>,
     /// RAM in bytes, if the machine's is asked for.
     pub memory: Option<u64>,
+    /// The file with the tree that a card has for the Raspberry Pi; None for QEMU's machines.
+    pub card_tree: Option<PathBuf>,
 }
 
 impl Images {
     /// For a machine that has what systems need.
     pub const fn new(gic: u32, board: Board) -> Self {
-        Self { gic, board, cpus: None, memory: None }
+        Self { gic, board, cpus: None, memory: None, card_tree: None }
+    }
+
+    /// For a Raspberry Pi with so many bytes of RAM that starts from a card with this tree. It has all of its RAM, which
+    /// QEMU's has only behind TF-A.
+    pub fn for_card(tree: PathBuf, memory: u64) -> Self {
+        Self { memory: Some(memory), card_tree: Some(tree), ..Self::new(2, Board::Raspi4bTfa) }
+    }
+
+    fn raspberry_pi_memory(&self) -> u64 {
+        self.memory.unwrap_or(raspberry_pi::MEMORY)
+    }
+
+    fn raspberry_pi_tree(&self) -> PathBuf {
+        self.card_tree.clone().unwrap_or_else(raspberry_pi::tree)
     }
 }
 
@@ -88,11 +104,14 @@ impl ImageProvider for Images {
             Board::Virt => qemu::virt_target(self.gic, self.cpus, self.memory),
             Board::Raspi4b => Target {
                 name: "QEMU's Raspberry Pi 4 without TF-A",
-                memory: Amount::Exactly(raspberry_pi::DESCRIBED_BY_QEMU),
+                memory: Some(raspberry_pi::DESCRIBED_BY_QEMU),
                 more_memory: "use `--machine raspi4b-tfa`, which has 2 GiB",
                 ..raspberry_pi::target(raspberry_pi::MEMORY)
             },
-            Board::Raspi4bTfa => raspberry_pi::target(raspberry_pi::MEMORY),
+            Board::Raspi4bTfa => Target {
+                more_memory: self.card_tree.as_ref().map_or("", |_| "say by `--memory` how much the board has"),
+                ..raspberry_pi::target(self.raspberry_pi_memory())
+            },
         }
     }
 
@@ -100,7 +119,7 @@ impl ImageProvider for Images {
         match self.board {
             Board::Virt => Span::new(system::VIRT_RAM, memory).into_iter().collect(),
             Board::Raspi4b => Span::new(0, memory).into_iter().collect(),
-            Board::Raspi4bTfa => raspberry_pi::ram_spans(raspberry_pi::MEMORY),
+            Board::Raspi4bTfa => raspberry_pi::ram_spans(self.raspberry_pi_memory()),
         }
     }
 
@@ -110,7 +129,7 @@ impl ImageProvider for Images {
                 "qemu-system-aarch64 -M virt,virtualization=on,gic-version={},dumpdtb=virt.dtb; dtc -I dtb -O dts virt.dtb",
                 self.gic
             ),
-            Board::Raspi4b | Board::Raspi4bTfa => format!("dtc -I dtb -O dts {}", raspberry_pi::tree().display()),
+            Board::Raspi4b | Board::Raspi4bTfa => format!("dtc -I dtb -O dts {}", self.raspberry_pi_tree().display()),
         }
     }
 
@@ -118,7 +137,7 @@ impl ImageProvider for Images {
         match self.board {
             Board::Virt => qemu::virt_tree(self.gic),
             Board::Raspi4b | Board::Raspi4bTfa => {
-                raspberry_pi::tree_with_memory(&fs::read(raspberry_pi::tree())?, raspberry_pi::MEMORY)
+                raspberry_pi::tree_with_memory(&fs::read(self.raspberry_pi_tree())?, self.raspberry_pi_memory())
             }
         }
     }
@@ -132,6 +151,18 @@ mod tests {
     fn names_cover_the_real_guests_and_the_small_ones() {
         let names = Images::new(3, Board::Virt).names();
         assert!(names.contains(&"linux".to_owned()) && names.contains(&"guest/hello".to_owned()));
+    }
+
+    #[test]
+    fn a_card_is_for_the_board_with_its_own_tree_and_memory() {
+        let images = Images::for_card("/card.dtb".into(), 4 << 30);
+        assert_eq!(images.tree_is_shown_by(), "dtc -I dtb -O dts /card.dtb");
+        assert_eq!(images.target().memory, raspberry_pi::target(4 << 30).memory);
+        assert_eq!(images.ram(0), raspberry_pi::ram_spans(4 << 30));
+        assert!(images.target().more_memory.contains("--memory") && images.board_tree().is_err());
+        let of_qemu = Images::new(2, Board::Raspi4bTfa);
+        assert_eq!((of_qemu.target().more_memory, of_qemu.ram(0)), ("", raspberry_pi::ram_spans(2 << 30)));
+        assert!(of_qemu.board_tree().is_ok());
     }
 
     #[test]

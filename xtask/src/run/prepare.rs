@@ -56,7 +56,7 @@ pub fn prepare_with(
 ) -> Result<Prepared> {
     let gic = gic(request)?;
     check_size(request)?;
-    let images = Images { gic, board: request.board, cpus: request.cpus, memory: request.memory };
+    let images = Images { gic, board: request.board, cpus: request.cpus, memory: request.memory, card_tree: None };
     let system = compile(&request.system, &images)?;
     let initrd = store(&request.name, &system.archive)?;
     let mut machine = Machine {
@@ -72,6 +72,7 @@ pub fn prepare_with(
         colour: false,
         arguments: request.arguments,
         disks: if request.disks.is_empty() { system.disks.clone() } else { request.disks.clone() },
+        starts_anew: false,
         gdb: false,
         extra: Vec::new(),
     };

@@ -2,29 +2,26 @@
 //! in the file.
 
 use tessera_platform::assignment::{Assignment, Conflict, Kept, LeftOut, between, everything_except, with_kept};
-use tessera_platform::board::{Board, find_console};
+use tessera_platform::board::Board;
 use tessera_platform::tree::{BoardError, DeviceNode, Tree};
 use tessera_platform::{IntId, Span};
 
-use super::ImageProvider;
+use super::board_tree::{BoardTree, Read};
 use super::description::{FoundDevices, System, Vm};
 use super::place::claims;
 use super::problem::{At, Problem, Result, one_of};
 
-/// Finds out what the devices are that VMs are given, and whether they can have them.
-pub(super) fn find(system: &mut System, provider: &dyn ImageProvider) -> Result<()> {
+/// Finds out what the devices are that VMs are given, and whether they can have them. `shown_by` is the command that shows
+/// the tree.
+pub(super) fn find(system: &mut System, board: &BoardTree<'_>, shown_by: String) -> Result<()> {
     let Some(first) = system.vms.iter().find_map(place) else { return Ok(()) };
-    let at = |message: String| Problem::new(first.clone(), message);
-    let blob = provider.board_tree().map_err(|error| at(format!("no device tree of the board: {error:#}")))?;
-    let tree = Tree::parse(&blob).map_err(|error| at(format!("the board's {error}")))?;
-    let board = Board::from_tree(&tree, find_console(&tree)).map_err(|error| at(format!("the board's {error}")))?;
-    let shown_by = provider.tree_is_shown_by();
+    let Read { tree, board, bytes } = board.read(&first)?;
     let finding = Finding { tree: &tree, kept: kept(&board), kept_ids: kept_ids(&board), shown_by };
     let assignments = finding.assignments(&system.vms)?;
     for (vm, assignment) in system.vms.iter_mut().zip(assignments) {
         if let Some((names, assignment)) = assignment {
             vm.board_devices.found = finding.found(vm, &names, &assignment);
-            vm.board_devices.found.tree_bytes = blob.len() as u64;
+            vm.board_devices.found.tree_bytes = bytes;
         }
     }
     Ok(())

@@ -1,13 +1,14 @@
 //! System files: TOML checked, compiled to a manifest blob, and packed with its images into the archive.
 //!
 //! Every decision about placement is made here and stated in the manifest; EL2 only checks it. The steps, a module
-//! each: `read` (TOML to typed values), `image` (what kind of file is it), `place` (where everything goes), `conflicts`
-//! (VMs against each other), `target` (VMs against the machine), `manifest` (the blob), `archive` (the cpio). Each error is a [`Problem`] at
-//! a span of the TOML file, shown with line, column and what to change. Where images come from is the caller's business:
-//! see [`ImageProvider`].
+//! each: `read` (TOML to typed values), `board` (devices by their names), `image` (what kind of file is it), `place` (where
+//! everything goes), `conflicts` (VMs against each other), `target` (VMs against the machine), `manifest` (the blob),
+//! `archive` (the cpio). Each error is a [`Problem`] at a span of the TOML file, shown with line, column and what to
+//! change. Where images come from is the caller's business: see [`ImageProvider`].
 
 mod archive;
 mod board;
+mod board_tree;
 #[allow(dead_code, reason = "the guest tests are to take it up")]
 pub mod broken;
 mod conflicts;
@@ -26,6 +27,7 @@ mod tests;
 
 use std::path::{Path, PathBuf};
 
+use board_tree::BoardTree;
 use dtoolkit::model::DeviceTree;
 use files::Files;
 pub use problem::SystemError;
@@ -154,7 +156,8 @@ struct Sources<'a> {
 
 fn compile_source(source: &str, sources: Sources<'_>, change: impl FnOnce(&mut DeviceTree)) -> Result<CompiledSystem> {
     let mut system = read::system(source)?;
-    board::find(&mut system, sources.images)?;
+    let board = BoardTree::new(sources.images);
+    board::find(&mut system, &board, sources.images.tree_is_shown_by())?;
     conflicts::check(&system)?;
     conflicts::gic(&system, sources.images.gic())?;
     let mut files = Files::default();
@@ -164,7 +167,7 @@ fn compile_source(source: &str, sources: Sources<'_>, change: impl FnOnce(&mut D
     let archive =
         archive::pack(&tree.to_dtb(), &files).map_err(|message| Problem::new(system.span.clone(), message))?;
     let machine = target::machine(&system, &plans, archive.len() as u64, &sources.images.target())?;
-    target::addresses(&system, machine, sources.images)?;
+    target::addresses(&system, machine, sources.images, &board)?;
     Ok(CompiledSystem {
         archive,
         description: system.description,

@@ -3,30 +3,22 @@
 use std::ops::Range;
 
 use tessera_platform::Span;
-use tessera_platform::board::{Board, find_console};
-use tessera_platform::tree::Tree;
+use tessera_platform::board::Board;
 
+use super::board_tree::BoardTree;
 use super::conflicts::passed_through;
 use super::description::{Cpus, System, Vm};
 use super::place::Plan;
 use super::problem::{At, Problem, Result, size};
 use super::{ImageProvider, Machine};
 
-/// How much of something a machine has.
+/// How many cores a machine has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Amount {
-    /// As much as the system says or needs, but no more than this.
+    /// As many as the system says or needs, but no more than this.
     UpTo(u64),
     /// Just this.
     Exactly(u64),
-}
-
-impl Amount {
-    fn most(self) -> u64 {
-        match self {
-            Self::UpTo(most) | Self::Exactly(most) => most,
-        }
-    }
 }
 
 /// What is settled of the machine before the system is looked at.
@@ -36,19 +28,18 @@ pub struct Target {
     pub name: &'static str,
     /// Cores.
     pub cpus: Amount,
-    /// Bytes of RAM.
-    pub memory: Amount,
+    /// Bytes of RAM; None for as many as the system says or needs.
+    pub memory: Option<u64>,
     /// How to get more cores, to be read after "or": empty if there is no way.
     pub more_cpus: &'static str,
     /// How to get more RAM, likewise.
     pub more_memory: &'static str,
 }
 
-/// A machine that grows with the system.
 impl Default for Target {
+    /// A machine that grows with the system.
     fn default() -> Self {
-        let any = Amount::UpTo(u64::MAX);
-        Self { name: "the machine", cpus: any, memory: any, more_cpus: "", more_memory: "" }
+        Self { name: "the machine", cpus: Amount::UpTo(u64::MAX), memory: None, more_cpus: "", more_memory: "" }
     }
 }
 
@@ -132,7 +123,7 @@ fn cpus_needed(vms: &[Vm]) -> u64 {
 fn memory(system: &System, plans: &[Plan], archive_bytes: u64, target: &Target) -> Result<u64> {
     let needed = memory_needed(plans).max(highest_memory(&system.vms)).saturating_add(archive_bytes);
     match (target.memory, &system.machine_memory) {
-        (Amount::UpTo(_), Some(given)) if given.value < needed => {
+        (None, Some(given)) if given.value < needed => {
             let message = format!(
                 "the VMs need {} and their images {} more, the machine has {}",
                 size(needed - archive_bytes),
@@ -141,18 +132,17 @@ fn memory(system: &System, plans: &[Plan], archive_bytes: u64, target: &Target) 
             );
             Err(given.problem(message).help("give the machine more or the VMs less"))
         }
-        (Amount::UpTo(_), Some(given)) => Ok(given.value),
-        (Amount::UpTo(_), None) => {
+        (None, Some(given)) => Ok(given.value),
+        (None, None) => {
             let suffices = needed.saturating_add(OVERHEAD);
             Ok(suffices.checked_next_multiple_of(STEP).unwrap_or(suffices))
         }
-        (Amount::Exactly(there), _) => enough_memory(&system.vms, plans, archive_bytes, target).map(|()| there),
+        (Some(there), _) => enough_memory(&system.vms, plans, archive_bytes, there, target).map(|()| there),
     }
 }
 
 /// All memory together, in the order of the VMs, is no more than there is.
-fn enough_memory(vms: &[Vm], plans: &[Plan], archive_bytes: u64, target: &Target) -> Result<()> {
-    let there = target.memory.most();
+fn enough_memory(vms: &[Vm], plans: &[Plan], archive_bytes: u64, there: u64, target: &Target) -> Result<()> {
     let mut needed = archive_bytes;
     for (vm, plan) in vms.iter().zip(plans) {
         needed = needed.saturating_add(memory_needed(std::slice::from_ref(plan)));
@@ -217,14 +207,16 @@ fn wanted(vm: &Vm) -> impl Iterator<Item = Wanted> {
 
 /// Memory that is asked for by address is RAM of the machine, devices are not, and EL2 needs none of it itself. What the
 /// loader puts into RAM is not known here.
-pub(super) fn addresses(system: &System, machine: Machine, provider: &dyn ImageProvider) -> Result<()> {
+pub(super) fn addresses(
+    system: &System,
+    machine: Machine,
+    provider: &dyn ImageProvider,
+    board: &BoardTree<'_>,
+) -> Result<()> {
     let wanted: Vec<_> = system.vms.iter().flat_map(wanted).collect();
     let ram = provider.ram(machine.memory);
     let Some(first) = wanted.first().filter(|_| !ram.is_empty()) else { return Ok(()) };
-    let at = |message: String| Problem::new(first.place.clone(), message);
-    let blob = provider.board_tree().map_err(|error| at(format!("no device tree of the board: {error:#}")))?;
-    let tree = Tree::parse(&blob).map_err(|error| at(format!("the board's {error}")))?;
-    let board = Board::from_tree(&tree, find_console(&tree)).map_err(|error| at(format!("the board's {error}")))?;
+    let board = board.read(&first.place)?.board;
     let target = provider.target();
     wanted.iter().try_for_each(|wanted| in_ram(wanted, &ram, &target).and_then(|()| free(wanted, &board)))
 }

@@ -77,6 +77,8 @@ fn run_and_show(case: &Case, hypervisor: &Hypervisor) -> bool {
 /// Runs one case; Some(why) if it failed.
 fn run(case: &Case, hypervisor: &Hypervisor) -> Result<Option<String>> {
     let (mut machine, guests) = machine(case, hypervisor)?;
+    // A reset is not to look like the end.
+    machine.starts_anew = true;
     machine.extra.extend(case.qemu.iter().map(|argument| (*argument).to_owned()));
     let steps = case.steps.iter().map(|step| parse_step(step)).collect::<Result<Vec<_>>>()?;
     let plan = Plan {

@@ -2,6 +2,8 @@
 
 use tessera::manifest::WantedDevices;
 
+use super::super::ImageProvider;
+use super::super::board_tree::BoardTree;
 use super::errors::expect_in;
 use super::support::{Workshop, accepted, board_tree, guest_vm};
 
@@ -249,4 +251,32 @@ fn a_board_that_is_not_known() {
     workshop.write("board.dtb", b"no tree");
     let error = workshop.compile(&disk("devices = [\"/pl031@9010000\"]")).expect_err("no tree");
     assert!(error.message().starts_with("the board's device tree: the blob is shorter"), "{error}");
+}
+
+/// The tree of `virt`, and how often it was asked for.
+#[derive(Default)]
+struct Asked(std::cell::Cell<usize>);
+
+impl ImageProvider for Asked {
+    fn names(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    fn image(&self, _: &str) -> anyhow::Result<std::path::PathBuf> {
+        anyhow::bail!("there is none")
+    }
+
+    fn board_tree(&self) -> anyhow::Result<Vec<u8>> {
+        self.0.set(self.0.get() + 1);
+        Ok(board_tree("virt-gicv3-2"))
+    }
+}
+
+#[test]
+fn the_tree_is_asked_for_once_and_only_if_it_is_read() {
+    let asked = Asked::default();
+    let tree = BoardTree::new(&asked);
+    assert_eq!(asked.0.get(), 0);
+    let bytes = [0..1, 1..2].map(|place| tree.read(&place).unwrap_or_else(|_| panic!("a tree")).bytes);
+    assert_eq!((bytes, asked.0.get()), ([board_tree("virt-gicv3-2").len() as u64; 2], 1));
 }

@@ -2,7 +2,7 @@
 
 use tessera_platform::Span;
 
-use super::super::{Amount, Machine, Target};
+use super::super::{Machine, Target};
 use super::errors::expect_error;
 use super::support::{Workshop, board_tree, guest_vm, linux_vm};
 use crate::qemu::virt_target;
@@ -60,7 +60,7 @@ fn what_is_asked_for_is_what_the_machine_has() {
     };
     assert_eq!(system(virt_target(3, None, None)), Machine { cpus: 8, memory: 4 << 30 });
     assert_eq!(system(virt_target(3, Some(2), Some(1 << 30))), Machine { cpus: 2, memory: 1 << 30 });
-    let pi = Target { memory: Amount::Exactly(0x3c00_0000), ..raspberry_pi::target(2 << 30) };
+    let pi = Target { memory: Some(0x3c00_0000), ..raspberry_pi::target(2 << 30) };
     assert_eq!(system(pi), Machine { cpus: 4, memory: 0x3c00_0000 });
 }
 

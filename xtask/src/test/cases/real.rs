@@ -72,9 +72,15 @@ const ON_A_PARTITION: [&str; 5] = [
     "expect freertos:freertos> $",
 ];
 
-/// The user starts the machine anew, which QEMU ends with.
-pub(super) const REBOOT: [&str; 3] =
-    ["expect hello:hello> $", "send tessera:b", "expect tessera:reboot at the console"];
+/// The user starts the machine anew: the guest greets a second time, and only then is it over.
+pub(super) const REBOOT: [&str; 6] = [
+    "expect hello:hello> $",
+    "send tessera:b",
+    "expect tessera:reboot at the console",
+    "expect hello:hello> $",
+    "send hello:off\\n",
+    "expect tessera:all guests are off",
+];
 
 /// Devices that a system names by the board's own tree.
 pub(super) fn by_name() -> Vec<Case> {
@@ -136,7 +142,10 @@ pub(super) fn raspberry_pi() -> Vec<Case> {
     let off = ["expect hello:hello> $", "send hello:off\\n", "expect tessera:all guests are off"];
     let turns = |name| on(Board::Raspi4bTfa, name, small::taking_turns(["0", "0"]));
     let passed = ["expect a:^PASS: \\d+", "expect b:^PASS: \\d+"];
-    let exits = turns("two guests take turns whose exits firmware hardens");
+    let called = |name, verify| Case { qemu: &["-d", "int"], verify, ..turns(name) };
+    let switches =
+        called("two guests take turns on a core that firmware hardens", |console| calls_firmware(console, 50));
+    let exits = called("two guests take turns whose exits firmware hardens", |console| calls_firmware(console, 10_000));
     vec![
         both(Board::Raspi4b, "linux and freertos reach their prompts on raspi4b"),
         both(Board::Raspi4bTfa, "linux and freertos reach their prompts on raspi4b behind TF-A"),
@@ -148,7 +157,7 @@ pub(super) fn raspberry_pi() -> Vec<Case> {
         .steps(&["expect psci:^workaround 1: 0", "expect psci:^workaround 2: -2", "expect psci:^workaround 3: 0"])
         .steps(&["expect psci:^PASS: \\d+"])
         .ends(0),
-        turns("two guests take turns on a core that firmware hardens").steps(&passed).ends(0),
+        switches.steps(&passed).ends(0),
         Case { arguments: " tessera.harden=exits", ..exits.steps(&["expect tessera:exits are hardened"]) }
             .steps(&passed)
             .ends(0),
@@ -183,7 +192,7 @@ pub(super) fn raspberry_pi() -> Vec<Case> {
             .steps(&["expect freertos:freertos> $"])
             .steps(&BOTH_OFF)
             .ends(0),
-        // Without semihosting for the exit status, QEMU ends (with 0) only if the machine is reset or off.
+        // Without semihosting for the exit status, QEMU ends (with 0) only if the machine is off.
         Case { qemu: &["-append", "tessera.exit=none"], ..hello.steps(&off).ends(0) },
     ]
 }
@@ -192,6 +201,12 @@ pub(super) fn raspberry_pi() -> Vec<Case> {
 fn speaks_at_once(console: &str) -> Result<(), String> {
     let spoke = console.trim_start().starts_with("Tessera");
     if spoke { Ok(()) } else { Err("the image did not speak from its first instruction".to_owned()) }
+}
+
+/// QEMU's trace of exceptions has at least so many calls of firmware.
+fn calls_firmware(console: &str, least: usize) -> Result<(), String> {
+    let calls = console.lines().filter(|line| line.contains("[Secure Monitor Call]")).count();
+    if calls >= least { Ok(()) } else { Err(format!("firmware is called {calls} times, not {least} or more")) }
 }
 
 /// The median period is the time's truth; the extremes are those of a shared host.
