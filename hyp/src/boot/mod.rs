@@ -7,33 +7,19 @@ mod devices;
 mod early;
 mod layout;
 mod selftest;
+mod system;
 
 use core::fmt::Display;
 
-use alloc::format;
-use alloc::string::String;
-use alloc::vec::Vec;
-use spin::Mutex;
-use tessera_memory::vmid::VmidBits;
-use tessera_memory::{Frames, Geometry, Owner, Pa, Span, VmidAllocator};
+use tessera_platform::Affinity;
 use tessera_platform::board::{Board, Conduit, Console, Psci, find_console, find_exit};
-use tessera_platform::gic::{Controller, Gic, GicError};
-use tessera_platform::smccc::Architecture;
-use tessera_platform::timer::Clock;
 use tessera_platform::tree::Tree;
 use tessera_platform::watchdog::Watchdog;
-use tessera_platform::{Affinity, IntId, gicv2};
 
-use crate::arch::aarch64::registers::read_register;
 use crate::arch::aarch64::{self as arch, fault, stage1};
-use crate::archive::Archive;
 use crate::arguments::{self, Arguments};
-use crate::interrupts::HardwareEnd;
-use crate::manifest::{BoardFacts, Manifest, Placement, Reserved, VmConfig};
-use crate::seed::SeedSource;
-use crate::system::{Interrupts, System};
-use crate::vm::{Claim, GicParts, Parts, Vm};
-use crate::{heap, leave, manifest, terminal};
+use crate::system::System;
+use crate::{heap, leave, terminal};
 use layout::Layout;
 
 /// The most a device tree may have, in bytes: what the first translation table is sure to cover.
@@ -74,7 +60,7 @@ extern "C" fn tessera_boot(tree: u64) -> ! {
     terminal::mark("memory");
     let layout = require(Layout::new(&board, (start, end), (tree, blob.len() as u64)));
     layout.activate();
-    start_system(board, layout, blob)
+    system::start(board, layout, blob)
 }
 
 /// Reads the board, once there is a terminal to say what is wrong with it.
@@ -168,216 +154,6 @@ fn wrong_exception_level(blob: &[u8]) -> ! {
         set_exit(tree);
     }
     terminal::refuse(format_args!("{WrongExceptionLevel}"))
-}
-
-/// All of RAM can be used: finds out what to run, builds it, and runs it.
-fn start_system(board: Board, mut layout: Layout, tree: &'static [u8]) -> ! {
-    terminal::mark("interrupt controller");
-    // SAFETY: the final tables map the controller's registers, for good.
-    let gic = require(unsafe { Gic::new(&board.interrupt_controller) });
-    require(gic.initialize());
-    let clock = Clock::of_board(&board.timer).unwrap_or_else(|| {
-        terminal::refuse(format_args!(
-            "neither CNTFRQ_EL0 nor the device tree's timer node says how fast the counter is"
-        ))
-    });
-    let gic_parts = require(gic_parts(&gic, &board, clock));
-    let mut frames = Frames::new();
-    for span in layout.free() {
-        require(frames.add_memory(*span));
-    }
-    terminal::mark("system archive");
-    let archive_bytes = layout.archive();
-    let archive = require(Archive::parse(archive_bytes));
-    let mut manifest = require(Manifest::read(&archive));
-    require(adopt(&mut frames, archive_bytes));
-    let available = frames.available_frames();
-    let claims = claim(&manifest, &mut frames);
-    let claimed = available - frames.available_frames();
-    require(layout.grow_heap(&mut frames, heap_bytes(&manifest, board.cores.len())));
-    let tree = require(devices::tree(&manifest, tree, &mut layout, &mut frames));
-    let board_devices = require(devices::assign(&mut manifest, tree, &board, &layout));
-    let cores: Vec<_> = board.cores.iter().filter(|core| core.usable).cloned().collect();
-    let placements =
-        require(validate(&manifest, &board, &layout, &gic, frames.available_frames() + claimed, cores.len()));
-    require(devices::map_sub_pages(&manifest, &board, &mut layout));
-    let names: Vec<&str> = manifest.vms.iter().map(|vm| vm.name.as_str()).collect();
-    terminal::set_guests(&names);
-    terminal::mark("guests");
-    let mut seeds = SeedSource::new(&board.chosen.seed, clock.now());
-    let parts = Parts {
-        frames: &mut frames,
-        geometry: geometry(),
-        gic: gic_parts,
-        archive: archive_bytes,
-        cpu_compatible: cores.first().map_or("", |core| core.compatible.as_str()),
-        board_devices,
-        seeds: seeds.as_mut(),
-        // What was wrong with them a valid manifest does not have.
-        claims: require(claims),
-    };
-    let vms = require(build_vms(manifest.vms, &placements, parts));
-    let interrupts = require(interrupts(&board));
-    let passthrough = passthrough(&vms);
-    let system = System {
-        gic,
-        interrupts,
-        hardware_end: gic_parts.hardware_end,
-        clock,
-        firmware: Architecture::find(board.psci),
-        hardens_exits: Arguments::read(board.chosen.bootargs.as_deref()).hardens_exits,
-        cores,
-        vms,
-        frames: Mutex::new(frames),
-        passthrough,
-        seeds: seeds.map(Mutex::new),
-        vtcr: vtcr(),
-    };
-    let system = system.install();
-    terminal::mark("cores");
-    require(cores::start_all(system, &board, &layout));
-    // Ends the line of marks: guests speak from here on.
-    report(system, &layout);
-    cores::boot_core(system)
-}
-
-/// Takes the memory that VMs ask for by machine address, before anything else can come to lie there.
-fn claim(manifest: &Manifest, frames: &mut Frames) -> Result<Vec<Vec<Claim>>, String> {
-    let of_vm = |(index, vm): (usize, &VmConfig)| {
-        Claim::take(index, vm, frames).map_err(|problem| format!("VM `{}`: {problem}", vm.name))
-    };
-    manifest.vms.iter().enumerate().map(of_vm).collect()
-}
-
-/// The heap that many VMs need, and more vCPUs than cores, beyond what every system has.
-fn heap_bytes(manifest: &Manifest, cores: usize) -> u64 {
-    const VMS: usize = 2;
-    const BYTES_PER_VM: u64 = 16 * 1024;
-    const BYTES_PER_VCPU: u64 = 4 * 1024;
-    let vcpus: usize = manifest.vms.iter().map(VmConfig::vcpus).sum();
-    let beyond = |count: usize, covered: usize| count.saturating_sub(covered) as u64;
-    beyond(manifest.vms.len(), VMS) * BYTES_PER_VM + beyond(vcpus, cores) * BYTES_PER_VCPU
-}
-
-/// The archive's pages can be shared from now on.
-fn adopt(frames: &mut Frames, archive: &[u8]) -> Result<(), tessera_memory::Error> {
-    let bytes = (archive.len() as u64).next_multiple_of(tessera_memory::PAGE_SIZE);
-    let start = Pa::new(archive.as_ptr() as u64);
-    let span = Span::new(start, bytes).ok_or(tessera_memory::Error::OutsidePaSpace(start))?;
-    frames.adopt(span, Owner::Archive)
-}
-
-fn validate(
-    manifest: &Manifest,
-    board: &Board,
-    layout: &Layout,
-    gic: &Gic,
-    available_frames: u64,
-    cores: usize,
-) -> Result<Vec<Placement>, manifest::ManifestError> {
-    let plain = |span: &tessera_platform::Span| manifest::Span { start: span.start(), bytes: span.size() };
-    let ram: Vec<_> = board.memory.iter().map(plain).collect();
-    let kept = layout.kept(board);
-    let reserved: Vec<_> = kept.iter().map(|(owner, span)| Reserved { owner, span: plain(span) }).collect();
-    let uart = board.console.as_ref().and_then(|uart| uart.interrupt).map(|interrupt| interrupt.id.number());
-    let reserved_spis: Vec<u32> = uart.and_then(|id| id.checked_sub(32)).into_iter().collect();
-    manifest.validate(&BoardFacts {
-        cores,
-        available_memory: available_frames * tessera_memory::PAGE_SIZE,
-        ram: &ram,
-        reserved: &reserved,
-        gic_version: gic.version(),
-        spis: gic.interrupt_count().saturating_sub(32),
-        reserved_spis: &reserved_spis,
-        ipa_bits: u32::from(geometry().ipa_bits()),
-    })
-}
-
-/// The shape of the guests' physical address spaces, as this machine allows.
-fn geometry() -> Geometry {
-    let range = (read_register!("id_aa64mmfr0_el1") & 0xf) as u8;
-    require(Geometry::default_for(range))
-}
-
-fn vtcr() -> u64 {
-    geometry().vtcr(vmid_bits())
-}
-
-fn vmid_bits() -> VmidBits {
-    VmidBits::from_id_register(read_register!("id_aa64mmfr1_el1"))
-}
-
-fn build_vms(configs: Vec<VmConfig>, placements: &[Placement], mut parts: Parts) -> Result<Vec<Vm>, String> {
-    let mut vmids = VmidAllocator::new(vmid_bits());
-    let build = |(index, (config, placement)): (usize, (VmConfig, &Placement))| {
-        let vmid = vmids.allocate().map_err(|error| format!("{error}"))?;
-        Vm::build(index, config, placement, vmid, &mut parts).map_err(|error| format!("{error}"))
-    };
-    configs.into_iter().zip(placements).enumerate().map(build).collect()
-}
-
-/// What the guests' interrupt controllers are made of.
-fn gic_parts(gic: &Gic, board: &Board, clock: Clock) -> Result<GicParts, GicError> {
-    let (mut hardware_end, mut cpu_interface) = (HardwareEnd::Works, None);
-    if let Gic::V2(driver) = gic {
-        cpu_interface = Some(driver.virtual_cpu_interface_address());
-        driver.initialize_core()?;
-        hardware_end = try_hardware_end(driver, board.timer.hypervisor.id, clock);
-    }
-    Ok(GicParts { list_registers: hardware_end.usable(gic.list_register_count()), hardware_end, cpu_interface })
-}
-
-/// Whether this GICv2 lets guests end hardware interrupts by themselves.
-fn try_hardware_end(driver: &gicv2::Driver, timer: IntId, clock: Clock) -> HardwareEnd {
-    let (raise, lower) = (|| clock.set_deadline(0), || clock.disarm());
-    if driver.ends_in_hardware(timer, raise, lower) {
-        return HardwareEnd::Works;
-    }
-    match driver.ends_when_nudged(timer, raise, lower) {
-        true => HardwareEnd::Nudged,
-        false => HardwareEnd::Forgotten,
-    }
-}
-
-/// The interrupts EL2 uses. Any SGI would do for the kick: those of guests are virtual.
-fn interrupts(board: &Board) -> Result<Interrupts, &'static str> {
-    use tessera_platform::board::InterruptController;
-    let maintenance = match &board.interrupt_controller {
-        InterruptController::GicV2(gic) => gic.maintenance.id,
-        InterruptController::GicV3(gic) => gic.maintenance.id,
-    };
-    Ok(Interrupts {
-        kick: IntId::sgi(0).ok_or("there is no SGI 0")?,
-        virtual_timer: board.timer.virtual_timer.id,
-        hypervisor_timer: board.timer.hypervisor.id,
-        maintenance,
-        uart: board.console.as_ref().and_then(|uart| uart.interrupt).map(|interrupt| interrupt.id),
-    })
-}
-
-fn passthrough(vms: &[Vm]) -> Vec<(IntId, usize)> {
-    let of_vm = |vm: &Vm| {
-        let ids = vm.config.hardware_interrupts().filter_map(|(_, interrupt)| IntId::spi(interrupt.spi));
-        ids.map(|id| (id, vm.index)).collect::<Vec<_>>()
-    };
-    vms.iter().flat_map(of_vm).collect()
-}
-
-fn report(system: &System, layout: &Layout) {
-    let free = system.frames.lock().free_frames() * 4;
-    let (used, heap) = heap::usage();
-    log::info!(
-        "{} cores, {free} KiB free; EL2 keeps {} KiB: image {} KiB, heap and stacks {} KiB; {} of {} KiB of heap used",
-        system.cores.len(),
-        layout.kept_bytes() / 1024,
-        layout.image_bytes() / 1024,
-        layout.carved_bytes() / 1024,
-        used / 1024,
-        heap / 1024
-    );
-    for vm in &system.vms {
-        log::info!("{}", vm.summary());
-    }
 }
 
 /// Where this core is in the system's list of cores.
