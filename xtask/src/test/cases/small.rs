@@ -64,6 +64,7 @@ pub(super) fn guests() -> Vec<Case> {
                   [[vm]]\nname = \"sleeper\"\ncpus = [0, 1]\nmemory = \"16M\"\nimage = \"tessera:guest/sleeper\"\n";
     let name = "a guest goes on when a sleeper on its core is switched off";
     cases.push(Case::new(name, System::Inline(shared.to_owned())).steps(&goes_on).ends(0));
+    cases.push(many());
     let again = [
         "expect linux:linux# $",
         "send linux:reboot -f\\n",
@@ -138,4 +139,17 @@ pub(super) fn containment() -> Vec<Case> {
             .ends(0),
         Case::new("a guest that crashes is stopped alone", beside("crash")).steps(&crashing).steps(&unharmed).ends(1),
     ]
+}
+
+/// EL2's heap grows with the number of VMs.
+fn many() -> Case {
+    let vm = |number: usize| {
+        format!(
+            "[[vm]]\nname = \"hello{number}\"\ncpus = [{}]\nmemory = \"8M\"\nimage = \"tessera:guest/hello\"\n",
+            number % 2
+        )
+    };
+    let steps = ["expect hello0:hello: 1 cores, 8 MiB", "send hello0:off\\n", "expect tessera:hello0: off"];
+    let last = ["expect hello11:hello: 1 cores, 8 MiB"];
+    Case::new("twelve guests share two cores", System::Inline((0..12).map(vm).collect())).steps(&last).steps(&steps)
 }
