@@ -9,7 +9,6 @@
 mod archive;
 mod board;
 mod board_tree;
-#[allow(dead_code, reason = "the guest tests are to take it up")]
 pub mod broken;
 mod conflicts;
 mod description;

@@ -100,9 +100,7 @@ impl Ticking {
 
     fn tick_until_calm(&mut self) {
         for _ in 0..CALM {
-            self.fire();
-            self.take(TIMER);
-            self.core.end(TIMER);
+            self.tick();
             assert_eq!(self.maintain(), 1);
         }
         self.core.deactivated.clear();
@@ -129,6 +127,13 @@ impl Ticking {
     /// The guest takes what is most urgent.
     fn take(&mut self, intid: u32) {
         assert_eq!(self.core.acknowledge(), Some(intid));
+    }
+
+    /// The timer comes, and the guest takes and ends it.
+    fn tick(&mut self) {
+        self.fire();
+        self.take(TIMER);
+        self.core.end(TIMER);
     }
 
     /// Takes maintenance interrupts until there are none.
@@ -164,9 +169,7 @@ fn a_nudged_timer_comes_again_without_el2() {
 fn without_a_nudge_el2_ends_it() {
     let mut machine = Ticking::new(HardwareEnd::Forgotten);
     for round in 1..4 {
-        machine.fire();
-        machine.take(TIMER);
-        machine.core.end(TIMER);
+        machine.tick();
         assert!(machine.core.is_active(26));
         assert_eq!((machine.maintain(), machine.core.deactivated.len()), (1, round));
     }
@@ -177,16 +180,12 @@ fn beside_another_interrupt_el2_ends_it_and_nudges_again_later() {
     let mut machine = Ticking::nudged();
     let _ = set_priority(&machine.vgic, 0, 3, 0xf0);
     machine.send_sgi();
-    machine.fire();
-    machine.take(TIMER);
-    machine.core.end(TIMER);
+    machine.tick();
     assert_eq!((machine.maintain(), machine.core.deactivated.len()), (1, 1));
     machine.take(3);
     machine.core.end(3);
     machine.tick_until_calm();
-    machine.fire();
-    machine.take(TIMER);
-    machine.core.end(TIMER);
+    machine.tick();
     assert_eq!((machine.maintain(), machine.core.deactivated.len()), (0, 0));
     machine.fire();
 }
@@ -213,9 +212,7 @@ fn another_interrupt_that_comes_meanwhile_has_el2_end_it() {
 #[test]
 fn a_timer_that_is_over_is_not_ended_again_for_another_interrupt() {
     let mut machine = Ticking::nudged();
-    machine.fire();
-    machine.take(TIMER);
-    machine.core.end(TIMER);
+    machine.tick();
     machine.send_sgi();
     assert_eq!((machine.maintain(), machine.core.deactivated.len()), (0, 0));
     machine.fire();
