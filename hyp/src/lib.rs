@@ -22,7 +22,7 @@ pub mod interrupts;
 pub mod leave;
 pub mod manifest;
 #[cfg(target_os = "none")]
-pub mod scheduler;
+pub mod run;
 pub mod seed;
 #[cfg(target_os = "none")]
 pub mod system;

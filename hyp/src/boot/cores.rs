@@ -18,7 +18,7 @@ use super::{own_index, selftest};
 use crate::arch::aarch64::machine::clean_to_coherency;
 use crate::arch::aarch64::stage1::SecondaryStart;
 use crate::arch::aarch64::{self as arch, traps, virtual_interface};
-use crate::scheduler::Core;
+use crate::run::Core;
 use crate::system::System;
 use crate::terminal;
 use crate::vcpu::Vcpu;

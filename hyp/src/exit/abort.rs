@@ -7,7 +7,7 @@ use crate::devices::DeviceSlot;
 use crate::exit::emulate::{self, Refusal};
 use crate::exit::syndrome::{Abort, Access, Reason};
 use crate::exit::{Next, inject, synchronous_exception};
-use crate::scheduler::Core;
+use crate::run::Core;
 use crate::vcpu::Vcpu;
 use crate::vm::{CrashReason, StopReason};
 

@@ -21,7 +21,7 @@ use crate::arch::aarch64::registers::{read_register, write_register};
 use crate::arch::aarch64::traps::{self, Stage1Access};
 use crate::exit::inject;
 use crate::exit::instruction::{Bus, Footprint, Instruction, Operation, Registers};
-use crate::scheduler::Core;
+use crate::run::Core;
 use crate::vcpu::Vcpu;
 use crate::vm::Vm;
 

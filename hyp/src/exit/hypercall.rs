@@ -2,7 +2,7 @@
 
 use crate::exit::Next;
 use crate::exit::psci::{self, Call};
-use crate::scheduler::Core;
+use crate::run::Core;
 use crate::vcpu::{Power, Vcpu, VcpuControl};
 use crate::vm::{StopReason, Vm};
 

@@ -27,7 +27,7 @@ mod handlers {
     use super::{abort, hypercall, inject, system_register};
     use crate::arch::aarch64::registers::{read_register, write_register};
     use crate::arch::aarch64::traps;
-    use crate::scheduler::Core;
+    use crate::run::Core;
     use crate::vcpu::Vcpu;
     use crate::vm::StopReason;
 

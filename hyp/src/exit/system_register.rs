@@ -3,7 +3,7 @@
 use crate::arch::aarch64::registers::{read_register, write_register};
 use crate::exit::syndrome::{SystemRegisterAccess, encoding};
 use crate::exit::{Next, identification, undefined};
-use crate::scheduler::Core;
+use crate::run::Core;
 use crate::vcpu::Vcpu;
 
 const ICC_SGI1R: u32 = encoding(3, 0, 12, 11, 5);

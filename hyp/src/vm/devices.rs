@@ -9,7 +9,7 @@ use crate::devices::{Bus, BusError, DeviceSlot, Span, SubPages};
 use crate::guest_tree::vcpu_affinity;
 use crate::interrupts::{Affinity, Config, ConfigError, V2_DISTRIBUTOR_SIZE, VcpuSet, Vgic};
 use crate::manifest::{DeviceKind, VmConfig};
-use crate::scheduler::Core;
+use crate::run::Core;
 use crate::system::{System, interrupt};
 use tessera_abi::manifest as abi;
 use tessera_memory::PAGE_SIZE;
