@@ -20,7 +20,11 @@ pub mod identity_map;
 pub mod interrupts;
 #[cfg(target_os = "none")]
 pub mod leave;
+#[cfg(target_os = "none")]
+pub mod machine;
 pub mod manifest;
+#[cfg(target_os = "none")]
+pub mod processor;
 #[cfg(target_os = "none")]
 pub mod run;
 pub mod seed;

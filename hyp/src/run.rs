@@ -12,63 +12,32 @@ use tessera_platform::system_registers::wait_for_accesses;
 use crate::arch::aarch64::registers::write_register;
 use crate::arch::aarch64::traps::hcr;
 use crate::arch::aarch64::vectors::{Vector, enter_guest};
-use crate::arch::aarch64::virtual_interface::VirtualInterface;
-use crate::arch::aarch64::{
-    harden_exits, instruction_barrier, is_system_error_pending, take_system_error, wait_for_interrupt,
-};
+use crate::arch::aarch64::{instruction_barrier, is_system_error_pending, take_system_error, wait_for_interrupt};
 use crate::exit::{self, Next};
-use crate::hardening::{BeforeEl2, Hardening};
-use crate::interrupts::Book;
-use crate::system::{System, interrupt};
-use crate::terminal;
+use crate::processor::Processor;
+use crate::system::System;
 use crate::vcpu::{Power, Vcpu};
+use crate::vm::interrupt;
 
 /// How long a vCPU runs before the next of its core has its turn.
 const SLICE: Duration = Duration::from_millis(5);
 
-/// One physical core: what EL2 keeps for it besides its vCPUs.
+/// One physical core and the vCPUs that it runs.
 pub struct Core {
-    /// Its number, in the order of the board's device tree.
-    pub index: usize,
-    /// The machine at large.
-    pub system: &'static System,
-    /// What firmware does for this core against speculation.
-    pub hardening: Hardening,
+    /// What handlers need of it.
+    processor: Processor,
+    /// The machine with all its guests.
+    system: &'static System,
     /// The vCPU whose registers are in the processor.
     loaded: Option<usize>,
-    /// What is known of its list registers.
-    list_registers: Book,
-    /// When the console wants to be looked at by this core, in ticks.
-    console_deadline: Option<u64>,
     /// When the running vCPU's turn ends, in ticks; only where several share the core.
     slice_end: Option<u64>,
-    /// When this core's timer fires, in ticks.
-    deadline: Option<u64>,
 }
 
 impl Core {
     /// The calling core, with nothing loaded.
     pub fn new(index: usize, system: &'static System) -> Self {
-        let hardening = Hardening::of_this_core(system.firmware);
-        if system.hardens_exits {
-            harden(index, &hardening);
-        }
-        Self {
-            index,
-            system,
-            hardening,
-            loaded: None,
-            list_registers: Book::new(system.hardware_end),
-            console_deadline: None,
-            slice_end: None,
-            deadline: None,
-        }
-    }
-
-    /// This core's list registers.
-    #[inline(always)]
-    pub fn list_registers(&self) -> VirtualInterface<'_> {
-        VirtualInterface::new(&self.system.gic, &self.list_registers)
+        Self { processor: Processor::new(index, system.machine), system, loaded: None, slice_end: None }
     }
 
     /// Runs this core's vCPUs for ever.
@@ -97,7 +66,7 @@ impl Core {
             // SAFETY: `load` has put this vCPU's registers and its VM's Stage 2 into the processor.
             let vector = unsafe { enter_guest(&raw mut vcpu.general) };
             let next = match vector {
-                Vector::SYNCHRONOUS => exit::synchronous(self, vcpu),
+                Vector::SYNCHRONOUS => exit::synchronous(&mut self.processor, vcpu),
                 Vector::INTERRUPT => self.interrupt(vcpus),
                 _ => exit::system_error(vcpu),
             };
@@ -110,7 +79,7 @@ impl Core {
     /// Brings the list registers up to date.
     #[inline(never)]
     fn flush(&self, vcpu: &Vcpu) {
-        let told = vcpu.vm.vgic.flush(vcpu.index, &mut self.list_registers());
+        let told = vcpu.vm.vgic.flush(vcpu.index, &mut self.processor.list_registers());
         if !told.is_empty() {
             vcpu.vm.kick(told, vcpu.index);
         }
@@ -132,7 +101,7 @@ impl Core {
     fn pick(&mut self, vcpus: &mut [Vcpu]) -> Option<usize> {
         let count = vcpus.len();
         let first = self.loaded.map_or(0, |loaded| loaded + 1);
-        let now = self.system.clock.now();
+        let now = self.processor.machine.clock.now();
         let found = (first..first + count).map(|index| index % count).find(|&index| self.can_run(vcpus, index, now))?;
         vcpus.get_mut(found)?.is_waiting = false;
         Some(found)
@@ -148,7 +117,7 @@ impl Core {
         if is_loaded && vcpu.attention.is_asked_for() {
             self.flush(vcpu);
         }
-        let mut registers = self.list_registers();
+        let mut registers = self.processor.list_registers();
         vcpu.vm.vgic.has_pending(vcpu.index, &mut registers)
             || !is_loaded && virtual_timer_deadline(vcpu).is_some_and(|deadline| deadline <= now)
     }
@@ -160,17 +129,17 @@ impl Core {
             self.unload(vcpus);
             if let Some(vcpu) = vcpus.get_mut(index) {
                 vcpu.system.hcr = vcpu.system.hcr & !hcr::TWI | if is_shared { hcr::TWI } else { 0 };
-                self.hardening.turn_to(vcpu.vm.index);
+                self.processor.hardening.turn_to(vcpu.vm.index);
                 vcpu.system.restore();
                 vcpu.float.restore();
-                vcpu.gic.restore(&self.system.gic);
-                vcpu.vm.vgic.unpark(vcpu.index, &mut self.list_registers());
+                vcpu.gic.restore(&self.processor.machine.gic);
+                vcpu.vm.vgic.unpark(vcpu.index, &mut self.processor.list_registers());
                 instruction_barrier();
             }
             self.loaded = Some(index);
         }
         if is_shared {
-            let clock = self.system.clock;
+            let clock = self.processor.machine.clock;
             self.slice_end = Some(clock.now() + clock.ticks(SLICE));
         }
         self.set_timer(vcpus);
@@ -187,8 +156,8 @@ impl Core {
         // Its timer fires from here on by this core's own.
         write_register!("cntv_ctl_el0", 0);
         vcpu.float.save();
-        vcpu.gic.save(&self.system.gic);
-        let told = vcpu.vm.vgic.park(vcpu.index, &mut self.list_registers());
+        vcpu.gic.save(&self.processor.machine.gic);
+        let told = vcpu.vm.vgic.park(vcpu.index, &mut self.processor.list_registers());
         vcpu.vm.kick(told, vcpu.index);
     }
 
@@ -202,12 +171,11 @@ impl Core {
 
     /// Takes one physical interrupt.
     fn interrupt(&mut self, vcpus: &mut [Vcpu]) -> Next {
-        let system = self.system;
-        let gic = &system.gic;
+        let gic = &self.processor.machine.gic;
         let Some(taken) = gic.acknowledge() else { return Next::Resume };
         let id = taken.id();
         let loaded = self.loaded.and_then(|index| vcpus.get_mut(index));
-        if id == self.system.interrupts.virtual_timer {
+        if id == self.processor.machine.interrupts.virtual_timer {
             gic.end(taken);
             return match loaded {
                 Some(vcpu) => self.deliver(vcpu, interrupt::GUEST_VIRTUAL_TIMER),
@@ -218,8 +186,8 @@ impl Core {
                 }
             };
         }
-        if id == self.system.interrupts.maintenance {
-            let is_virtual = self.list_registers().maintain();
+        if id == self.processor.machine.interrupts.maintenance {
+            let is_virtual = self.processor.list_registers().maintain();
             if let Some(vcpu) = loaded.filter(|_| is_virtual) {
                 vcpu.vm.vgic.maintain(vcpu.index);
             }
@@ -232,7 +200,7 @@ impl Core {
 
     #[inline(always)]
     fn deliver(&self, vcpu: &mut Vcpu, intid: u32) -> Next {
-        let told = vcpu.vm.vgic.deliver_hardware(vcpu.index, &mut self.list_registers(), intid);
+        let told = vcpu.vm.vgic.deliver_hardware(vcpu.index, &mut self.processor.list_registers(), intid);
         if !told.is_empty() {
             vcpu.vm.kick(told, vcpu.index);
         }
@@ -241,7 +209,7 @@ impl Core {
 
     #[inline(never)]
     fn other_interrupt(&mut self, vcpus: &mut [Vcpu], taken: Acknowledged) -> Next {
-        let gic = &self.system.gic;
+        let gic = &self.processor.machine.gic;
         let id = taken.id();
         gic.end(taken);
         if let Some(vm) = self.system.owner_of(id) {
@@ -249,17 +217,17 @@ impl Core {
             return self.deliver_passthrough(vcpus, vm.index, id);
         }
         gic.deactivate(taken);
-        if id == self.system.interrupts.hypervisor_timer {
+        if id == self.processor.machine.interrupts.hypervisor_timer {
             return self.timer_fired(vcpus);
         }
-        if id == self.system.interrupts.kick {
+        if id == self.processor.machine.interrupts.kick {
             // What the sender wrote before is not to be read ahead of the acknowledgement, with a GICv2 a mere load.
             wait_for_accesses();
             return Next::Reschedule;
         }
-        if Some(id) == self.system.interrupts.uart {
+        if Some(id) == self.processor.machine.interrupts.uart {
             self.system.serve_uart();
-            self.watch_console();
+            self.processor.watch_console();
             return Next::Resume;
         }
         // Something nobody asked for.
@@ -280,34 +248,17 @@ impl Core {
     }
 
     fn timer_fired(&mut self, vcpus: &mut [Vcpu]) -> Next {
-        let now = self.system.clock.now();
-        if self.console_deadline.is_some_and(|deadline| deadline <= now) {
-            self.console_deadline = terminal::expire(now);
+        let now = self.processor.machine.clock.now();
+        if self.processor.expire_console(now) {
             // What is shown now makes room for those whose bytes had none.
             self.system.resume_output();
         }
         for vcpu in vcpus.iter_mut() {
-            update_physical_timer(vcpu, now);
+            vcpu.update_physical_timer(now);
         }
         let turn_is_over = self.slice_end.is_some_and(|end| end <= now);
         self.set_timer(vcpus);
         if turn_is_over { Next::Reschedule } else { Next::Resume }
-    }
-
-    /// The guest has written its physical timer.
-    pub fn physical_timer_changed(&mut self, vcpu: &mut Vcpu) {
-        update_physical_timer(vcpu, self.system.clock.now());
-        if let Some(deadline) = vcpu.physical_timer.deadline() {
-            self.set_earlier(deadline);
-        }
-    }
-
-    /// Somebody has written to the console on this core: it may want to be looked at later.
-    pub fn watch_console(&mut self) {
-        self.console_deadline = terminal::deadline();
-        if let Some(deadline) = self.console_deadline {
-            self.set_earlier(deadline);
-        }
     }
 
     /// Sets this core's timer for whatever comes first.
@@ -316,20 +267,7 @@ impl Core {
         let unloaded = vcpus.iter().enumerate().filter(|(index, _)| Some(*index) != self.loaded);
         let virtual_ones =
             unloaded.filter(|(_, vcpu)| vcpu.is_waiting).filter_map(|(_, vcpu)| virtual_timer_deadline(vcpu));
-        let first = physical.chain(virtual_ones).chain(self.console_deadline).chain(self.slice_end).min();
-        match first {
-            Some(deadline) => self.system.clock.set_deadline(deadline),
-            None => self.system.clock.disarm(),
-        }
-        self.deadline = first;
-    }
-
-    /// Makes the timer fire at `deadline` if it would fire later, or not at all.
-    fn set_earlier(&mut self, deadline: u64) {
-        if self.deadline.is_none_or(|set| deadline < set) {
-            self.deadline = Some(deadline);
-            self.system.clock.set_deadline(deadline);
-        }
+        self.processor.set_timer(physical.chain(virtual_ones).chain(self.slice_end).min());
     }
 
     /// Carries out what other cores asked for a vCPU: a start, or the stop of its VM.
@@ -360,8 +298,8 @@ impl Core {
         // Or its timer would go on being waited for.
         vcpu.is_waiting = false;
         vcpu.physical_timer.control = 0;
-        update_physical_timer(vcpu, 0);
-        let mut registers = self.list_registers();
+        vcpu.update_physical_timer(0);
+        let mut registers = self.processor.list_registers();
         if self.loaded == Some(index) {
             if take_system_error() {
                 // It ends with its vCPU, and is not the next one's.
@@ -378,31 +316,8 @@ impl Core {
         *vcpu.control().power.lock() = Power::Off;
         vcpu.vm.vcpu_went_off();
         // What was said of that may wait for a guest's unfinished line, and nobody else may look after it.
-        self.watch_console();
+        self.processor.watch_console();
     }
-}
-
-/// Has firmware clear what guests taught this core, at each of their exits.
-fn harden(index: usize, hardening: &Hardening) {
-    match hardening.before_el2() {
-        BeforeEl2::Call(function) => {
-            harden_exits(function);
-            log::info!("core {index}: exits are hardened");
-        }
-        BeforeEl2::NotNeeded => log::info!("core {index}: exits need no hardening"),
-        BeforeEl2::Impossible => log::warn!(
-            "core {index}: exits are not hardened: firmware offers neither SMCCC_ARCH_WORKAROUND_1 nor 3; use TF-A, or \
-             leave tessera.harden out"
-        ),
-    }
-}
-
-/// Tells the virtual GIC the state of a vCPU's physical timer.
-fn update_physical_timer(vcpu: &mut Vcpu, now: u64) {
-    let high = vcpu.physical_timer.line(now);
-    vcpu.physical_timer.is_high = high;
-    // Who has to look is this vCPU alone, on this core: it does before it enters, or is picked to.
-    let _ = vcpu.vm.vgic.set_line(vcpu.index, interrupt::GUEST_PHYSICAL_TIMER, high);
 }
 
 /// When the virtual timer of a vCPU that is not loaded would fire, in ticks of the physical counter.

@@ -6,7 +6,7 @@ use crate::arch::aarch64::float::FloatRegisters;
 use crate::arch::aarch64::registers::{SystemRegisters, read_register, write_register};
 use crate::arch::aarch64::vectors::GeneralRegisters;
 use crate::interrupts::{Attention, CpuInterface};
-use crate::vm::Vm;
+use crate::vm::{Vm, interrupt};
 
 /// A virtual CPU, owned by the core that runs it.
 pub struct Vcpu {
@@ -83,6 +83,14 @@ impl Vcpu {
         self.system.pc = entry;
         self.general.x[0] = context;
         self.is_on = true;
+    }
+
+    /// Tells the virtual GIC the state of its physical timer at `now`, in ticks.
+    pub fn update_physical_timer(&mut self, now: u64) {
+        let high = self.physical_timer.line(now);
+        self.physical_timer.is_high = high;
+        // Who has to look is this vCPU alone, on its own core: it does before it enters, or is picked to.
+        let _ = self.vm.vgic.set_line(self.index, interrupt::GUEST_PHYSICAL_TIMER, high);
     }
 
     /// Its general register `index`; 31 is XZR.

@@ -30,10 +30,19 @@ use crate::arch::aarch64::traps::HCR_GUEST;
 use crate::devices::{Bus, DeviceSlot, Pl031, SubPages};
 use crate::guest_tree::vcpu_affinity;
 use crate::interrupts::{HardwareEnd, VcpuSet, Vgic};
+use crate::machine::Machine;
 use crate::manifest::{Placement, VmConfig};
 use crate::seed::SeedSource;
 use crate::system::System;
 use crate::vcpu::{Power, VcpuControl};
+
+/// Interrupt numbers that the guests' machine fixes, as QEMU's `virt` has them.
+pub mod interrupt {
+    /// The virtual timer's PPI.
+    pub const GUEST_VIRTUAL_TIMER: u32 = 27;
+    /// The non-secure physical timer's PPI.
+    pub const GUEST_PHYSICAL_TIMER: u32 = 30;
+}
 
 /// VMPIDR_EL2 bit 31, RES1.
 const VMPIDR_RES1: u64 = 1 << 31;
@@ -56,6 +65,8 @@ pub struct Vm {
     pub counters: Counters,
     /// Held for an atomic instruction on its devices; taken before `memory` and devices.
     pub atomics: Mutex<()>,
+    /// The machine below.
+    machine: &'static Machine,
     /// VTTBR_EL2 for its vCPUs.
     vttbr: u64,
     memory: Mutex<GuestMemory>,
@@ -72,6 +83,8 @@ pub struct Vm {
 pub struct Parts<'a> {
     /// The machine's free memory.
     pub frames: &'a mut Frames,
+    /// The machine below.
+    pub machine: &'static Machine,
     /// The shape of all guests' physical address spaces.
     pub geometry: Geometry,
     /// What the machine has for their interrupt controllers.
@@ -141,6 +154,7 @@ impl Vm {
         };
         let consoles = config.devices.iter().filter_map(ConsoleUart::of_device);
         Ok(Self {
+            machine: parts.machine,
             vttbr: memory.context().vttbr(),
             vcpus: placement.cores.iter().enumerate().map(vcpu).collect(),
             uarts: consoles.map(|make| make(index + 1)).collect(),
@@ -206,9 +220,7 @@ impl Vm {
 
     /// Makes a core look for what is asked of it.
     pub fn kick_core(&self, core: usize) {
-        if let Some(system) = System::get() {
-            system.kick_core(core);
-        }
+        self.machine.kick_core(core);
     }
 
     /// Lets it write a page it shares. False if that is not why it may not.

@@ -49,7 +49,7 @@ static SPIN_TABLE_RECORD: AtomicU64 = AtomicU64::new(0);
 pub fn start_all(system: &'static System, board: &Board, layout: &Layout) -> Result<(), String> {
     let own = own_index(system).ok_or_else(no_own_core)?;
     let others: Vec<usize> =
-        (0..system.cores.len()).filter(|index| *index != own && is_wanted(system, *index)).collect();
+        (0..system.machine.cores.len()).filter(|index| *index != own && is_wanted(system, *index)).collect();
     for (number, index) in others.iter().enumerate() {
         start(system, board, layout, number, *index)
             .map_err(|problem| format!("core {index} does not start: {problem}"))?;
@@ -71,14 +71,14 @@ fn no_own_core() -> String {
 fn is_wanted(system: &System, index: usize) -> bool {
     let is_used = system.vms.iter().any(|vm| vm.vcpus.iter().any(|vcpu| vcpu.core == index));
     let spins = |core: &BoardCore| matches!(core.enable, EnableMethod::SpinTable { .. });
-    is_used || system.cores.get(index).is_some_and(spins)
+    is_used || system.machine.cores.get(index).is_some_and(spins)
 }
 
 /// Waits until `count` other cores are there.
 fn wait_for(system: &System, count: usize) -> Result<(), String> {
-    let deadline = system.clock.now() + system.clock.ticks(PATIENCE);
+    let deadline = system.machine.clock.now() + system.machine.clock.ticks(PATIENCE);
     while ARRIVED.load(Ordering::Acquire) < count {
-        if system.clock.now() > deadline {
+        if system.machine.clock.now() > deadline {
             let arrived = ARRIVED.load(Ordering::Acquire);
             return Err(format!("only {arrived} of the {count} other cores needed have started"));
         }
@@ -89,7 +89,7 @@ fn wait_for(system: &System, count: usize) -> Result<(), String> {
 
 fn start(system: &System, board: &Board, layout: &Layout, number: usize, index: usize) -> Result<(), String> {
     let start = layout.secondary_start(number).ok_or("there is no stack for it")?;
-    let core = system.cores.get(index).ok_or("there is no such core")?;
+    let core = system.machine.cores.get(index).ok_or("there is no such core")?;
     let start = Box::leak(Box::new(start));
     start.publish();
     let entry = secondary_start as *const () as u64;
@@ -137,7 +137,7 @@ pub fn boot_core(system: &'static System) -> ! {
     let index = own_index(system).unwrap_or(0);
     set_up(system);
     // Not before the timer that this was tried with is known to be right.
-    if let Some(remedy) = system.hardware_end.remedy() {
+    if let Some(remedy) = system.machine.hardware_end.remedy() {
         log::info!("this GICv2 forgets interrupts that guests end by themselves (as QEMU's does): {remedy}");
     }
     selftest::run(index);
@@ -150,48 +150,48 @@ pub fn boot_core(system: &'static System) -> ! {
 
 /// What each core has of its own: traps, interrupt controller, timers.
 fn set_up(system: &System) {
-    traps::configure_core(system.vtcr);
+    traps::configure_core(system.machine.vtcr);
     if arch::take_system_error() {
         log::warn!("firmware left an SError pending on core {}: dropped", Affinity::of_this_core());
     }
-    if let Err(error) = system.gic.initialize_core() {
+    if let Err(error) = system.machine.gic.initialize_core() {
         terminal::refuse(format_args!("{error}"));
     }
-    virtual_interface::initialize(&system.gic, system.hardware_end);
-    let own = system.interrupts;
+    virtual_interface::initialize(&system.machine.gic, system.machine.hardware_end);
+    let own = system.machine.interrupts;
     for id in [own.kick, own.virtual_timer, own.hypervisor_timer, own.maintenance] {
-        system.gic.enable(id);
+        system.machine.gic.enable(id);
     }
     check_timers(system);
 }
 
 /// Nobody could tell why guests' timers are silent later.
 fn check_timers(system: &System) {
-    let own = system.interrupts;
-    let is_pending = |id| system.gic.is_pending(id);
+    let own = system.machine.interrupts;
+    let is_pending = |id| system.machine.gic.is_pending(id);
     if let Err(error) = timer::check_interrupts(own.hypervisor_timer, own.virtual_timer, &is_pending) {
         terminal::refuse(format_args!("{error}"));
     }
     // Where edges are latched.
     for id in [own.hypervisor_timer, own.virtual_timer] {
-        system.gic.clear_pending(id);
+        system.machine.gic.clear_pending(id);
     }
 }
 
 fn enable_shared_interrupts(system: &System) {
-    if let Some(uart) = system.interrupts.uart {
-        system.gic.route(uart, Affinity::of_this_core());
-        system.gic.enable(uart);
+    if let Some(uart) = system.machine.interrupts.uart {
+        system.machine.gic.route(uart, Affinity::of_this_core());
+        system.machine.gic.enable(uart);
         terminal::enable_input();
     }
     for (id, vm) in &system.passthrough {
         let Some(vm) = system.vms.get(*vm) else { continue };
         let is_edge = vm.config.hardware_interrupts().any(|(_, one)| one.spi + 32 == id.number() && one.edge);
-        system.gic.set_trigger(*id, if is_edge { Trigger::Edge } else { Trigger::Level });
-        if let Some(core) = vm.vcpus.first().and_then(|vcpu| system.core_affinity(vcpu.core)) {
-            system.gic.route(*id, core);
+        system.machine.gic.set_trigger(*id, if is_edge { Trigger::Edge } else { Trigger::Level });
+        if let Some(core) = vm.vcpus.first().and_then(|vcpu| system.machine.core_affinity(vcpu.core)) {
+            system.machine.gic.route(*id, core);
         }
-        system.gic.enable(*id);
+        system.machine.gic.enable(*id);
     }
 }
 

@@ -159,5 +159,5 @@ fn wrong_exception_level(blob: &[u8]) -> ! {
 /// Where this core is in the system's list of cores.
 fn own_index(system: &System) -> Option<usize> {
     let own = Affinity::of_this_core();
-    system.cores.iter().position(|core| core.affinity == own)
+    system.machine.cores.iter().position(|core| core.affinity == own)
 }

@@ -1,5 +1,6 @@
 //! From a machine whose memory can be used to guests that run: interrupt controller, archive, VMs, cores.
 
+use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -19,9 +20,10 @@ use crate::arch::aarch64::registers::read_register;
 use crate::archive::Archive;
 use crate::arguments::Arguments;
 use crate::interrupts::HardwareEnd;
+use crate::machine::{Interrupts, Machine};
 use crate::manifest::{BoardFacts, Manifest, Placement, Reserved, VmConfig};
 use crate::seed::SeedSource;
-use crate::system::{Interrupts, System};
+use crate::system::System;
 use crate::vm::{Claim, GicParts, Parts, Vm};
 use crate::{heap, manifest, terminal};
 
@@ -95,33 +97,38 @@ fn plan(board: &Board, layout: &mut Layout, gic: &Gic, frames: &mut Frames, tree
     Plan { manifest, placements, claims: require(claims), board_devices, cores }
 }
 
-/// Makes the VMs, and the machine with them.
+/// Makes the VMs, and the system of them.
 fn build(board: &Board, hardware: Hardware, plan: Plan, mut frames: Frames, archive: &'static [u8]) -> System {
-    let Hardware { gic, clock, gic_parts } = hardware;
-    let mut seeds = SeedSource::new(&board.chosen.seed, clock.now());
+    let gic_parts = hardware.gic_parts;
+    let machine = Box::leak(Box::new(machine(board, hardware, plan.cores)));
+    let mut seeds = SeedSource::new(&board.chosen.seed, machine.clock.now());
     let parts = Parts {
         frames: &mut frames,
+        machine,
         geometry: geometry(),
         gic: gic_parts,
         archive,
-        cpu_compatible: plan.cores.first().map_or("", |core| core.compatible.as_str()),
+        cpu_compatible: machine.cores.first().map_or("", |core| core.compatible.as_str()),
         board_devices: plan.board_devices,
         seeds: seeds.as_mut(),
         claims: plan.claims,
     };
     let vms = require(build_vms(plan.manifest.vms, &plan.placements, parts));
-    System {
+    let passthrough = passthrough(&vms);
+    System { machine, passthrough, vms, frames: Mutex::new(frames), seeds: seeds.map(Mutex::new) }
+}
+
+/// What EL2 drives of the board from here on.
+fn machine(board: &Board, hardware: Hardware, cores: Vec<Core>) -> Machine {
+    let Hardware { gic, clock, gic_parts } = hardware;
+    Machine {
         gic,
         interrupts: require(interrupts(board)),
         hardware_end: gic_parts.hardware_end,
         clock,
         firmware: Architecture::find(board.psci),
         hardens_exits: Arguments::read(board.chosen.bootargs.as_deref()).hardens_exits,
-        cores: plan.cores,
-        passthrough: passthrough(&vms),
-        vms,
-        frames: Mutex::new(frames),
-        seeds: seeds.map(Mutex::new),
+        cores,
         vtcr: vtcr(),
     }
 }
@@ -253,7 +260,7 @@ fn report(system: &System, layout: &Layout) {
     let (used, heap) = heap::usage();
     log::info!(
         "{} cores, {free} KiB free; EL2 keeps {} KiB: image {} KiB, heap and stacks {} KiB; {} of {} KiB of heap used",
-        system.cores.len(),
+        system.machine.cores.len(),
         layout.kept_bytes() / 1024,
         layout.image_bytes() / 1024,
         layout.carved_bytes() / 1024,

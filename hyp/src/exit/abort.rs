@@ -7,26 +7,26 @@ use crate::devices::DeviceSlot;
 use crate::exit::emulate::{self, Refusal};
 use crate::exit::syndrome::{Abort, Access, Reason};
 use crate::exit::{Next, inject, synchronous_exception};
-use crate::run::Core;
+use crate::processor::Processor;
 use crate::vcpu::Vcpu;
 use crate::vm::{CrashReason, StopReason};
 
 /// Handles a data abort.
 #[inline(always)]
-pub fn data(core: &mut Core, vcpu: &mut Vcpu, abort: Abort) -> Next {
+pub fn data(processor: &mut Processor, vcpu: &mut Vcpu, abort: Abort) -> Next {
     if let (Reason::Translation, false, Some(access)) = (abort.reason(), abort.on_table_walk(), abort.access()) {
         let ipa = traps::fault_page() | traps::fault_virtual_address() & 0xfff;
         if let Some((device, offset)) = vcpu.vm.bus.find(ipa) {
-            return device_access(core, vcpu, device, offset, access, abort.is_write());
+            return device_access(processor, vcpu, device, offset, access, abort.is_write());
         }
     }
-    other_data(core, vcpu, abort)
+    other_data(processor, vcpu, abort)
 }
 
 /// A load or store to an emulated device.
 #[inline(always)]
 fn device_access(
-    core: &mut Core,
+    processor: &mut Processor,
     vcpu: &mut Vcpu,
     device: DeviceSlot,
     offset: u64,
@@ -36,9 +36,9 @@ fn device_access(
     let vm = vcpu.vm;
     if is_write {
         let value = access.truncate(vcpu.register(access.transfer()));
-        vm.device_write(core, vcpu.index, device, offset, access.bytes(), value);
+        vm.device_write(processor, vcpu.index, device, offset, access.bytes(), value);
     } else {
-        let value = vm.device_read(core, vcpu.index, device, offset, access.bytes());
+        let value = vm.device_read(processor, vcpu.index, device, offset, access.bytes());
         vcpu.set_register(access.transfer(), access.extend(value));
     }
     vcpu.skip_instruction();
@@ -46,7 +46,7 @@ fn device_access(
 }
 
 #[inline(never)]
-fn other_data(core: &mut Core, vcpu: &mut Vcpu, abort: Abort) -> Next {
+fn other_data(processor: &mut Processor, vcpu: &mut Vcpu, abort: Abort) -> Next {
     let address = traps::fault_virtual_address();
     let Some(ipa) = fault_address(vcpu, &abort, address) else {
         // The guest changed its tables since: the retry faults anew, or not.
@@ -56,7 +56,7 @@ fn other_data(core: &mut Core, vcpu: &mut Vcpu, abort: Abort) -> Next {
         return match abort.access() {
             // Of a device of EL2's the fast path has seen to it.
             Some(access) => passed_on(vcpu, &abort, access, address, ipa),
-            None => undescribed(core, vcpu, &abort, address, ipa),
+            None => undescribed(processor, vcpu, &abort, address, ipa),
         };
     }
     if is_resolved(vcpu, &abort, ipa) {
@@ -88,13 +88,13 @@ fn passed_on(vcpu: &mut Vcpu, abort: &Abort, access: Access, address: u64, ipa: 
 }
 
 /// An access to such a device of which the syndrome tells no more than its address.
-fn undescribed(core: &mut Core, vcpu: &mut Vcpu, abort: &Abort, address: u64, ipa: Ipa) -> Next {
+fn undescribed(processor: &mut Processor, vcpu: &mut Vcpu, abort: &Abort, address: u64, ipa: Ipa) -> Next {
     if abort.is_maintenance() {
         // No cache holds anything of a device.
         emulate::finish_instruction(vcpu);
         return Next::Resume;
     }
-    match emulate::access(core, vcpu, address, ipa) {
+    match emulate::access(processor, vcpu, address, ipa) {
         Ok(()) | Err(Refusal::Changed) => Next::Resume,
         Err(Refusal::External) => external_abort(vcpu, abort, address),
         Err(Refusal::Fault { address, status, is_write }) => {

@@ -21,7 +21,7 @@ use crate::arch::aarch64::registers::{read_register, write_register};
 use crate::arch::aarch64::traps::{self, Stage1Access};
 use crate::exit::inject;
 use crate::exit::instruction::{Bus, Footprint, Instruction, Operation, Registers};
-use crate::run::Core;
+use crate::processor::Processor;
 use crate::vcpu::Vcpu;
 use crate::vm::Vm;
 
@@ -53,7 +53,7 @@ pub enum Refusal {
 /// # Errors
 /// See [`Refusal`]; no register has changed then, and nothing else, unless memory went away in the middle or the
 /// hardware refused.
-pub fn access(core: &mut Core, vcpu: &mut Vcpu, address: u64, ipa: Ipa) -> Result<(), Refusal> {
+pub fn access(processor: &mut Processor, vcpu: &mut Vcpu, address: u64, ipa: Ipa) -> Result<(), Refusal> {
     let instruction = fetch(vcpu)?;
     let footprint = instruction.footprint(&Guest(vcpu), zero_block_bytes());
     if !footprint.contains(address) {
@@ -63,7 +63,7 @@ pub fn access(core: &mut Core, vcpu: &mut Vcpu, address: u64, ipa: Ipa) -> Resul
         return Err(Refusal::Fault { address, status: UNSUPPORTED_EXCLUSIVE, is_write: false });
     }
     let pages = Pages::of(vcpu, &instruction, &footprint, address, ipa)?;
-    let mut bus = PageBus { core, vm: vcpu.vm, vcpu: vcpu.index, start: footprint.start, pages };
+    let mut bus = PageBus { processor, vm: vcpu.vm, vcpu: vcpu.index, start: footprint.start, pages };
     bus.check(&instruction, &footprint)?;
     let vm = vcpu.vm;
     let _alone = (instruction.reads() && instruction.writes()).then(|| vm.atomics.lock());
@@ -183,7 +183,7 @@ impl Registers for Guest<'_> {
 
 /// The guest's physical addresses behind a footprint.
 struct PageBus<'a> {
-    core: &'a mut Core,
+    processor: &'a mut Processor,
     vm: &'static Vm,
     vcpu: usize,
     start: u64,
@@ -234,7 +234,7 @@ impl PageBus<'_> {
     fn load_whole(&mut self, offset: u64, bytes: u64) -> Result<u64, Refusal> {
         let ipa = self.ipa(offset)?;
         match self.vm.bus.find(ipa) {
-            Some((device, offset)) => Ok(self.vm.device_read(self.core, self.vcpu, device, offset, bytes)),
+            Some((device, offset)) => Ok(self.vm.device_read(self.processor, self.vcpu, device, offset, bytes)),
             None if self.vm.sub_pages.contains(ipa) => self.vm.passed_load(ipa, bytes).ok_or(Refusal::External),
             None => self.vm.memory().lock().load(Ipa::new(ipa), bytes).ok_or(Refusal::External),
         }
@@ -244,7 +244,7 @@ impl PageBus<'_> {
         let ipa = self.ipa(offset)?;
         match self.vm.bus.find(ipa) {
             Some((device, offset)) => {
-                self.vm.device_write(self.core, self.vcpu, device, offset, bytes, value);
+                self.vm.device_write(self.processor, self.vcpu, device, offset, bytes, value);
                 Ok(())
             }
             None if self.vm.sub_pages.contains(ipa) => self.vm.passed_store(ipa, bytes, value).ok_or(Refusal::External),

@@ -2,32 +2,34 @@
 
 use crate::exit::Next;
 use crate::exit::psci::{self, Call};
-use crate::run::Core;
+use crate::processor::Processor;
 use crate::vcpu::{Power, Vcpu, VcpuControl};
 use crate::vm::{StopReason, Vm};
 
 /// Handles an HVC or SMC. `immediate` must be zero for a standard call (SMCCC, DEN0028 2.9).
 #[inline(always)]
-pub fn handle(core: &Core, vcpu: &mut Vcpu, immediate: u16) -> Next {
+pub fn handle(processor: &Processor, vcpu: &mut Vcpu, immediate: u16) -> Next {
     let function = vcpu.general.x[0] as u32;
     vcpu.general.x[0] = match immediate {
         0 if function == psci::VERSION => psci::PSCI_VERSION,
-        0 if psci::may_be_known(function) => return rarer(core, vcpu),
+        0 if psci::may_be_known(function) => return rarer(processor, vcpu),
         _ => psci::NOT_SUPPORTED,
     };
     Next::Resume
 }
 
 #[inline(never)]
-fn rarer(core: &Core, vcpu: &mut Vcpu) -> Next {
+fn rarer(processor: &Processor, vcpu: &mut Vcpu) -> Next {
     let x = &vcpu.general.x;
     let result = match Call::decode(x[0], x[1], x[2], x[3]) {
         Call::Version => psci::PSCI_VERSION,
         Call::MigrateInfoType => psci::NO_TRUSTED_OS,
         Call::SmcccVersion => psci::SMCCC_VERSION,
         Call::Features(function) => psci::features(function),
-        Call::ArchFeatures(function) => psci::arch_features(function, |workaround| core.hardening.offer(workaround)),
-        Call::Workaround(workaround) if core.hardening.carry_out(workaround) => psci::SUCCESS,
+        Call::ArchFeatures(function) => {
+            psci::arch_features(function, |workaround| processor.hardening.offer(workaround))
+        }
+        Call::Workaround(workaround) if processor.hardening.carry_out(workaround) => psci::SUCCESS,
         Call::CpuOn { target, entry, context } => cpu_on(vcpu.vm, target, entry, context),
         Call::AffinityInfo { target, level } => affinity_info(vcpu.vm, target, level),
         Call::CpuSuspend => {

@@ -27,7 +27,7 @@ mod handlers {
     use super::{abort, hypercall, inject, system_register};
     use crate::arch::aarch64::registers::{read_register, write_register};
     use crate::arch::aarch64::traps;
-    use crate::run::Core;
+    use crate::processor::Processor;
     use crate::vcpu::Vcpu;
     use crate::vm::StopReason;
 
@@ -48,18 +48,18 @@ mod handlers {
 
     /// Handles a synchronous exit of `vcpu`, which is loaded on `core`.
     #[inline(always)]
-    pub fn synchronous(core: &mut Core, vcpu: &mut Vcpu) -> Next {
+    pub fn synchronous(processor: &mut Processor, vcpu: &mut Vcpu) -> Next {
         match Exit::decode(traps::syndrome()) {
-            Exit::Hypervisor(immediate) => hypercall::handle(core, vcpu, immediate),
-            Exit::DataAbort(abort) => abort::data(core, vcpu, abort),
-            Exit::SystemRegister(access) => system_register::handle(core, vcpu, access),
-            _ => rarer(core, vcpu),
+            Exit::Hypervisor(immediate) => hypercall::handle(processor, vcpu, immediate),
+            Exit::DataAbort(abort) => abort::data(processor, vcpu, abort),
+            Exit::SystemRegister(access) => system_register::handle(processor, vcpu, access),
+            _ => rarer(processor, vcpu),
         }
     }
 
     /// Decodes again, so that the others need not keep what they do not use.
     #[inline(never)]
-    fn rarer(core: &Core, vcpu: &mut Vcpu) -> Next {
+    fn rarer(processor: &Processor, vcpu: &mut Vcpu) -> Next {
         match Exit::decode(traps::syndrome()) {
             Exit::WaitFor(wait) => {
                 vcpu.skip_instruction();
@@ -67,7 +67,7 @@ mod handlers {
             }
             Exit::Monitor(immediate) => {
                 vcpu.skip_instruction();
-                hypercall::handle(core, vcpu, immediate)
+                hypercall::handle(processor, vcpu, immediate)
             }
             Exit::InstructionAbort(abort) => abort::fetch(vcpu, abort),
             _ => {

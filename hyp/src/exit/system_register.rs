@@ -3,7 +3,7 @@
 use crate::arch::aarch64::registers::{read_register, write_register};
 use crate::exit::syndrome::{SystemRegisterAccess, encoding};
 use crate::exit::{Next, identification, undefined};
-use crate::run::Core;
+use crate::processor::Processor;
 use crate::vcpu::Vcpu;
 
 const ICC_SGI1R: u32 = encoding(3, 0, 12, 11, 5);
@@ -37,23 +37,23 @@ const OS_LOCK_OPEN: u64 = 1 << 3;
 
 /// Handles a trapped MRS, MSR or system instruction.
 #[inline(always)]
-pub fn handle(core: &mut Core, vcpu: &mut Vcpu, access: SystemRegisterAccess) -> Next {
+pub fn handle(processor: &mut Processor, vcpu: &mut Vcpu, access: SystemRegisterAccess) -> Next {
     if matches!(access.register, ICC_SGI1R | ICC_ASGI1R | ICC_SGI0R) && !access.is_read {
         vcpu.skip_instruction();
         let value = vcpu.register(access.transfer);
-        return send_sgi(core, vcpu, access.register, value);
+        return send_sgi(processor, vcpu, access.register, value);
     }
-    other(core, vcpu, access)
+    other(processor, vcpu, access)
 }
 
-fn send_sgi(core: &Core, vcpu: &mut Vcpu, register: u32, value: u64) -> Next {
+fn send_sgi(processor: &Processor, vcpu: &mut Vcpu, register: u32, value: u64) -> Next {
     use crate::interrupts::SgiRegister;
     let which = match register {
         ICC_SGI0R => SgiRegister::Group0,
         ICC_ASGI1R => SgiRegister::Other,
         _ => SgiRegister::Group1,
     };
-    let told = vcpu.vm.vgic.send_sgi_here(vcpu.index, &mut core.list_registers(), which, value);
+    let told = vcpu.vm.vgic.send_sgi_here(vcpu.index, &mut processor.list_registers(), which, value);
     if !told.is_empty() {
         vcpu.vm.kick(told, vcpu.index);
     }
@@ -61,11 +61,11 @@ fn send_sgi(core: &Core, vcpu: &mut Vcpu, register: u32, value: u64) -> Next {
 }
 
 #[inline(never)]
-fn other(core: &mut Core, vcpu: &mut Vcpu, access: SystemRegisterAccess) -> Next {
+fn other(processor: &mut Processor, vcpu: &mut Vcpu, access: SystemRegisterAccess) -> Next {
     let outcome = if access.is_read {
-        read(core, vcpu, access.register).map(|value| vcpu.set_register(access.transfer, value))
+        read(processor, vcpu, access.register).map(|value| vcpu.set_register(access.transfer, value))
     } else {
-        write(core, vcpu, access.register, vcpu.register(access.transfer))
+        write(processor, vcpu, access.register, vcpu.register(access.transfer))
     };
     match outcome {
         Some(()) => {
@@ -79,11 +79,11 @@ fn other(core: &mut Core, vcpu: &mut Vcpu, access: SystemRegisterAccess) -> Next
     }
 }
 
-fn read(core: &mut Core, vcpu: &Vcpu, register: u32) -> Option<u64> {
+fn read(processor: &mut Processor, vcpu: &Vcpu, register: u32) -> Option<u64> {
     if let Some(value) = feature(register) {
         return Some(value);
     }
-    let now = core.system.clock.now();
+    let now = processor.machine.clock.now();
     let timer = vcpu.physical_timer;
     Some(match register {
         CNTP_CTL => timer.control & 3 | u64::from(timer.is_due(now)) << 2,
@@ -100,13 +100,13 @@ fn read(core: &mut Core, vcpu: &Vcpu, register: u32) -> Option<u64> {
     })
 }
 
-fn write(core: &mut Core, vcpu: &mut Vcpu, register: u32, value: u64) -> Option<()> {
+fn write(processor: &mut Processor, vcpu: &mut Vcpu, register: u32, value: u64) -> Option<()> {
     match register {
         CNTP_CTL => vcpu.physical_timer.control = value & 3,
         CNTP_CVAL => vcpu.physical_timer.compare = value,
         CNTP_TVAL => {
             let ticks = value as u32 as i32 as i64 as u64;
-            vcpu.physical_timer.compare = core.system.clock.now().wrapping_add(ticks);
+            vcpu.physical_timer.compare = processor.machine.clock.now().wrapping_add(ticks);
         }
         MDSCR => write_register!("mdscr_el1", value & MDSCR_GUEST),
         // The auxiliary controls are the board's, and the OS lock stays open: as if the write had no effect.
@@ -121,7 +121,10 @@ fn write(core: &mut Core, vcpu: &mut Vcpu, register: u32, value: u64) -> Option<
         vcpu.vm.kick(told, vcpu.index);
     }
     if matches!(register, CNTP_CTL | CNTP_CVAL | CNTP_TVAL) {
-        core.physical_timer_changed(vcpu);
+        vcpu.update_physical_timer(processor.machine.clock.now());
+        if let Some(deadline) = vcpu.physical_timer.deadline() {
+            processor.set_earlier(deadline);
+        }
     }
     Some(())
 }

@@ -2,6 +2,7 @@
 
 use alloc::vec::Vec;
 
+use super::interrupt;
 use super::{GicParts, Vm};
 use crate::arch::aarch64::guarded;
 use crate::arch::aarch64::registers::read_register;
@@ -9,8 +10,7 @@ use crate::devices::{Bus, BusError, DeviceSlot, Span, SubPages};
 use crate::guest_tree::vcpu_affinity;
 use crate::interrupts::{Affinity, Config, ConfigError, V2_DISTRIBUTOR_SIZE, VcpuSet, Vgic};
 use crate::manifest::{DeviceKind, VmConfig};
-use crate::run::Core;
-use crate::system::{System, interrupt};
+use crate::processor::Processor;
 use tessera_abi::manifest as abi;
 use tessera_memory::PAGE_SIZE;
 
@@ -28,8 +28,7 @@ const PENDING_BYTES: u64 = 0x80;
 impl Vm {
     /// Ties virtual interrupts to the physical ones behind them.
     pub fn map_hardware(&self) {
-        let Some(system) = System::get() else { return };
-        let timer = system.interrupts.virtual_timer.number();
+        let timer = self.machine.interrupts.virtual_timer.number();
         let spis = self.config.hardware_interrupts().map(|(_, interrupt)| FIRST_SPI + interrupt.spi);
         for (virtual_id, physical) in spis.map(|id| (id, id)).chain([(interrupt::GUEST_VIRTUAL_TIMER, timer)]) {
             // The manifest was checked: the numbers exist.
@@ -38,35 +37,37 @@ impl Vm {
     }
     /// A guest's load from an emulated device.
     #[inline(always)]
-    pub fn device_read(&self, core: &Core, vcpu: usize, device: DeviceSlot, offset: u64, bytes: u64) -> u64 {
+    pub fn device_read(&self, processor: &Processor, vcpu: usize, device: DeviceSlot, offset: u64, bytes: u64) -> u64 {
         let size = bytes as usize;
         match device {
             DeviceSlot::Distributor => {
-                let registers = &mut core.list_registers();
+                let registers = &mut processor.list_registers();
                 self.with_kick(self.vgic.read_distributor(vcpu, registers, offset, size), vcpu)
             }
-            DeviceSlot::DistributorV2 => self.distributor_v2_read(core, vcpu, offset, size),
+            DeviceSlot::DistributorV2 => self.distributor_v2_read(processor, vcpu, offset, size),
             // GICC_DIR is write-only.
             DeviceSlot::Deactivation => 0,
             DeviceSlot::Redistributors => {
                 let (owner, place) = (offset / abi::GIC_REDISTRIBUTOR_BYTES, offset % abi::GIC_REDISTRIBUTOR_BYTES);
                 let is_sampled = PENDING_REGISTERS.contains(&place) && owner == vcpu as u64;
-                let line = if is_sampled { self.sample_virtual_timer(core, vcpu, place, size) } else { 0 };
-                let registers = &mut core.list_registers();
+                let line = if is_sampled { self.sample_virtual_timer(processor, vcpu, place, size) } else { 0 };
+                let registers = &mut processor.list_registers();
                 line | self.with_kick(self.vgic.read_redistributor(vcpu, registers, offset, size), vcpu)
             }
             DeviceSlot::Uart(index) => {
                 self.uarts.get(usize::from(index)).map_or(0, |uart| uart.read(self, offset, size))
             }
-            DeviceSlot::Clock => {
-                self.clock.lock().read(offset, size as u8, core.system.clock.now() / core.system.clock.frequency())
-            }
+            DeviceSlot::Clock => self.clock.lock().read(
+                offset,
+                size as u8,
+                processor.machine.clock.now() / processor.machine.clock.frequency(),
+            ),
         }
     }
 
     #[inline(never)]
-    fn distributor_v2_write(&self, core: &Core, vcpu: usize, offset: u64, size: usize, value: u64) {
-        let registers = &mut core.list_registers();
+    fn distributor_v2_write(&self, processor: &Processor, vcpu: usize, offset: u64, size: usize, value: u64) {
+        let registers = &mut processor.list_registers();
         let told = self.vgic.write_distributor_v2(vcpu, registers, offset, size, value);
         if !told.is_empty() {
             self.kick(told, vcpu);
@@ -82,10 +83,10 @@ impl Vm {
     }
 
     #[inline(never)]
-    fn distributor_v2_read(&self, core: &Core, vcpu: usize, offset: u64, size: usize) -> u64 {
+    fn distributor_v2_read(&self, processor: &Processor, vcpu: usize, offset: u64, size: usize) -> u64 {
         let is_sampled = PENDING_REGISTERS_V2.contains(&offset);
-        let line = if is_sampled { self.sample_virtual_timer(core, vcpu, offset, size) } else { 0 };
-        let registers = &mut core.list_registers();
+        let line = if is_sampled { self.sample_virtual_timer(processor, vcpu, offset, size) } else { 0 };
+        let registers = &mut processor.list_registers();
         line | self.with_kick(self.vgic.read_distributor_v2(vcpu, registers, offset, size), vcpu)
     }
 
@@ -93,12 +94,12 @@ impl Vm {
     /// moved the timer since it fired, it is pending no more. Returns what of that a read of `size` bytes at `offset` of a
     /// register of pending states shows.
     #[inline(never)]
-    fn sample_virtual_timer(&self, core: &Core, vcpu: usize, offset: u64, size: usize) -> u64 {
+    fn sample_virtual_timer(&self, processor: &Processor, vcpu: usize, offset: u64, size: usize) -> u64 {
         /// CNTV_CTL_EL0: enabled, not masked, condition met.
         const ASSERTED: u64 = 0b101;
         const TIMER: u64 = 1 << interrupt::GUEST_VIRTUAL_TIMER;
         if read_register!("cntv_ctl_el0") & 0b111 != ASSERTED {
-            self.vgic.withdraw(vcpu, &mut core.list_registers(), interrupt::GUEST_VIRTUAL_TIMER);
+            self.vgic.withdraw(vcpu, &mut processor.list_registers(), interrupt::GUEST_VIRTUAL_TIMER);
             return 0;
         }
         let first_byte = offset % PENDING_BYTES;
@@ -108,15 +109,23 @@ impl Vm {
 
     /// A guest's store to an emulated device.
     #[inline(always)]
-    pub fn device_write(&self, core: &mut Core, vcpu: usize, device: DeviceSlot, offset: u64, bytes: u64, value: u64) {
+    pub fn device_write(
+        &self,
+        processor: &mut Processor,
+        vcpu: usize,
+        device: DeviceSlot,
+        offset: u64,
+        bytes: u64,
+        value: u64,
+    ) {
         let size = bytes as usize;
         match device {
             DeviceSlot::Distributor => {
-                let registers = &mut core.list_registers();
+                let registers = &mut processor.list_registers();
                 let told = self.vgic.write_distributor(vcpu, registers, offset, size, value);
                 self.kick(told, vcpu);
             }
-            DeviceSlot::DistributorV2 => self.distributor_v2_write(core, vcpu, offset, size, value),
+            DeviceSlot::DistributorV2 => self.distributor_v2_write(processor, vcpu, offset, size, value),
             DeviceSlot::Deactivation => self.deactivation_write(vcpu, offset, size, value),
             DeviceSlot::Redistributors => {
                 let told = self.vgic.write_redistributor(vcpu, offset, size, value);
@@ -125,11 +134,11 @@ impl Vm {
             DeviceSlot::Uart(index) => {
                 if let Some(uart) = self.uarts.get(usize::from(index)) {
                     uart.write(self, offset, size, value);
-                    core.watch_console();
+                    processor.watch_console();
                 }
             }
             DeviceSlot::Clock => {
-                let now = core.system.clock.now() / core.system.clock.frequency();
+                let now = processor.machine.clock.now() / processor.machine.clock.frequency();
                 self.clock.lock().write(offset, size as u8, value, now);
             }
         }

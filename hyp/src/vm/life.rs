@@ -62,7 +62,7 @@ pub enum Life {
 impl Vm {
     /// Starts its first vCPU; the core of that finds it.
     pub fn start(&self) {
-        let now = System::get().map_or(0, |system| system.clock.now());
+        let now = self.machine.clock.now();
         self.counter_offset.store(now, Ordering::Relaxed);
         self.is_stopping.store(false, Ordering::Relaxed);
         *self.life.lock() = Life::Running;
@@ -144,7 +144,7 @@ impl Vm {
     /// Starts it afresh: nothing of its memory or devices remains.
     fn restart(&self) {
         let Some(system) = System::get() else { return };
-        self.vgic.reset(|physical| virtual_interface::deactivate(&system.gic, physical));
+        self.vgic.reset(|physical| virtual_interface::deactivate(&self.machine.gic, physical));
         self.uarts.iter().for_each(ConsoleUart::reset);
         *self.clock.lock() = Pl031::new();
         let refilled = self.memory.lock().refill(&self.config, system);

@@ -1,0 +1,60 @@
+//! What EL2 drives of the board itself, as every core sees it once boot is done. It knows no VM.
+
+use alloc::vec::Vec;
+
+use tessera_platform::board::Core as BoardCore;
+use tessera_platform::gic::{Controller, Gic};
+use tessera_platform::smccc::Architecture;
+use tessera_platform::timer::Clock;
+use tessera_platform::{Affinity, IntId};
+
+use crate::interrupts::HardwareEnd;
+
+/// The physical interrupts that EL2 takes for itself.
+#[derive(Clone, Copy, Debug)]
+pub struct Interrupts {
+    /// Wakes another core's attention.
+    pub kick: IntId,
+    /// The EL1 virtual timer, which is the loaded guest's.
+    pub virtual_timer: IntId,
+    /// EL2's own timer.
+    pub hypervisor_timer: IntId,
+    /// The virtual CPU interface's calls for maintenance.
+    pub maintenance: IntId,
+    /// The console's UART.
+    pub uart: Option<IntId>,
+}
+
+/// The machine below the guests.
+pub struct Machine {
+    /// Its interrupt controller.
+    pub gic: Gic,
+    /// What EL2 uses of it.
+    pub interrupts: Interrupts,
+    /// What becomes of interrupts that guests end.
+    pub hardware_end: HardwareEnd,
+    /// The counter.
+    pub clock: Clock,
+    /// Firmware that works around faults of the cores, if there is such.
+    pub firmware: Option<Architecture>,
+    /// Firmware is called at each exit of a guest, where it can keep EL2 from following branches that guests taught.
+    pub hardens_exits: bool,
+    /// The cores, in the order of the board's device tree.
+    pub cores: Vec<BoardCore>,
+    /// VTCR_EL2, on all cores.
+    pub vtcr: u64,
+}
+
+impl Machine {
+    /// The affinity of core `index`.
+    pub fn core_affinity(&self, index: usize) -> Option<Affinity> {
+        self.cores.get(index).map(|core| core.affinity)
+    }
+
+    /// Makes core `index` look for what was asked of it.
+    pub fn kick_core(&self, index: usize) {
+        if let Some(affinity) = self.core_affinity(index) {
+            self.gic.send_sgi(self.interrupts.kick, affinity);
+        }
+    }
+}

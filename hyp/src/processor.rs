@@ -1,0 +1,93 @@
+//! What a handler needs of the core that it runs on: its list registers, its timer, what firmware does for it.
+//!
+//! Below `exit`, so it knows neither vCPUs nor VMs; the loop that runs vCPUs is `run`.
+
+use crate::arch::aarch64::harden_exits;
+use crate::arch::aarch64::virtual_interface::VirtualInterface;
+use crate::hardening::{BeforeEl2, Hardening};
+use crate::interrupts::Book;
+use crate::machine::Machine;
+use crate::terminal;
+
+/// One physical core.
+pub struct Processor {
+    /// Its number, in the order of the board's device tree.
+    pub index: usize,
+    /// The machine that it is one of.
+    pub machine: &'static Machine,
+    /// What firmware does for this core against speculation.
+    pub hardening: Hardening,
+    /// What is known of its list registers.
+    list_registers: Book,
+    /// When the console wants to be looked at by this core, in ticks.
+    console_deadline: Option<u64>,
+    /// When this core's timer fires, in ticks.
+    deadline: Option<u64>,
+}
+
+impl Processor {
+    /// The calling core.
+    pub fn new(index: usize, machine: &'static Machine) -> Self {
+        let hardening = Hardening::of_this_core(machine.firmware);
+        if machine.hardens_exits {
+            harden(index, &hardening);
+        }
+        let list_registers = Book::new(machine.hardware_end);
+        Self { index, machine, hardening, list_registers, console_deadline: None, deadline: None }
+    }
+
+    /// This core's list registers.
+    #[inline(always)]
+    pub fn list_registers(&self) -> VirtualInterface<'_> {
+        VirtualInterface::new(&self.machine.gic, &self.list_registers)
+    }
+
+    /// Somebody has written to the console on this core: it may want to be looked at later.
+    pub fn watch_console(&mut self) {
+        self.console_deadline = terminal::deadline();
+        if let Some(deadline) = self.console_deadline {
+            self.set_earlier(deadline);
+        }
+    }
+
+    /// Shows what of the console has waited long enough; whether there was anything to do.
+    pub fn expire_console(&mut self, now: u64) -> bool {
+        let is_due = self.console_deadline.is_some_and(|deadline| deadline <= now);
+        if is_due {
+            self.console_deadline = terminal::expire(now);
+        }
+        is_due
+    }
+
+    /// Has the timer fire at `deadline`, and for the console if that is earlier. In ticks.
+    pub fn set_timer(&mut self, deadline: Option<u64>) {
+        self.deadline = deadline.into_iter().chain(self.console_deadline).min();
+        match self.deadline {
+            Some(deadline) => self.machine.clock.set_deadline(deadline),
+            None => self.machine.clock.disarm(),
+        }
+    }
+
+    /// Makes the timer fire at `deadline`, in ticks, if it would fire later, or not at all.
+    pub fn set_earlier(&mut self, deadline: u64) {
+        if self.deadline.is_none_or(|set| deadline < set) {
+            self.deadline = Some(deadline);
+            self.machine.clock.set_deadline(deadline);
+        }
+    }
+}
+
+/// Has firmware clear what guests taught this core, at each of their exits.
+fn harden(index: usize, hardening: &Hardening) {
+    match hardening.before_el2() {
+        BeforeEl2::Call(function) => {
+            harden_exits(function);
+            log::info!("core {index}: exits are hardened");
+        }
+        BeforeEl2::NotNeeded => log::info!("core {index}: exits need no hardening"),
+        BeforeEl2::Impossible => log::warn!(
+            "core {index}: exits are not hardened: firmware offers neither SMCCC_ARCH_WORKAROUND_1 nor 3; use TF-A, or \
+             leave tessera.harden out"
+        ),
+    }
+}
