@@ -1,6 +1,8 @@
 //! The ways out of the machine: off, or from the start again; by firmware, by a watchdog where there is none, or with an exit
 //! code if somebody listens for it. What waits to be said goes before: see `terminal`.
 
+use core::fmt::{self, Write};
+
 use spin::Once;
 use tessera_platform::board::{Psci, PsciVersion};
 use tessera_platform::psci::{Firmware, PsciError};
@@ -9,7 +11,7 @@ use tessera_platform::watchdog::Watchdog;
 
 use crate::arch::aarch64 as arch;
 use crate::arguments::Arguments;
-use crate::terminal;
+use crate::terminal::{self, Emergency};
 
 /// How the machine is left.
 static LEAVE: Once<Leave> = Once::new();
@@ -57,6 +59,14 @@ fn leave_by(exit_code: Option<u32>, by_firmware: fn(Firmware) -> PsciError, by_w
         by_watchdog(watchdog);
     }
     arch::halt()
+}
+
+/// Refuses to go on with a message that says what to change.
+pub fn refuse(message: fmt::Arguments) -> ! {
+    let mut out = Emergency::begin();
+    let _ = writeln!(out, "error: {message}");
+    let _ = writeln!(out, "stopped: no guest was started");
+    stop_machine(false)
 }
 
 /// What follows a fault of EL2's own: the machine stops, or starts anew if the boot arguments say so.

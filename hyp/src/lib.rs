@@ -10,8 +10,11 @@ pub mod arguments;
 pub mod boot;
 pub mod console;
 pub mod devices;
+pub mod doorbell;
 pub mod errata;
 pub mod exit;
+#[cfg(target_os = "none")]
+pub mod fault;
 pub mod guest_tree;
 pub mod hardening;
 #[cfg(target_os = "none")]
@@ -20,6 +23,7 @@ pub mod identity_map;
 pub mod interrupts;
 #[cfg(target_os = "none")]
 pub mod leave;
+pub mod life;
 #[cfg(target_os = "none")]
 pub mod machine;
 pub mod manifest;
@@ -27,6 +31,7 @@ pub mod manifest;
 pub mod processor;
 #[cfg(target_os = "none")]
 pub mod run;
+pub mod scheduler;
 pub mod seed;
 #[cfg(target_os = "none")]
 pub mod system;

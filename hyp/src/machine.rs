@@ -8,6 +8,7 @@ use tessera_platform::smccc::Architecture;
 use tessera_platform::timer::Clock;
 use tessera_platform::{Affinity, IntId};
 
+use crate::doorbell::Doorbell;
 use crate::interrupts::HardwareEnd;
 
 /// The physical interrupts that EL2 takes for itself.
@@ -23,6 +24,15 @@ pub struct Interrupts {
     pub maintenance: IntId,
     /// The console's UART.
     pub uart: Option<IntId>,
+}
+
+/// Where a vCPU runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The core, counted as in the board's device tree.
+    pub core: usize,
+    /// Its number among the vCPUs of that core.
+    pub slot: usize,
 }
 
 /// The machine below the guests.
@@ -41,6 +51,8 @@ pub struct Machine {
     pub hardens_exits: bool,
     /// The cores, in the order of the board's device tree.
     pub cores: Vec<BoardCore>,
+    /// The doorbell of each core.
+    pub doorbells: Vec<Doorbell>,
     /// VTCR_EL2, on all cores.
     pub vtcr: u64,
 }
@@ -51,8 +63,28 @@ impl Machine {
         self.cores.get(index).map(|core| core.affinity)
     }
 
-    /// Makes core `index` look for what was asked of it.
-    pub fn kick_core(&self, index: usize) {
+    /// What others ring for on core `index`.
+    pub fn doorbell(&self, index: usize) -> &Doorbell {
+        static NOBODYS: Doorbell = Doorbell::new();
+        self.doorbells.get(index).unwrap_or(&NOBODYS)
+    }
+
+    /// Says that the vCPU at `place` has news in its virtual GIC.
+    pub fn ring_news(&self, place: Place) {
+        if self.doorbell(place.core).ring_news(place.slot) {
+            self.kick_core(place.core);
+        }
+    }
+
+    /// Says that its VM's life wants something of the vCPU at `place`.
+    pub fn ring_orders(&self, place: Place) {
+        if self.doorbell(place.core).ring_orders(place.slot) {
+            self.kick_core(place.core);
+        }
+    }
+
+    /// Makes core `index` look at its doorbell.
+    fn kick_core(&self, index: usize) {
         if let Some(affinity) = self.core_affinity(index) {
             self.gic.send_sgi(self.interrupts.kick, affinity);
         }

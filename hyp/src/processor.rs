@@ -4,9 +4,10 @@
 
 use crate::arch::aarch64::harden_exits;
 use crate::arch::aarch64::virtual_interface::VirtualInterface;
+use crate::doorbell::Doorbell;
 use crate::hardening::{BeforeEl2, Hardening};
 use crate::interrupts::Book;
-use crate::machine::Machine;
+use crate::machine::{Machine, Place};
 use crate::terminal;
 
 /// One physical core.
@@ -34,6 +35,22 @@ impl Processor {
         }
         let list_registers = Book::new(machine.hardware_end);
         Self { index, machine, hardening, list_registers, console_deadline: None, deadline: None }
+    }
+
+    /// What others ring for on this core.
+    pub fn doorbell(&self) -> &Doorbell {
+        self.machine.doorbell(self.index)
+    }
+
+    /// Says that the vCPU at `place` has news in its virtual GIC. True if that is on this core, where nobody is interrupted.
+    pub fn ring_news(&self, place: Place) -> bool {
+        let is_own = place.core == self.index;
+        if is_own {
+            self.doorbell().ring_news(place.slot);
+        } else {
+            self.machine.ring_news(place);
+        }
+        is_own
     }
 
     /// This core's list registers.

@@ -9,6 +9,7 @@ use tessera_platform::IntId;
 use crate::console::Input;
 use crate::leave;
 use crate::machine::Machine;
+use crate::processor::Processor;
 use crate::seed::SeedSource;
 use crate::terminal;
 use crate::vm::Vm;
@@ -47,25 +48,25 @@ impl System {
     }
 
     /// The console's UART wants something: takes the input, and lets guests send on whose output waited.
-    pub fn serve_uart(&self) {
+    pub fn serve_uart(&self, processor: &Processor) {
         while let Some(input) = terminal::receive() {
             match input {
                 Input::Nothing => {}
                 Input::ToGuest { channel, byte } => {
                     if let Some(vm) = channel.checked_sub(1).and_then(|index| self.vms.get(index)) {
-                        vm.receive(byte);
+                        vm.receive(processor, byte);
                     }
                 }
                 Input::Quit => end("quit", || leave::stop_machine(true)),
                 Input::Reboot => end("reboot", leave::restart_machine),
             }
         }
-        self.resume_output();
+        self.resume_output(processor);
     }
 
     /// The console may have room again: lets guests send on whose output waited.
-    pub fn resume_output(&self) {
-        self.vms.iter().for_each(Vm::resume_output);
+    pub fn resume_output(&self, processor: &Processor) {
+        self.vms.iter().for_each(|vm| vm.resume_output(processor));
     }
 
     /// A VM has stopped for good: when it was the last, so does the machine.

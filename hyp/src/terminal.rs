@@ -10,12 +10,10 @@ use tessera_platform::board::{Board, Console as ConsoleUart};
 use tessera_platform::mmio::wait_until;
 use tessera_platform::timer::Clock;
 use tessera_platform::uart::Uart;
-use tessera_platform::watchdog::Watchdog;
 
 use crate::arch::aarch64 as arch;
 use crate::arguments::Arguments;
 use crate::console::{Console, EL2_NAME, Input, Settings};
-use crate::leave;
 
 /// The UART, and what decides whose bytes go to it.
 struct Terminal {
@@ -89,11 +87,8 @@ pub fn mark(stage: &str) {
     TERMINAL.lock().mark(stage);
 }
 
-/// Learns from the board how time is counted and how the machine is left, and starts the log.
+/// Learns from the board how time is counted, and starts the log.
 pub fn start_log(board: &Board, arguments: Arguments<'_>) {
-    // SAFETY: the tree's watchdog; the first tables map all that is not RAM as device, the final ones map it too.
-    let watchdog = board.watchdog.and_then(|registers| unsafe { Watchdog::new(registers) });
-    leave::set(arguments, board.psci, watchdog);
     let mut terminal = TERMINAL.lock();
     terminal.clock = Clock::of_board(&board.timer);
     terminal.colour = arguments.colour;
@@ -250,23 +245,4 @@ pub fn fall_silent() {
     }
     // The lock is kept: nobody speaks after this.
     core::mem::forget(terminal);
-}
-
-/// Refuses to go on with a message that says what to change.
-pub fn refuse(message: fmt::Arguments) -> ! {
-    let mut out = Emergency::begin();
-    let _ = writeln!(out, "error: {message}");
-    let _ = writeln!(out, "stopped: no guest was started");
-    leave::stop_machine(false)
-}
-
-#[panic_handler]
-fn panic(info: &core::panic::PanicInfo) -> ! {
-    let mut out = Emergency::begin();
-    let _ = writeln!(out, "fatal: EL2 panicked: {info}");
-    let frame_pointer: u64;
-    // SAFETY: reads a register.
-    unsafe { core::arch::asm!("mov {}, x29", out(reg) frame_pointer, options(nomem, nostack)) };
-    arch::fault::backtrace(&mut out, 0, frame_pointer);
-    leave::end_after_fault()
 }

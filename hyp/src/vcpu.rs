@@ -1,12 +1,18 @@
 //! A virtual CPU: what of it lives on its core, and what other cores see of it.
 
-use spin::Mutex;
-
 use crate::arch::aarch64::float::FloatRegisters;
 use crate::arch::aarch64::registers::{SystemRegisters, read_register, write_register};
 use crate::arch::aarch64::vectors::GeneralRegisters;
 use crate::interrupts::{Attention, CpuInterface};
 use crate::vm::{Vm, interrupt};
+
+/// CNTV_CTL_EL0 and CNTP_CTL_EL0.
+mod timer {
+    /// ENABLE.
+    pub const ENABLE: u64 = 1;
+    /// ENABLE and IMASK.
+    pub const RUNS: u64 = 0b11;
+}
 
 /// A virtual CPU, owned by the core that runs it.
 pub struct Vcpu {
@@ -20,10 +26,8 @@ pub struct Vcpu {
     pub gic: CpuInterface,
     /// The emulated physical timer.
     pub physical_timer: PhysicalTimer,
-    /// The guest waits for an interrupt by a call that EL2 carries out (CPU_SUSPEND, a trapped WFI).
-    pub is_waiting: bool,
-    /// It runs: CPU_ON has been carried out, CPU_OFF has not.
-    pub is_on: bool,
+    /// It does not run: its core does the work in its place that its VM needs before it starts again.
+    pub works: bool,
     /// Its VM.
     pub vm: &'static Vm,
     /// Its number in the VM.
@@ -46,7 +50,7 @@ pub struct PhysicalTimer {
 impl PhysicalTimer {
     /// Whether the condition is met (CNTP_CTL_EL0.ISTATUS).
     pub fn is_due(&self, now: u64) -> bool {
-        self.control & 1 != 0 && now >= self.compare
+        self.control & timer::ENABLE != 0 && now >= self.compare
     }
 
     /// Whether its interrupt is asserted.
@@ -56,7 +60,7 @@ impl PhysicalTimer {
 
     /// When the virtual GIC has to be told that the line has risen, in ticks: perhaps it has, and nobody has noticed yet.
     pub fn deadline(&self) -> Option<u64> {
-        (self.control & 3 == 1 && !self.is_high).then_some(self.compare)
+        (self.control & timer::RUNS == timer::ENABLE && !self.is_high).then_some(self.compare)
     }
 }
 
@@ -69,8 +73,7 @@ impl Vcpu {
             float: FloatRegisters::reset(),
             gic: CpuInterface::RESET,
             physical_timer: PhysicalTimer::default(),
-            is_waiting: false,
-            is_on: false,
+            works: false,
             vm,
             index,
             attention: vm.vgic.attention(index),
@@ -82,7 +85,22 @@ impl Vcpu {
         *self = Self::new(self.vm, self.index);
         self.system.pc = entry;
         self.general.x[0] = context;
-        self.is_on = true;
+    }
+
+    /// When its virtual timer will fire, in ticks of the physical counter; `None` if not after `now`. Only while it is not
+    /// loaded.
+    pub fn virtual_timer_deadline(&self, now: u64) -> Option<u64> {
+        let system = &self.system;
+        let left = system.cntv_cval.checked_sub(now.wrapping_sub(system.cntvoff)).filter(|left| *left != 0);
+        let runs = system.cntv_ctl & timer::RUNS == timer::ENABLE;
+        // What would come beyond the counter's end never comes.
+        left.filter(|_| runs).and_then(|left| now.checked_add(left))
+    }
+
+    /// Whether its virtual timer is due and not masked at `now`, in ticks. Only while it is not loaded.
+    pub fn is_virtual_timer_due(&self, now: u64) -> bool {
+        let system = &self.system;
+        system.cntv_ctl & timer::RUNS == timer::ENABLE && now.wrapping_sub(system.cntvoff) >= system.cntv_cval
     }
 
     /// Tells the virtual GIC the state of its physical timer at `now`, in ticks.
@@ -134,35 +152,4 @@ impl Vcpu {
     pub fn skip_instruction(&mut self) {
         self.set_pc(self.pc().wrapping_add(4));
     }
-
-    /// What other cores see of it.
-    pub fn control(&self) -> &'static VcpuControl {
-        &self.vm.vcpus[self.index]
-    }
-}
-
-/// What all cores see of a vCPU.
-pub struct VcpuControl {
-    /// Its affinity: what the guest reads in MPIDR_EL1, without bit 31.
-    pub affinity: u64,
-    /// The core it runs on, counted as in the board's device tree.
-    pub core: usize,
-    /// Whether it is on. Changed by any core; carried out by its own.
-    pub power: Mutex<Power>,
-}
-
-/// PSCI's states of a core (DEN0022 5.7).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Power {
-    /// Off.
-    Off,
-    /// To be started by its core.
-    OnPending {
-        /// The first instruction's guest physical address.
-        entry: u64,
-        /// What it finds in X0.
-        context: u64,
-    },
-    /// On.
-    On,
 }

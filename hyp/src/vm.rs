@@ -1,6 +1,6 @@
 //! A virtual machine: what its vCPUs share. How it lives is in `life`, what its devices do in `devices`.
 //!
-//! Lock order: `life`, `power` of one vCPU (never both of two), `memory`, the system's frames; a UART, then the terminal
+//! Lock order: `life`; `memory`, the system's frames; a UART, then the terminal
 //! or the virtual GIC's own locks. Nobody holds one of these while a guest runs.
 
 mod claims;
@@ -21,7 +21,6 @@ use tessera_platform::assignment::Assignment;
 
 pub use claims::Claim;
 pub use counters::Counters;
-pub use life::{CrashReason, StopReason};
 pub use memory::{GuestMemory, MemoryError};
 pub use uart::ConsoleUart;
 
@@ -30,11 +29,12 @@ use crate::arch::aarch64::traps::HCR_GUEST;
 use crate::devices::{Bus, DeviceSlot, Pl031, SubPages};
 use crate::guest_tree::vcpu_affinity;
 use crate::interrupts::{HardwareEnd, VcpuSet, Vgic};
-use crate::machine::Machine;
+use crate::life::{CrashReason, Life, StopReason};
+use crate::machine::{Machine, Place};
 use crate::manifest::{Placement, VmConfig};
+use crate::processor::Processor;
 use crate::seed::SeedSource;
 use crate::system::System;
-use crate::vcpu::{Power, VcpuControl};
 
 /// Interrupt numbers that the guests' machine fixes, as QEMU's `virt` has them.
 pub mod interrupt {
@@ -74,9 +74,16 @@ pub struct Vm {
     clock: Mutex<Pl031>,
     /// CNTVOFF_EL2: its virtual counter starts near zero.
     counter_offset: AtomicU64,
-    life: Mutex<life::Life>,
-    is_stopping: AtomicBool,
+    life: Mutex<Life>,
     has_crashed: AtomicBool,
+}
+
+/// What all cores see of a vCPU.
+pub struct VcpuControl {
+    /// Its affinity: what the guest reads in MPIDR_EL1, without bit 31.
+    pub affinity: u64,
+    /// Where it runs.
+    pub place: Place,
 }
 
 /// What all VMs are built from.
@@ -128,7 +135,7 @@ impl fmt::Display for BuildError {
 }
 
 impl Vm {
-    /// Builds VM `index`: its memory is there, filled and mapped; nothing runs.
+    /// Builds VM `index`, whose vCPUs run at `places`: its memory is there, filled and mapped; nothing runs.
     ///
     /// # Errors
     /// Too little memory, or a device tree that does not fit its place.
@@ -136,6 +143,7 @@ impl Vm {
         index: usize,
         config: VmConfig,
         placement: &Placement,
+        places: &[Place],
         vmid: Vmid,
         parts: &mut Parts,
     ) -> Result<Self, BuildError> {
@@ -147,16 +155,12 @@ impl Vm {
             .map_err(|problem| error(&format_args!("{problem:?}")))?;
         let bus = devices::bus(&config, placement.gic_version).map_err(|problem| error(&problem))?;
         let sub_pages = devices::sub_pages(&config).map_err(|problem| error(&problem))?;
-        let vcpu = |(index, core): (usize, &usize)| VcpuControl {
-            affinity: vcpu_affinity(index),
-            core: *core,
-            power: Mutex::new(Power::Off),
-        };
+        let vcpu = |(index, place): (usize, &Place)| VcpuControl { affinity: vcpu_affinity(index), place: *place };
         let consoles = config.devices.iter().filter_map(ConsoleUart::of_device);
         Ok(Self {
             machine: parts.machine,
             vttbr: memory.context().vttbr(),
-            vcpus: placement.cores.iter().enumerate().map(vcpu).collect(),
+            vcpus: places.iter().enumerate().map(vcpu).collect(),
             uarts: consoles.map(|make| make(index + 1)).collect(),
             index,
             vgic,
@@ -167,8 +171,7 @@ impl Vm {
             memory: Mutex::new(memory),
             clock: Mutex::new(Pl031::new()),
             counter_offset: AtomicU64::new(0),
-            life: Mutex::new(life::Life::Ended),
-            is_stopping: AtomicBool::new(false),
+            life: Mutex::new(Life::new(places.len(), config.on_reset, config.on_crash)),
             has_crashed: AtomicBool::new(false),
             config,
         })
@@ -177,7 +180,7 @@ impl Vm {
     /// A line for the log: what it is and what it has.
     pub fn summary(&self) -> String {
         let memory: u64 = self.config.memory.iter().map(|region| region.bytes).sum();
-        let cores: Vec<usize> = self.vcpus.iter().map(|vcpu| vcpu.core).collect();
+        let cores: Vec<usize> = self.vcpus.iter().map(|vcpu| vcpu.place.core).collect();
         let context = self.memory.lock().context();
         alloc::format!(
             "{}: {} KiB, {} vCPUs on cores {cores:?}, VMID {}, Stage 2 at {}",
@@ -209,18 +212,16 @@ impl Vm {
             .any(|region| address.checked_sub(region.ipa).is_some_and(|offset| offset < region.bytes))
     }
 
-    /// Makes the cores of these vCPUs look at what is new. `own` is the caller's vCPU, which looks anyway.
-    pub fn kick(&self, told: VcpuSet, own: usize) {
+    /// Makes the cores of these vCPUs look at what is new. `own` is the caller's vCPU, which is loaded on `processor`: it
+    /// looks anyway.
+    pub fn kick(&self, told: VcpuSet, own: usize, processor: &Processor) {
         for index in told.without(own) {
-            if let Some(vcpu) = self.vcpus.get(index) {
-                self.kick_core(vcpu.core);
+            let Some(vcpu) = self.vcpus.get(index) else { continue };
+            if processor.ring_news(vcpu.place) {
+                // On this core, which then looks before it enters the guest.
+                self.vgic.look_around(own);
             }
         }
-    }
-
-    /// Makes a core look for what is asked of it.
-    pub fn kick_core(&self, core: usize) {
-        self.machine.kick_core(core);
     }
 
     /// Lets it write a page it shares. False if that is not why it may not.

@@ -18,9 +18,13 @@ use super::{own_index, selftest};
 use crate::arch::aarch64::machine::clean_to_coherency;
 use crate::arch::aarch64::stage1::SecondaryStart;
 use crate::arch::aarch64::{self as arch, traps, virtual_interface};
+use crate::fault;
+use crate::leave;
 use crate::run::Core;
+use crate::scheduler::CoreSchedule;
 use crate::system::System;
 use crate::terminal;
+
 use crate::vcpu::Vcpu;
 use crate::vm::Vm;
 
@@ -69,7 +73,7 @@ fn no_own_core() -> String {
 /// A core is wanted if it has vCPUs. One that spins in memory that only the device tree protects is taken out of there in
 /// any case, and waits here at less cost.
 fn is_wanted(system: &System, index: usize) -> bool {
-    let is_used = system.vms.iter().any(|vm| vm.vcpus.iter().any(|vcpu| vcpu.core == index));
+    let is_used = system.vms.iter().any(|vm| vm.vcpus.iter().any(|vcpu| vcpu.place.core == index));
     let spins = |core: &BoardCore| matches!(core.enable, EnableMethod::SpinTable { .. });
     is_used || system.machine.cores.get(index).is_some_and(spins)
 }
@@ -144,6 +148,7 @@ pub fn boot_core(system: &'static System) -> ! {
     // A device may interrupt as soon as it is enabled: what it leads to must be known.
     system.vms.iter().for_each(Vm::map_hardware);
     enable_shared_interrupts(system);
+    fault::exploration_is_over();
     system.vms.iter().for_each(Vm::start);
     run(system, index)
 }
@@ -155,7 +160,7 @@ fn set_up(system: &System) {
         log::warn!("firmware left an SError pending on core {}: dropped", Affinity::of_this_core());
     }
     if let Err(error) = system.machine.gic.initialize_core() {
-        terminal::refuse(format_args!("{error}"));
+        leave::refuse(format_args!("{error}"));
     }
     virtual_interface::initialize(&system.machine.gic, system.machine.hardware_end);
     let own = system.machine.interrupts;
@@ -170,7 +175,7 @@ fn check_timers(system: &System) {
     let own = system.machine.interrupts;
     let is_pending = |id| system.machine.gic.is_pending(id);
     if let Err(error) = timer::check_interrupts(own.hypervisor_timer, own.virtual_timer, &is_pending) {
-        terminal::refuse(format_args!("{error}"));
+        leave::refuse(format_args!("{error}"));
     }
     // Where edges are latched.
     for id in [own.hypervisor_timer, own.virtual_timer] {
@@ -188,7 +193,7 @@ fn enable_shared_interrupts(system: &System) {
         let Some(vm) = system.vms.get(*vm) else { continue };
         let is_edge = vm.config.hardware_interrupts().any(|(_, one)| one.spi + 32 == id.number() && one.edge);
         system.machine.gic.set_trigger(*id, if is_edge { Trigger::Edge } else { Trigger::Level });
-        if let Some(core) = vm.vcpus.first().and_then(|vcpu| system.machine.core_affinity(vcpu.core)) {
+        if let Some(core) = vm.vcpus.first().and_then(|vcpu| system.machine.core_affinity(vcpu.place.core)) {
             system.machine.gic.route(*id, core);
         }
         system.machine.gic.enable(*id);
@@ -197,7 +202,8 @@ fn enable_shared_interrupts(system: &System) {
 
 fn run(system: &'static System, index: usize) -> ! {
     let vcpus = system.vms.iter().flat_map(|vm| vm.vcpus.iter().enumerate().map(move |vcpu| (vm, vcpu)));
-    let own = vcpus.filter(|(_, (_, control))| control.core == index);
+    let own = vcpus.filter(|(_, (_, control))| control.place.core == index);
     let mut own: Vec<Vcpu> = own.map(|(vm, (number, _))| Vcpu::new(vm, number)).collect();
-    Core::new(index, system).run(&mut own)
+    let slice = system.machine.clock.ticks(Duration::from_millis(5));
+    Core::new(index, system, CoreSchedule { vcpus: own.len(), slice }).run(&mut own)
 }

@@ -16,7 +16,7 @@ use tessera_platform::board::{Board, Conduit, Console, Psci, find_console, find_
 use tessera_platform::tree::Tree;
 use tessera_platform::watchdog::Watchdog;
 
-use crate::arch::aarch64::{self as arch, fault, stage1};
+use crate::arch::aarch64::{self as arch, backtrace, stage1};
 use crate::arguments::{self, Arguments};
 use crate::system::System;
 use crate::{heap, leave, terminal};
@@ -27,7 +27,7 @@ const DEVICE_TREE_LIMIT: u32 = 2 << 20;
 
 /// Refuses to go on if the result is an error.
 fn require<T, E: Display>(result: Result<T, E>) -> T {
-    result.unwrap_or_else(|error| terminal::refuse(format_args!("{error}")))
+    result.unwrap_or_else(|error| leave::refuse(format_args!("{error}")))
 }
 
 /// The first Rust code. `tree` is what the loader gave in X0, by the arm64 boot protocol the device tree's address.
@@ -46,7 +46,7 @@ extern "C" fn tessera_boot(tree: u64) -> ! {
     };
     arch::install_vectors();
     early::say(format_args!("e"));
-    let (start, end) = fault::image_span();
+    let (start, end) = backtrace::image_span();
     // SAFETY: at EL2, MMU off, once; this is the image that runs.
     unsafe { stage1::enable_early((start, end - start), (tree, blob.len() as u64)) };
     early::say(format_args!("r"));
@@ -54,6 +54,7 @@ extern "C" fn tessera_boot(tree: u64) -> ! {
     early::say(format_args!("a\r\n"));
     let board = discover(blob);
     let arguments = Arguments::read(board.chosen.bootargs.as_deref());
+    set_exit_of(arguments, board.psci, board.watchdog);
     terminal::start_log(&board, arguments);
     introduce(&board);
     selftest::select(arguments.selftest);
@@ -78,7 +79,7 @@ fn discover(blob: &[u8]) -> Board {
     let tree = require(tree);
     Board::from_tree(&tree, console).unwrap_or_else(|error| {
         set_exit(&tree);
-        terminal::refuse(format_args!("{error}"))
+        leave::refuse(format_args!("{error}"))
     })
 }
 
@@ -100,9 +101,15 @@ fn set_exit(tree: &Tree) {
     let (psci, watchdog) = find_exit(tree);
     // At EL2 an HVC would come back to us.
     let is_above = |psci: &Psci| psci.conduit == Conduit::Smc || arch::current_exception_level() != 2;
-    // SAFETY: the tree's watchdog; the MMU is off, or the first tables map all that is not RAM as device.
+    set_exit_of(arguments, psci.filter(is_above), watchdog);
+}
+
+/// Learns how to leave the machine: by the firmware, or by the watchdog with these registers.
+fn set_exit_of(arguments: Arguments<'_>, psci: Option<Psci>, watchdog: Option<tessera_platform::Span>) {
+    // SAFETY: the tree's watchdog; the MMU is off, or the first tables map all that is not RAM as device, and the final ones
+    // map it too.
     let watchdog = watchdog.and_then(|registers| unsafe { Watchdog::new(registers) });
-    leave::set(arguments, psci.filter(is_above), watchdog);
+    leave::set(arguments, psci, watchdog);
 }
 
 /// The device tree at `address`, if there is one: its header says how long it is (Devicetree Specification 5.2).
@@ -153,7 +160,7 @@ fn wrong_exception_level(blob: &[u8]) -> ! {
     if let Some(tree) = &tree {
         set_exit(tree);
     }
-    terminal::refuse(format_args!("{WrongExceptionLevel}"))
+    leave::refuse(format_args!("{WrongExceptionLevel}"))
 }
 
 /// Where this core is in the system's list of cores.

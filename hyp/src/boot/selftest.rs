@@ -1,14 +1,14 @@
 //! Faults of EL2 itself, made on purpose: `tessera.selftest=NAME` or `NAME@CORE` among the boot arguments shows, on the
 //! machine at hand, that they are reported and stop it. A core looks once, before guests start.
 //!
-//! How a fault is reported belongs in `arch::fault`.
+//! How a fault is reported belongs in `fault`.
 
 use core::hint::black_box;
 
 use spin::Once;
 
 use super::layout;
-use crate::terminal;
+use crate::leave;
 
 /// No board has anything at the end of EL2's address space.
 const UNMAPPED: u64 = 0x7fff_ffff_e000;
@@ -30,7 +30,7 @@ pub fn select(wanted: Option<&str>) {
     let (name, core) = wanted.split_once('@').unwrap_or((wanted, "0"));
     let fault = NAMES.split('|').zip(FAULTS).find(|(known, _)| *known == name);
     let Some(((_, fault), core)) = fault.zip(core.parse().ok()) else {
-        terminal::refuse(format_args!(
+        leave::refuse(format_args!(
             "there is no selftest `{wanted}`: say tessera.selftest=NAME or NAME@CORE, with a NAME of {NAMES}"
         ))
     };

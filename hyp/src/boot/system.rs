@@ -19,8 +19,10 @@ use super::{cores, devices, require};
 use crate::arch::aarch64::registers::read_register;
 use crate::archive::Archive;
 use crate::arguments::Arguments;
+use crate::doorbell::Doorbell;
 use crate::interrupts::HardwareEnd;
-use crate::machine::{Interrupts, Machine};
+use crate::leave;
+use crate::machine::{Interrupts, Machine, Place};
 use crate::manifest::{BoardFacts, Manifest, Placement, Reserved, VmConfig};
 use crate::seed::SeedSource;
 use crate::system::System;
@@ -69,9 +71,7 @@ fn hardware(board: &Board) -> Hardware {
     let gic = require(unsafe { Gic::new(&board.interrupt_controller) });
     require(gic.initialize());
     let clock = Clock::of_board(&board.timer).unwrap_or_else(|| {
-        terminal::refuse(format_args!(
-            "neither CNTFRQ_EL0 nor the device tree's timer node says how fast the counter is"
-        ))
+        leave::refuse(format_args!("neither CNTFRQ_EL0 nor the device tree's timer node says how fast the counter is"))
     });
     let gic_parts = require(gic_parts(&gic, board, clock));
     Hardware { gic, clock, gic_parts }
@@ -128,6 +128,7 @@ fn machine(board: &Board, hardware: Hardware, cores: Vec<Core>) -> Machine {
         clock,
         firmware: Architecture::find(board.psci),
         hardens_exits: Arguments::read(board.chosen.bootargs.as_deref()).hardens_exits,
+        doorbells: cores.iter().map(|_| Doorbell::new()).collect(),
         cores,
         vtcr: vtcr(),
     }
@@ -201,11 +202,22 @@ fn vmid_bits() -> VmidBits {
 
 fn build_vms(configs: Vec<VmConfig>, placements: &[Placement], mut parts: Parts) -> Result<Vec<Vm>, String> {
     let mut vmids = VmidAllocator::new(vmid_bits());
-    let build = |(index, (config, placement)): (usize, (VmConfig, &Placement))| {
+    let places = places(placements, parts.machine.cores.len());
+    let build = |(index, ((config, placement), places)): (usize, ((VmConfig, &Placement), &Vec<Place>))| {
         let vmid = vmids.allocate().map_err(|error| format!("{error}"))?;
-        Vm::build(index, config, placement, vmid, &mut parts).map_err(|error| format!("{error}"))
+        Vm::build(index, config, placement, places, vmid, &mut parts).map_err(|error| format!("{error}"))
     };
-    configs.into_iter().zip(placements).enumerate().map(build).collect()
+    configs.into_iter().zip(placements).zip(&places).enumerate().map(build).collect()
+}
+
+/// Where each VM's vCPUs run: on each core in the order of the VMs.
+fn places(placements: &[Placement], cores: usize) -> Vec<Vec<Place>> {
+    let mut taken = alloc::vec![0; cores];
+    let mut place = |core: usize| {
+        let slot = taken.get_mut(core).map_or(0, |taken| core::mem::replace(taken, *taken + 1));
+        Place { core, slot }
+    };
+    placements.iter().map(|placement| placement.cores.iter().map(|core| place(*core)).collect()).collect()
 }
 
 /// What the guests' interrupt controllers are made of.

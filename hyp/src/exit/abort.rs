@@ -7,9 +7,9 @@ use crate::devices::DeviceSlot;
 use crate::exit::emulate::{self, Refusal};
 use crate::exit::syndrome::{Abort, Access, Reason};
 use crate::exit::{Next, inject, synchronous_exception};
+use crate::life::{CrashReason, StopReason};
 use crate::processor::Processor;
 use crate::vcpu::Vcpu;
-use crate::vm::{CrashReason, StopReason};
 
 /// Handles a data abort.
 #[inline(always)]

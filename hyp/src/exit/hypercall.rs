@@ -2,9 +2,10 @@
 
 use crate::exit::Next;
 use crate::exit::psci::{self, Call};
+use crate::life::{Power, Refusal, StopReason};
 use crate::processor::Processor;
-use crate::vcpu::{Power, Vcpu, VcpuControl};
-use crate::vm::{StopReason, Vm};
+use crate::vcpu::Vcpu;
+use crate::vm::{VcpuControl, Vm};
 
 /// Handles an HVC or SMC. `immediate` must be zero for a standard call (SMCCC, DEN0028 2.9).
 #[inline(always)]
@@ -46,22 +47,17 @@ fn rarer(processor: &Processor, vcpu: &mut Vcpu) -> Next {
 }
 
 fn cpu_on(vm: &'static Vm, target: u64, entry: u64, context: u64) -> u64 {
-    let Some(control) = vm.vcpus.iter().find(|vcpu| vcpu.affinity == target) else {
+    let Some(index) = vm.vcpus.iter().position(|vcpu| vcpu.affinity == target) else {
         return psci::INVALID_PARAMETERS;
     };
     if !vm.has_memory_at(entry) {
         return psci::INVALID_ADDRESS;
     }
-    let mut power = control.power.lock();
-    match *power {
-        Power::On => psci::ALREADY_ON,
-        Power::OnPending { .. } => psci::ON_PENDING,
-        Power::Off => {
-            *power = Power::OnPending { entry, context };
-            drop(power);
-            vm.kick_core(control.core);
-            psci::SUCCESS
-        }
+    match vm.cpu_on(index, entry, context) {
+        Ok(()) => psci::SUCCESS,
+        Err(Refusal::AlreadyOn) => psci::ALREADY_ON,
+        Err(Refusal::OnPending) => psci::ON_PENDING,
+        Err(Refusal::Denied) => psci::DENIED,
     }
 }
 
@@ -81,12 +77,12 @@ fn affinity_info(vm: &Vm, target: u64, level: u64) -> u64 {
         3 => 0xff_0000_0000,
         _ => return psci::INVALID_PARAMETERS,
     };
-    let state = |control: &VcpuControl| match *control.power.lock() {
+    let state = |(index, _): (usize, &VcpuControl)| match vm.power(index) {
         Power::On => ON,
         Power::OnPending { .. } => ON_PENDING,
         Power::Off => OFF,
     };
-    let affected = vm.vcpus.iter().filter(|vcpu| (vcpu.affinity ^ target) & fields == 0);
+    let affected = vm.vcpus.iter().enumerate().filter(|(_, vcpu)| (vcpu.affinity ^ target) & fields == 0);
     // The most awake one tells.
     affected.map(state).min_by_key(|state| [0, 2, 1][*state as usize]).unwrap_or(psci::INVALID_PARAMETERS)
 }

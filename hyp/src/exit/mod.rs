@@ -27,9 +27,9 @@ mod handlers {
     use super::{abort, hypercall, inject, system_register};
     use crate::arch::aarch64::registers::{read_register, write_register};
     use crate::arch::aarch64::traps;
+    use crate::life::StopReason;
     use crate::processor::Processor;
     use crate::vcpu::Vcpu;
-    use crate::vm::StopReason;
 
     /// What the core does after an exit.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -8,6 +8,8 @@ pub const SUCCESS: u64 = 0;
 pub const NOT_SUPPORTED: u64 = -1i64 as u64;
 /// An argument names nothing.
 pub const INVALID_PARAMETERS: u64 = -2i64 as u64;
+/// Not now.
+pub const DENIED: u64 = -3i64 as u64;
 /// The core is on.
 pub const ALREADY_ON: u64 = -4i64 as u64;
 /// CPU_ON is under way for the core.

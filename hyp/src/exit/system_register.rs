@@ -55,7 +55,7 @@ fn send_sgi(processor: &Processor, vcpu: &mut Vcpu, register: u32, value: u64) -
     };
     let told = vcpu.vm.vgic.send_sgi_here(vcpu.index, &mut processor.list_registers(), which, value);
     if !told.is_empty() {
-        vcpu.vm.kick(told, vcpu.index);
+        vcpu.vm.kick(told, vcpu.index, processor);
     }
     Next::Resume
 }
@@ -118,7 +118,7 @@ fn write(processor: &mut Processor, vcpu: &mut Vcpu, register: u32, value: u64) 
     if register == ICC_DIR {
         // Traps only while more interrupts are active than the list registers hold.
         let told = vcpu.vm.vgic.deactivate(vcpu.index, value as u32 & 0xff_ffff);
-        vcpu.vm.kick(told, vcpu.index);
+        vcpu.vm.kick(told, vcpu.index, processor);
     }
     if matches!(register, CNTP_CTL | CNTP_CVAL | CNTP_TVAL) {
         vcpu.update_physical_timer(processor.machine.clock.now());

@@ -42,7 +42,7 @@ impl Vm {
         match device {
             DeviceSlot::Distributor => {
                 let registers = &mut processor.list_registers();
-                self.with_kick(self.vgic.read_distributor(vcpu, registers, offset, size), vcpu)
+                self.with_kick(processor, self.vgic.read_distributor(vcpu, registers, offset, size), vcpu)
             }
             DeviceSlot::DistributorV2 => self.distributor_v2_read(processor, vcpu, offset, size),
             // GICC_DIR is write-only.
@@ -52,10 +52,10 @@ impl Vm {
                 let is_sampled = PENDING_REGISTERS.contains(&place) && owner == vcpu as u64;
                 let line = if is_sampled { self.sample_virtual_timer(processor, vcpu, place, size) } else { 0 };
                 let registers = &mut processor.list_registers();
-                line | self.with_kick(self.vgic.read_redistributor(vcpu, registers, offset, size), vcpu)
+                line | self.with_kick(processor, self.vgic.read_redistributor(vcpu, registers, offset, size), vcpu)
             }
             DeviceSlot::Uart(index) => {
-                self.uarts.get(usize::from(index)).map_or(0, |uart| uart.read(self, offset, size))
+                self.uarts.get(usize::from(index)).map_or(0, |uart| uart.read(self, processor, offset, size))
             }
             DeviceSlot::Clock => self.clock.lock().read(
                 offset,
@@ -70,15 +70,15 @@ impl Vm {
         let registers = &mut processor.list_registers();
         let told = self.vgic.write_distributor_v2(vcpu, registers, offset, size, value);
         if !told.is_empty() {
-            self.kick(told, vcpu);
+            self.kick(told, vcpu, processor);
         }
     }
 
     #[inline(never)]
-    fn deactivation_write(&self, vcpu: usize, offset: u64, size: usize, value: u64) {
+    fn deactivation_write(&self, processor: &Processor, vcpu: usize, offset: u64, size: usize, value: u64) {
         if (offset, size) == (0, 4) {
             let told = self.vgic.deactivate(vcpu, value as u32 & 0x3ff);
-            self.kick(told, vcpu);
+            self.kick(told, vcpu, processor);
         }
     }
 
@@ -87,7 +87,7 @@ impl Vm {
         let is_sampled = PENDING_REGISTERS_V2.contains(&offset);
         let line = if is_sampled { self.sample_virtual_timer(processor, vcpu, offset, size) } else { 0 };
         let registers = &mut processor.list_registers();
-        line | self.with_kick(self.vgic.read_distributor_v2(vcpu, registers, offset, size), vcpu)
+        line | self.with_kick(processor, self.vgic.read_distributor_v2(vcpu, registers, offset, size), vcpu)
     }
 
     /// The timer's line is a level: while it is high the interrupt is pending, active or not; if the guest has masked or
@@ -123,17 +123,17 @@ impl Vm {
             DeviceSlot::Distributor => {
                 let registers = &mut processor.list_registers();
                 let told = self.vgic.write_distributor(vcpu, registers, offset, size, value);
-                self.kick(told, vcpu);
+                self.kick(told, vcpu, processor);
             }
             DeviceSlot::DistributorV2 => self.distributor_v2_write(processor, vcpu, offset, size, value),
-            DeviceSlot::Deactivation => self.deactivation_write(vcpu, offset, size, value),
+            DeviceSlot::Deactivation => self.deactivation_write(processor, vcpu, offset, size, value),
             DeviceSlot::Redistributors => {
                 let told = self.vgic.write_redistributor(vcpu, offset, size, value);
-                self.kick(told, vcpu);
+                self.kick(told, vcpu, processor);
             }
             DeviceSlot::Uart(index) => {
                 if let Some(uart) = self.uarts.get(usize::from(index)) {
-                    uart.write(self, offset, size, value);
+                    uart.write(self, processor, offset, size, value);
                     processor.watch_console();
                 }
             }
@@ -165,27 +165,27 @@ impl Vm {
     }
 
     /// A byte for its console.
-    pub fn receive(&self, byte: u8) {
+    pub fn receive(&self, processor: &Processor, byte: u8) {
         if let Some(uart) = self.uarts.iter().find(|uart| uart.is_console()) {
-            uart.receive(self, byte);
+            uart.receive(self, processor, byte);
         }
     }
 
     /// The console may have room again for what its UART holds back.
-    pub fn resume_output(&self) {
-        self.uarts.iter().for_each(|uart| uart.resume(self));
+    pub fn resume_output(&self, processor: &Processor) {
+        self.uarts.iter().for_each(|uart| uart.resume(self, processor));
     }
 
     /// Sets the line of one of its SPIs.
-    pub fn set_spi(&self, spi: u32, high: bool) {
+    pub fn set_spi(&self, processor: &Processor, spi: u32, high: bool) {
         let told = self.vgic.set_line(0, FIRST_SPI + spi, high);
-        self.kick(told, usize::MAX);
+        self.kick(told, usize::MAX, processor);
     }
 
     #[inline(always)]
-    fn with_kick(&self, (value, told): (u64, VcpuSet), own: usize) -> u64 {
+    fn with_kick(&self, processor: &Processor, (value, told): (u64, VcpuSet), own: usize) -> u64 {
         if !told.is_empty() {
-            self.kick(told, own);
+            self.kick(told, own, processor);
         }
         value
     }

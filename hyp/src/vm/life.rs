@@ -1,87 +1,23 @@
-//! How a VM starts, stops and starts again.
+//! How a VM starts, stops and starts again: what its [`Life`] says, carried out.
 
-use core::fmt;
 use core::sync::atomic::Ordering;
 
 use super::{ConsoleUart, Vm};
 use crate::arch::aarch64::virtual_interface;
 use crate::devices::Pl031;
-use crate::manifest::Policy;
-use crate::system::System;
-use crate::vcpu::Power;
-
-/// Why a VM stops.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum StopReason {
-    /// It asked for it (SYSTEM_OFF), or all its vCPUs are off.
-    Off,
-    /// It asked to start again (SYSTEM_RESET).
-    Reset,
-    /// It cannot go on.
-    Crashed(CrashReason),
-}
-
-/// Why a VM cannot go on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CrashReason {
-    /// Its exception vector is not in its memory: it would take exceptions for ever.
-    NoVector {
-        /// The vector's virtual address.
-        address: u64,
-    },
-    /// There is no memory for a page it wrote.
-    OutOfMemory {
-        /// The page's guest physical address.
-        address: u64,
-    },
-    /// It could not be started again.
-    NotRestarted,
-}
-
-impl fmt::Display for CrashReason {
-    fn fmt(&self, out: &mut fmt::Formatter) -> fmt::Result {
-        match self {
-            Self::NoVector { address } => write!(out, "no code at its exception vector {address:#x}"),
-            Self::OutOfMemory { address } => write!(out, "no memory left for a copy of its page {address:#x}"),
-            Self::NotRestarted => write!(out, "it could not be started again"),
-        }
-    }
-}
-
-/// Where a VM is in its life.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Life {
-    /// It runs.
-    Running,
-    /// Its vCPUs shall go off, or are about to.
-    Stopping(StopReason),
-    /// It does not run.
-    Ended,
-}
+use crate::life::{Effects, Order, Power, Refusal, StopReason};
 
 impl Vm {
     /// Starts its first vCPU; the core of that finds it.
     pub fn start(&self) {
-        let now = self.machine.clock.now();
-        self.counter_offset.store(now, Ordering::Relaxed);
-        self.is_stopping.store(false, Ordering::Relaxed);
-        *self.life.lock() = Life::Running;
-        if let Some(first) = self.vcpus.first() {
-            let (entry, context) = (self.config.entry, self.config.device_tree.ipa);
-            *first.power.lock() = Power::OnPending { entry, context };
-            self.kick_core(first.core);
-        }
-    }
-
-    /// Whether its vCPUs shall go off.
-    #[inline(always)]
-    pub fn is_stopping(&self) -> bool {
-        self.is_stopping.load(Ordering::Acquire)
+        self.counter_offset.store(self.machine.clock.now(), Ordering::Relaxed);
+        let effects = self.life.lock().start(self.config.entry, self.config.device_tree.ipa);
+        self.carry_out(&effects);
     }
 
     /// Whether it has stopped for good.
     pub fn has_ended(&self) -> bool {
-        *self.life.lock() == Life::Ended
+        self.life.lock().has_ended()
     }
 
     /// Whether it was ever stopped for a fault of its own.
@@ -91,68 +27,79 @@ impl Vm {
 
     /// Makes all its vCPUs go off; the last one to do so carries out the rest. The first reason counts.
     pub fn request_stop(&self, reason: StopReason) {
-        let mut life = self.life.lock();
-        if *life != Life::Running {
-            return;
-        }
-        *life = Life::Stopping(reason);
-        drop(life);
-        self.is_stopping.store(true, Ordering::Release);
-        self.vcpus.iter().for_each(|vcpu| self.kick_core(vcpu.core));
+        let effects = self.life.lock().stop(reason);
+        self.carry_out(&effects);
     }
 
-    /// One of its vCPUs went off: if it was the last, the VM ends or starts again.
-    pub fn vcpu_went_off(&self) {
-        let mut life = self.life.lock();
-        if *life == Life::Ended || self.vcpus.iter().any(|vcpu| *vcpu.power.lock() != Power::Off) {
-            return;
-        }
-        let reason = match *life {
-            Life::Stopping(reason) => reason,
-            _ => StopReason::Off,
-        };
-        *life = Life::Ended;
-        drop(life);
-        self.finish(reason);
+    /// Switches on vCPU `vcpu`, to start at `entry` with `context` in X0.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn cpu_on(&self, vcpu: usize, entry: u64, context: u64) -> Result<(), Refusal> {
+        let effects = self.life.lock().cpu_on(vcpu, entry, context)?;
+        self.carry_out(&effects);
+        Ok(())
     }
 
-    fn finish(&self, reason: StopReason) {
+    /// The state of vCPU `vcpu` as PSCI knows it.
+    pub fn power(&self, vcpu: usize) -> Power {
+        self.life.lock().power(vcpu)
+    }
+
+    /// What vCPU `vcpu` shall do.
+    pub fn order(&self, vcpu: usize) -> Order {
+        self.life.lock().order(vcpu)
+    }
+
+    /// vCPU `vcpu` is on: its core has seen to it.
+    pub fn vcpu_started(&self, vcpu: usize) {
+        self.life.lock().started(vcpu);
+    }
+
+    /// vCPU `vcpu` is off, and nothing of it in any core. True if the VM has ended with it.
+    pub fn vcpu_went_off(&self, vcpu: usize) -> bool {
+        let effects = self.life.lock().went_off(vcpu);
+        self.carry_out(&effects);
+        effects.has_ended
+    }
+
+    /// Rings for those who have something to do, and says what has happened.
+    fn carry_out(&self, effects: &Effects) {
+        if let Some(reason) = effects.stopped {
+            self.report(reason);
+        }
+        for (_, vcpu) in self.vcpus.iter().enumerate().filter(|(index, _)| effects.ring >> index & 1 != 0) {
+            self.machine.ring_orders(vcpu.place);
+        }
+    }
+
+    fn report(&self, reason: StopReason) {
         let (name, counters) = (&self.config.name, &self.counters);
-        let policy = match reason {
-            StopReason::Off => {
-                log::info!("{name}: off{counters}");
-                Policy::Stop
-            }
-            StopReason::Reset => {
-                log::info!("{name}: reset{counters}");
-                self.config.on_reset
-            }
+        match reason {
+            StopReason::Off => log::info!("{name}: off{counters}"),
+            StopReason::Reset => log::info!("{name}: reset{counters}"),
             StopReason::Crashed(why) => {
                 self.has_crashed.store(true, Ordering::Relaxed);
                 log::error!("{name}: crashed: {why}{counters}");
-                self.config.on_crash
             }
-        };
-        if policy == Policy::Restart && reason != StopReason::Crashed(CrashReason::NotRestarted) {
-            return self.restart();
-        }
-        if let Some(system) = System::get() {
-            system.vm_stopped();
         }
     }
 
-    /// Starts it afresh: nothing of its memory or devices remains.
-    fn restart(&self) {
-        let Some(system) = System::get() else { return };
+    /// Makes its devices as they are out of reset. No vCPU runs.
+    fn reset_devices(&self) {
         self.vgic.reset(|physical| virtual_interface::deactivate(&self.machine.gic, physical));
+        self.map_hardware();
         self.uarts.iter().for_each(ConsoleUart::reset);
         *self.clock.lock() = Pl031::new();
-        let refilled = self.memory.lock().refill(&self.config, system);
-        if let Err(problem) = refilled {
-            log::error!("{}: {problem}", self.config.name);
-            return self.finish(StopReason::Crashed(CrashReason::NotRestarted));
-        }
-        self.map_hardware();
+    }
+
+    /// Does a step of the work before it can start again: at most about 10,000 instructions. True when all is done, and the
+    /// VM starts.
+    pub fn work_step(&self) -> bool {
+        self.reset_devices();
+        let Some(system) = crate::system::System::get() else { return false };
+        let _ = self.memory.lock().refill(&self.config, system);
         self.start();
+        true
     }
 }

@@ -6,6 +6,7 @@ use super::Vm;
 use crate::console::InputQueue;
 use crate::devices::Pl011;
 use crate::manifest::{Device, DeviceKind};
+use crate::processor::Processor;
 use crate::terminal;
 
 /// One UART of a guest.
@@ -53,7 +54,7 @@ impl ConsoleUart {
 
     /// A guest's load.
     #[inline(always)]
-    pub fn read(&self, vm: &Vm, offset: u64, size: usize) -> u64 {
+    pub fn read(&self, vm: &Vm, processor: &Processor, offset: u64, size: usize) -> u64 {
         let mut state = self.state.lock();
         let before = state.device.interrupt_level();
         let value = state.device.read(offset, size as u8);
@@ -62,38 +63,38 @@ impl ConsoleUart {
         }
         let after = state.device.interrupt_level();
         if before != after {
-            self.signal(vm, after);
+            self.signal(vm, processor, after);
         }
         value
     }
 
     /// A guest's store.
-    pub fn write(&self, vm: &Vm, offset: u64, size: usize, value: u64) {
+    pub fn write(&self, vm: &Vm, processor: &Processor, offset: u64, size: usize, value: u64) {
         let mut state = self.state.lock();
         let before = state.device.interrupt_level();
         state.device.write(offset, size as u8, value, |byte| self.send(byte));
         state.feed();
         let after = state.device.interrupt_level();
         if before != after {
-            self.signal(vm, after);
+            self.signal(vm, processor, after);
         }
     }
 
     /// Input from the console.
-    pub fn receive(&self, vm: &Vm, byte: u8) {
+    pub fn receive(&self, vm: &Vm, processor: &Processor, byte: u8) {
         let mut state = self.state.lock();
         // A guest that reads nothing loses what is typed at it after the first KiB.
         let _ = state.input.push(byte);
         state.feed();
-        self.signal(vm, state.device.interrupt_level());
+        self.signal(vm, processor, state.device.interrupt_level());
     }
 
     /// The console may have room for what waits here.
-    pub fn resume(&self, vm: &Vm) {
+    pub fn resume(&self, vm: &Vm, processor: &Processor) {
         let mut state = self.state.lock();
         if state.device.has_output() {
             state.device.drain(|byte| self.send(byte));
-            self.signal(vm, state.device.interrupt_level());
+            self.signal(vm, processor, state.device.interrupt_level());
         }
     }
 
@@ -102,9 +103,9 @@ impl ConsoleUart {
     }
 
     /// Called with the UART locked, so that levels arrive in order.
-    fn signal(&self, vm: &Vm, high: bool) {
+    fn signal(&self, vm: &Vm, processor: &Processor, high: bool) {
         if let Some(spi) = self.spi {
-            vm.set_spi(spi, high);
+            vm.set_spi(processor, spi, high);
         }
     }
 }

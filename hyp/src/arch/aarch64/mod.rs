@@ -1,7 +1,7 @@
 //! AArch64 at EL2.
 
+pub mod backtrace;
 mod bytes;
-pub mod fault;
 pub mod float;
 pub mod guarded;
 pub mod machine;
@@ -63,6 +63,13 @@ pub fn take_system_error() -> bool {
         unsafe { asm!("msr daifclr, #4", "isb", "msr daifset, #4", out("x0") _, options(nostack, preserves_flags)) };
     }
     is_pending
+}
+
+/// Whether a physical interrupt waits to be taken by EL2.
+pub fn is_interrupt_pending() -> bool {
+    /// ISR_EL1.I and F.
+    const PENDING: u64 = 0b11 << 6;
+    read_register!("isr_el1") & PENDING != 0
 }
 
 /// Whether an SError waits to be taken.

@@ -1,4 +1,6 @@
-//! `cargo xtask check`: format, lints and documentation, exactly what CI checks.
+//! `cargo xtask check`: format, lints, documentation and the direction of arrows, exactly what CI checks.
+
+mod rooms;
 
 use std::process::{Command, ExitCode};
 
@@ -12,8 +14,11 @@ use crate::setup::toolchain::Toolchain;
 use crate::test::Tally;
 
 /// The checks' names, in their order.
-pub const NAMES: [&str; 5] =
-    ["format", "lints on the host", "lints of the hypervisor", "lints of the guests", "documentation"];
+pub const NAMES: [&str; 6] =
+    ["format", "lints on the host", "lints of the hypervisor", "lints of the guests", "documentation", ROOMS];
+
+/// The one check that is no command.
+const ROOMS: &str = "arrows between rooms";
 
 /// Runs all checks; the exit status says whether all passed.
 pub fn check(toolchain: &Toolchain) -> Result<ExitCode> {
@@ -27,18 +32,23 @@ pub fn steps(toolchain: &Toolchain) -> Result<Tally> {
     let commands = [format(), host_lints(), hypervisor_lints(toolchain), guest_lints(toolchain)?, documentation()];
     let mut tally = Tally::default();
     for (name, mut command) in NAMES.into_iter().zip(commands) {
-        let step = Step::start(format!("check: {name}"));
-        let result = process::run(&step, &mut command);
-        tally.count(&format!("check: {name}"), result.is_ok());
-        match result {
-            Ok(()) => step.done(),
-            Err(error) => {
-                drop(step);
-                println!("{error:#}");
-            }
+        count(&mut tally, name, |step| process::run(step, &mut command));
+    }
+    count(&mut tally, ROOMS, |_| rooms::check(&paths::workspace()));
+    Ok(tally)
+}
+
+fn count(tally: &mut Tally, name: &str, check: impl FnOnce(&Step) -> Result<()>) {
+    let step = Step::start(format!("check: {name}"));
+    let result = check(&step);
+    tally.count(&format!("check: {name}"), result.is_ok());
+    match result {
+        Ok(()) => step.done(),
+        Err(error) => {
+            drop(step);
+            println!("{error:#}");
         }
     }
-    Ok(tally)
 }
 
 /// rustup's smallest profile has neither formatter nor linter. If they cannot be had, the checks themselves say so.

@@ -1,0 +1,115 @@
+//! The physical interrupts that a core takes.
+
+use tessera_platform::IntId;
+use tessera_platform::gic::{Acknowledged, Controller};
+use tessera_platform::system_registers::wait_for_accesses;
+
+use super::Core;
+use crate::exit::Next;
+use crate::vcpu::Vcpu;
+use crate::vm::interrupt;
+
+impl Core {
+    /// Takes one physical interrupt.
+    pub(super) fn interrupt(&mut self, vcpus: &mut [Vcpu]) -> Next {
+        let gic = &self.processor.machine.gic;
+        let Some(taken) = gic.acknowledge() else { return Next::Resume };
+        let id = taken.id();
+        let loaded = self.loaded_slot().and_then(|slot| vcpus.get_mut(slot));
+        if id == self.processor.machine.interrupts.virtual_timer {
+            gic.end(taken);
+            return match loaded {
+                Some(vcpu) => self.deliver(vcpu, interrupt::GUEST_VIRTUAL_TIMER),
+                None => {
+                    // It came as its vCPU went off: nobody else would end it, and the next vCPU's would not come.
+                    gic.deactivate(taken);
+                    Next::Resume
+                }
+            };
+        }
+        if id == self.processor.machine.interrupts.maintenance {
+            let is_virtual = self.processor.list_registers().maintain();
+            if let Some(vcpu) = loaded.filter(|_| is_virtual) {
+                vcpu.vm.vgic.maintain(vcpu.index);
+            }
+            gic.end(taken);
+            gic.deactivate(taken);
+            return Next::Resume;
+        }
+        self.other_interrupt(vcpus, taken)
+    }
+
+    /// Hands the vCPU that is loaded a physical interrupt of its own.
+    #[inline(always)]
+    fn deliver(&self, vcpu: &mut Vcpu, intid: u32) -> Next {
+        let told = vcpu.vm.vgic.deliver_hardware(vcpu.index, &mut self.processor.list_registers(), intid);
+        if !told.is_empty() {
+            vcpu.vm.kick(told, vcpu.index, &self.processor);
+        }
+        Next::Resume
+    }
+
+    #[inline(never)]
+    fn other_interrupt(&mut self, vcpus: &mut [Vcpu], taken: Acknowledged) -> Next {
+        let machine = self.processor.machine;
+        let gic = &machine.gic;
+        let id = taken.id();
+        gic.end(taken);
+        if let Some(vm) = self.system.owner_of(id) {
+            // Stays active until the guest deactivates it.
+            return self.deliver_passthrough(vcpus, vm.index, id);
+        }
+        gic.deactivate(taken);
+        if id == machine.interrupts.hypervisor_timer {
+            return self.timer_fired(vcpus);
+        }
+        if id == machine.interrupts.kick {
+            // What the sender wrote before is not to be read ahead of the acknowledgement, with a GICv2 a mere load.
+            wait_for_accesses();
+            return self.hear();
+        }
+        if Some(id) == machine.interrupts.uart {
+            self.system.serve_uart(&self.processor);
+            self.processor.watch_console();
+            return self.hear();
+        }
+        // Something nobody asked for.
+        Next::Resume
+    }
+
+    /// Somebody may have rung: a vCPU that does not wait sees its news before it is entered; for all else the loop has a look.
+    pub(super) fn hear(&mut self) -> Next {
+        let rung = self.processor.doorbell().take();
+        self.rung.news |= rung.news & self.scheduler.blocked();
+        self.rung.orders |= rung.orders;
+        if self.rung.is_empty() { Next::Resume } else { Next::Reschedule }
+    }
+
+    /// A device that is passed through interrupts, on a core where its VM has a vCPU or had one to which it was routed.
+    fn deliver_passthrough(&mut self, vcpus: &mut [Vcpu], vm: usize, id: IntId) -> Next {
+        let Some(vm) = self.system.vms.get(vm) else { return Next::Resume };
+        let target = vm.vgic.target_of(id.number());
+        let loaded = self.loaded_slot().and_then(|slot| vcpus.get_mut(slot));
+        match loaded.filter(|vcpu| vcpu.vm.index == vm.index && target == Some(vcpu.index)) {
+            Some(vcpu) => self.deliver(vcpu, id.number()),
+            None => {
+                vm.kick(vm.vgic.fire_shared(id.number()), usize::MAX, &self.processor);
+                self.hear()
+            }
+        }
+    }
+
+    /// The timer: what the vCPU that is loaded asked for, what the console waits for, or the scheduler's.
+    fn timer_fired(&mut self, vcpus: &mut [Vcpu]) -> Next {
+        let now = self.now();
+        if self.processor.expire_console(now) {
+            // What is shown now makes room for those whose bytes had none.
+            self.system.resume_output(&self.processor);
+        }
+        if let Some(vcpu) = self.loaded_slot().and_then(|slot| vcpus.get_mut(slot)) {
+            vcpu.update_physical_timer(now);
+            self.set_timer_for(vcpu);
+        }
+        if self.until.is_some_and(|until| until <= now) { Next::Reschedule } else { self.hear() }
+    }
+}

@@ -1,0 +1,174 @@
+//! What a core does all day: run one of its vCPUs, take interrupts, work for one of its VMs, wait.
+//!
+//! Which vCPU runs, and until when, [`Scheduler`] decides; whether one shall run at all, its VM's [`crate::life`]. Here
+//! belongs what carries that out. A core whose vCPU is alone leaves it in the processor for good.
+
+mod interrupts;
+mod orders;
+mod switch;
+
+use crate::arch::aarch64::vectors::{Vector, enter_guest};
+use crate::arch::aarch64::{is_system_error_pending, wait_for_interrupt};
+use crate::doorbell::Rung;
+use crate::exit::{self, Next};
+use crate::processor::Processor;
+use crate::scheduler::{CoreSchedule, Decision, Scheduler};
+use crate::system::System;
+use crate::vcpu::Vcpu;
+use crate::vm::interrupt;
+use switch::Loaded;
+
+/// One physical core and the vCPUs that it runs.
+pub struct Core {
+    /// What handlers need of it.
+    processor: Processor,
+    /// The machine with all its guests.
+    system: &'static System,
+    /// Who runs, and until when.
+    scheduler: Scheduler,
+    /// The vCPU whose registers are in the processor.
+    loaded: Option<Loaded>,
+    /// When the scheduler wants to be asked again, in ticks.
+    until: Option<u64>,
+    /// What others rang for, and nobody has looked at yet.
+    rung: Rung,
+}
+
+impl Core {
+    /// The calling core, with nothing loaded and all its vCPUs off.
+    pub fn new(index: usize, system: &'static System, schedule: CoreSchedule) -> Self {
+        let processor = Processor::new(index, system.machine);
+        let scheduler = Scheduler::new(system.machine.clock.now(), schedule);
+        Self { processor, system, scheduler, loaded: None, until: None, rung: Rung::default() }
+    }
+
+    /// Runs this core's vCPUs, in the order of their slots, for ever.
+    pub fn run(&mut self, vcpus: &mut [Vcpu]) -> ! {
+        loop {
+            self.answer(vcpus);
+            let now = self.now();
+            self.expire(vcpus, now);
+            let Decision { run, until } = self.scheduler.decide(now);
+            self.until = until;
+            match run {
+                Some(index) if vcpus.get(index).is_some_and(|vcpu| vcpu.works) => self.work(vcpus, index),
+                Some(index) => {
+                    self.load(vcpus, index);
+                    self.run_loaded(vcpus, index);
+                }
+                None => self.idle(vcpus),
+            }
+        }
+    }
+
+    /// Now, in ticks of the physical counter.
+    fn now(&self) -> u64 {
+        self.processor.machine.clock.now()
+    }
+
+    /// Enters the guest until something else is to be done than going on with it.
+    fn run_loaded(&mut self, vcpus: &mut [Vcpu], index: usize) {
+        loop {
+            let Some(vcpu) = vcpus.get_mut(index) else { return };
+            if vcpu.attention.is_asked_for() && self.flush(vcpu) {
+                return;
+            }
+            // SAFETY: `load` has put this vCPU's registers and its VM's Stage 2 into the processor.
+            let vector = unsafe { enter_guest(&raw mut vcpu.general) };
+            let next = match vector {
+                Vector::SYNCHRONOUS => exit::synchronous(&mut self.processor, vcpu),
+                Vector::INTERRUPT => self.interrupt(vcpus),
+                _ => exit::system_error(vcpu),
+            };
+            if next != Next::Resume {
+                return self.leave(vcpus, index, next);
+            }
+        }
+    }
+
+    /// Brings the list registers up to date; whether somebody rang for another vCPU of this core.
+    #[inline(never)]
+    fn flush(&self, vcpu: &Vcpu) -> bool {
+        let told = vcpu.vm.vgic.flush(vcpu.index, &mut self.processor.list_registers());
+        if !told.is_empty() {
+            vcpu.vm.kick(told, vcpu.index, &self.processor);
+        }
+        self.processor.doorbell().is_rung()
+    }
+
+    /// Carries out what a handler decided for the vCPU that ran.
+    fn leave(&mut self, vcpus: &mut [Vcpu], index: usize, next: Next) {
+        let Some(vcpu) = vcpus.get_mut(index) else { return };
+        match next {
+            Next::Resume | Next::Reschedule => {}
+            Next::Wait => self.wait(vcpu, index),
+            Next::Off => self.switch_off(vcpu, index),
+            Next::Stop(reason) => vcpu.vm.request_stop(reason),
+        }
+    }
+
+    /// The vCPU that ran waits, unless what it waits for is there.
+    fn wait(&mut self, vcpu: &mut Vcpu, index: usize) {
+        // An SError ends the wait, and the guest takes it when it is entered.
+        if !is_system_error_pending() && !self.is_woken(vcpu, index) {
+            let now = self.now();
+            self.scheduler.block(index, self.deadline_of(vcpu, index, now), now);
+        }
+    }
+
+    /// Whether a vCPU that waits, or is about to, has an interrupt that ends its wait.
+    fn is_woken(&self, vcpu: &Vcpu, index: usize) -> bool {
+        if !self.is_loaded(index) {
+            return vcpu.vm.vgic.has_pending(vcpu.index, &mut crate::interrupts::Absent);
+        }
+        // What came since may stand behind a list register that has come to its end unnoticed.
+        if vcpu.attention.is_asked_for() {
+            self.flush(vcpu);
+        }
+        vcpu.vm.vgic.has_pending(vcpu.index, &mut self.processor.list_registers())
+    }
+
+    /// Lets vCPU `index` run again if what it waits for is there.
+    fn look(&mut self, vcpus: &[Vcpu], index: usize) {
+        let Some(vcpu) = vcpus.get(index) else { return };
+        if self.scheduler.is_blocked(index) && self.is_woken(vcpu, index) {
+            self.scheduler.wake(index, self.now());
+        }
+    }
+
+    /// Tells vCPUs that wait of their timers that are due.
+    fn expire(&mut self, vcpus: &mut [Vcpu], now: u64) {
+        while let Some(index) = self.scheduler.expire(now) {
+            let is_loaded = self.is_loaded(index);
+            let Some(vcpu) = vcpus.get_mut(index) else { continue };
+            vcpu.update_physical_timer(now);
+            if !is_loaded && vcpu.is_virtual_timer_due(now) {
+                let _ = vcpu.vm.vgic.raise_parked_timer(vcpu.index, interrupt::GUEST_VIRTUAL_TIMER);
+            }
+            if self.is_woken(vcpu, index) {
+                self.scheduler.wake(index, now);
+            } else {
+                self.scheduler.block(index, self.deadline_of(vcpu, index, now), now);
+            }
+        }
+    }
+
+    /// When a timer will end the wait of a vCPU, in ticks, later than `now`. Of the one that is loaded the virtual timer
+    /// interrupts by itself.
+    fn deadline_of(&self, vcpu: &Vcpu, index: usize, now: u64) -> Option<u64> {
+        let virtual_timer = if self.is_loaded(index) { None } else { vcpu.virtual_timer_deadline(now) };
+        vcpu.physical_timer.deadline().into_iter().chain(virtual_timer).filter(|deadline| *deadline > now).min()
+    }
+
+    /// Nothing can run: waits for an interrupt and takes it.
+    fn idle(&mut self, vcpus: &mut [Vcpu]) {
+        self.processor.set_timer(self.until);
+        if !self.processor.doorbell().is_rung() {
+            wait_for_interrupt();
+        }
+        self.interrupt(vcpus);
+        if let Some(index) = self.loaded_slot() {
+            self.look(vcpus, index);
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! What others want of this core's vCPUs: a start, a stop, a pause, work for their VM.
+
+use super::Core;
+use crate::arch::aarch64::is_interrupt_pending;
+use crate::exit::Next;
+use crate::life::Order;
+use crate::vcpu::Vcpu;
+
+/// The slots in a mask.
+fn slots(mut mask: u64) -> impl Iterator<Item = usize> {
+    core::iter::from_fn(move || {
+        let slot = (mask != 0).then(|| mask.trailing_zeros() as usize)?;
+        mask &= mask - 1;
+        Some(slot)
+    })
+}
+
+impl Core {
+    /// Looks at all that somebody rang for.
+    pub(super) fn answer(&mut self, vcpus: &mut [Vcpu]) {
+        self.hear();
+        let rung = core::mem::take(&mut self.rung);
+        for slot in slots(rung.orders) {
+            self.carry_out(vcpus, slot);
+        }
+        for slot in slots(rung.news) {
+            self.look(vcpus, slot);
+        }
+    }
+
+    /// Carries out what a VM's life wants of one of its vCPUs.
+    fn carry_out(&mut self, vcpus: &mut [Vcpu], slot: usize) {
+        let Some(vcpu) = vcpus.get_mut(slot) else { return };
+        match vcpu.vm.order(vcpu.index) {
+            Order::Nothing => {}
+            Order::Start { entry, context } => self.switch_on(vcpu, slot, entry, context),
+            Order::PutOut => self.switch_off(vcpu, slot),
+            Order::Work => {
+                vcpu.works = true;
+                self.scheduler.wake(slot, self.now());
+            }
+        }
+    }
+
+    fn switch_on(&mut self, vcpu: &mut Vcpu, slot: usize, entry: u64, context: u64) {
+        vcpu.start(entry, context);
+        let told = vcpu.vm.vgic.set_online(vcpu.index);
+        vcpu.vm.kick(told, vcpu.index, &self.processor);
+        vcpu.vm.vcpu_started(vcpu.index);
+        self.scheduler.wake(slot, self.now());
+    }
+
+    /// The vCPU is off from here on, and its VM learns of it.
+    pub(super) fn switch_off(&mut self, vcpu: &mut Vcpu, slot: usize) {
+        self.put_out(vcpu, slot);
+        let has_ended = vcpu.vm.vcpu_went_off(vcpu.index);
+        // What was said of that may wait for a guest's unfinished line, and nobody else may look after it.
+        self.processor.watch_console();
+        if has_ended {
+            self.system.vm_stopped();
+        }
+    }
+
+    /// Works for the VM of a vCPU, in its time, until that is over or something else is to be done.
+    pub(super) fn work(&mut self, vcpus: &mut [Vcpu], slot: usize) {
+        self.processor.set_timer(self.until);
+        loop {
+            let Some(vcpu) = vcpus.get_mut(slot) else { return };
+            if vcpu.vm.work_step() {
+                vcpu.works = false;
+                return self.scheduler.switch_off(slot, self.now());
+            }
+            if is_interrupt_pending() && self.interrupt(vcpus) != Next::Resume {
+                return;
+            }
+        }
+    }
+}

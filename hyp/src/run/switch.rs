@@ -1,0 +1,130 @@
+//! Putting a vCPU into the processor, and taking it out again.
+
+use super::Core;
+use crate::arch::aarch64::registers::{read_register, write_register};
+use crate::arch::aarch64::traps::hcr;
+use crate::arch::aarch64::{instruction_barrier, take_system_error};
+use crate::exit;
+use crate::interrupts::Absent;
+use crate::processor::Processor;
+use crate::vcpu::Vcpu;
+
+/// The registers of a vCPU are in the processor. Only taking them out ends that: [`Loaded::unload`] keeps them,
+/// [`Loaded::discard`] does not.
+#[must_use]
+pub(super) struct Loaded {
+    /// The vCPU's slot on its core.
+    slot: usize,
+}
+
+impl Loaded {
+    /// Puts `vcpu`, in `slot`, into the processor, which nobody's registers are in.
+    fn load(processor: &mut Processor, vcpu: &Vcpu, slot: usize) -> Self {
+        processor.hardening.turn_to(vcpu.vm.index);
+        vcpu.system.restore();
+        vcpu.float.restore();
+        vcpu.gic.restore(&processor.machine.gic);
+        let _ = vcpu.vm.vgic.set_line(vcpu.index, crate::vm::interrupt::GUEST_VIRTUAL_TIMER, false);
+        vcpu.vm.vgic.unpark(vcpu.index, &mut processor.list_registers());
+        instruction_barrier();
+        Self { slot }
+    }
+
+    /// Takes the vCPU out of the processor: all of it is in memory then.
+    fn unload(self, processor: &Processor, vcpu: &mut Vcpu) {
+        vcpu.system.save();
+        if take_system_error() {
+            // Of its accesses, not of those of the vCPU that is next.
+            exit::pend_system_error(vcpu);
+        }
+        // Its timer fires from here on by this core's own.
+        write_register!("cntv_ctl_el0", 0);
+        vcpu.float.save();
+        vcpu.gic.save(&processor.machine.gic);
+        let told = vcpu.vm.vgic.park(vcpu.index, &mut processor.list_registers());
+        vcpu.vm.kick(told, vcpu.index, processor);
+    }
+
+    /// The vCPU goes off: nothing of it stays in the processor, and nothing is kept.
+    fn discard(self, processor: &Processor, vcpu: &Vcpu) {
+        if take_system_error() {
+            // It ends with its vCPU, and is not the next one's.
+            vcpu.vm.counters.system_error();
+        }
+        write_register!("cntv_ctl_el0", 0);
+        instruction_barrier();
+        let told = vcpu.vm.vgic.set_offline(vcpu.index, &mut processor.list_registers());
+        vcpu.vm.kick(told, vcpu.index, processor);
+    }
+}
+
+impl Core {
+    /// The slot of the vCPU that is in the processor.
+    pub(super) fn loaded_slot(&self) -> Option<usize> {
+        self.loaded.as_ref().map(|loaded| loaded.slot)
+    }
+
+    /// Whether the vCPU in `slot` is in the processor.
+    pub(super) fn is_loaded(&self, slot: usize) -> bool {
+        self.loaded_slot() == Some(slot)
+    }
+
+    /// Puts a vCPU into the processor, and the one that was there out of it; sets the timer for it.
+    pub(super) fn load(&mut self, vcpus: &mut [Vcpu], slot: usize) {
+        let is_loaded = self.is_loaded(slot);
+        if !is_loaded {
+            self.unload(vcpus);
+        }
+        let Some(vcpu) = vcpus.get_mut(slot) else { return };
+        if !is_loaded {
+            vcpu.update_physical_timer(self.now());
+            self.loaded = Some(Loaded::load(&mut self.processor, vcpu, slot));
+        }
+        self.trap_waits(self.scheduler.is_shared());
+        self.set_timer_for(vcpu);
+    }
+
+    /// Whether the guest's WFI comes to EL2: not where nobody else could run meanwhile.
+    fn trap_waits(&self, traps: bool) {
+        let now = read_register!("hcr_el2");
+        let wanted = now & !hcr::TWI | if traps { hcr::TWI } else { 0 };
+        if now != wanted {
+            write_register!("hcr_el2", wanted);
+        }
+    }
+
+    /// Sets the timer for what ends the run of `vcpu`, which is loaded, or what it asked its physical timer for.
+    pub(super) fn set_timer_for(&mut self, vcpu: &Vcpu) {
+        let physical = vcpu.physical_timer.deadline();
+        self.processor.set_timer(physical.into_iter().chain(self.until).min());
+    }
+
+    /// Takes the vCPU that is in the processor out of it.
+    pub(super) fn unload(&mut self, vcpus: &mut [Vcpu]) {
+        let Some(loaded) = self.loaded.take() else { return };
+        let slot = loaded.slot;
+        let Some(vcpu) = vcpus.get_mut(slot) else { return };
+        loaded.unload(&self.processor, vcpu);
+        if self.scheduler.is_blocked(slot) {
+            // Its virtual timer no longer interrupts by itself.
+            let now = self.now();
+            self.scheduler.block(slot, self.deadline_of(vcpu, slot, now), now);
+        }
+    }
+
+    /// A vCPU is off from here on.
+    pub(super) fn put_out(&mut self, vcpu: &mut Vcpu, slot: usize) {
+        let now = self.now();
+        self.scheduler.switch_off(slot, now);
+        // Or its timer would go on being waited for.
+        vcpu.physical_timer.control = 0;
+        vcpu.update_physical_timer(now);
+        match self.loaded.take_if(|loaded| loaded.slot == slot) {
+            Some(loaded) => loaded.discard(&self.processor, vcpu),
+            None => {
+                let told = vcpu.vm.vgic.set_offline(vcpu.index, &mut Absent);
+                vcpu.vm.kick(told, vcpu.index, &self.processor);
+            }
+        }
+    }
+}
