@@ -105,6 +105,7 @@ impl Bank {
 
     /// Back to reset; mappings to physical interrupts and input lines stay, they belong to the machine.
     pub fn reset(&mut self, edge: u32) {
+        self.lower_hardware_lines();
         let (hardware, physical, line) = (self.hardware, self.physical, self.line);
         *self = Self { hardware, physical, line, ..Self::new(edge, self.exists) };
     }
@@ -155,6 +156,25 @@ impl Bank {
             self.line &= !mask;
             Change { place: 0, recall: falling & self.listed }
         }
+    }
+
+    /// The lines of the physical interrupts in `mask` would be high if their virtual CPU were not parked.
+    pub fn raise_hardware_line(&mut self, mask: u32) {
+        let mask = mask & self.hardware;
+        self.line |= mask;
+        self.latch |= mask & self.edge;
+    }
+
+    /// Physical interrupts have lines of their own again.
+    pub fn lower_hardware_lines(&mut self) {
+        self.line &= !self.hardware;
+    }
+
+    /// Private interrupts go off with their virtual CPU: none is active, and a level that is still high fires again.
+    pub fn go_off(&mut self) {
+        self.active = 0;
+        self.latch &= !(self.owed & !self.edge);
+        self.lower_hardware_lines();
     }
 
     /// Makes the interrupts in `mask` pending once (an edge, an SGI, a message).

@@ -50,10 +50,14 @@ impl Wanted {
 }
 
 impl<'a, R: ListRegisters> Loaded<'a, R> {
+    /// `None` if there is no such virtual CPU, or it is parked.
     #[inline]
     pub fn new(vgic: &'a Vgic, index: usize, registers: &'a mut R) -> Option<Self> {
         let vcpu = vgic.vcpus.get(index)?;
         let private = vcpu.private.lock();
+        if !private.is_loaded {
+            return None;
+        }
         Some(Self { vgic, vcpu, index, private, shared: None, registers, told: VcpuSet::EMPTY })
     }
 

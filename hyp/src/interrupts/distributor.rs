@@ -26,6 +26,8 @@ pub(super) struct SharedBank {
     pub holder: [u8; 32],
     /// The affinity as the guest wrote it (GICv3), or the mask of targets (GICv2).
     pub route: [u32; 32],
+    /// With a physical interrupt behind them, and routed anew since that was last asked.
+    pub rerouted: u32,
 }
 
 /// All SPIs of one virtual machine.
@@ -40,7 +42,7 @@ impl SharedBank {
     fn new(word: usize) -> Self {
         // Interrupts 1020 to 1023 are special numbers.
         let exists = if word == 30 { u32::MAX >> 4 } else { u32::MAX };
-        Self { bank: Bank::new(0, exists), target: [0; 32], holder: [0; 32], route: [0; 32] }
+        Self { bank: Bank::new(0, exists), target: [0; 32], holder: [0; 32], route: [0; 32], rerouted: 0 }
     }
 
     /// The virtual CPU that pending interrupt `index` goes to.
@@ -112,15 +114,11 @@ impl Distributor {
         told
     }
 
-    /// Sets where interrupt `index` of bank `word` is routed, as [`SharedBank::target`] tells it.
-    pub fn set_target(&mut self, word: usize, index: usize, target: u8, by: usize, vcpus: &[Vcpu]) -> VcpuSet {
-        let Some(shared) = self.banks.get_mut(word) else {
-            return VcpuSet::EMPTY;
-        };
+    /// Tells whom it concerns that interrupt `index` of bank `word` is routed anew.
+    pub fn announce_route(&self, word: usize, index: usize, by: usize, vcpus: &[Vcpu]) -> VcpuSet {
+        let Some(shared) = self.banks.get(word) else { return VcpuSet::EMPTY };
         let bit = 1 << (index & 31);
-        shared.target[index & 31] = target;
-        let recall = shared.bank.listed & bit;
-        self.announce(word, Change { place: bit, recall }, by, vcpus)
+        self.announce(word, Change { place: bit, recall: shared.bank.listed & bit }, by, vcpus)
     }
 }
 

@@ -1,12 +1,12 @@
 //! What the core that runs a virtual CPU does with its interrupts: before it enters the guest, when a physical interrupt
-//! arrives for it, when it is called for maintenance, and when it switches.
+//! arrives for it, and when it is called for maintenance. Switches are in `parking`.
 
-use super::bank::{Bank, BitRegister};
+use super::bank::BitRegister;
 use super::delivery::Loaded;
 use super::list_register::{ListRegisters, Maintenance};
 use super::listing::{release, renew};
-use super::vcpu_set::{Bits, VcpuSet};
-use super::vgic::{ENDED, PRIVATE, Private, SHARED, Vgic};
+use super::vcpu_set::VcpuSet;
+use super::vgic::{ENDED, Private, Vgic};
 
 impl Vgic {
     /// Brings the list registers of this core up to date for `vcpu`. Call with interrupts masked, last before entering the
@@ -62,70 +62,11 @@ impl Vgic {
 
     #[inline(never)]
     fn deliver_first<R: ListRegisters>(&self, vcpu: usize, registers: &mut R, intid: u32) -> VcpuSet {
-        let Some(mut loaded) = Loaded::new(self, vcpu, registers) else { return VcpuSet::EMPTY };
+        let Some(mut loaded) = Loaded::new(self, vcpu, registers) else {
+            return self.deliver_absent(vcpu, registers, intid);
+        };
         loaded.deliver(intid);
         loaded.told.without(vcpu)
-    }
-
-    /// Whether something is pending for `vcpu` that the guest has enabled, whatever its priority mask says: whether it shall
-    /// wake from WFI. Call on the core that runs it, or for a parked one anywhere.
-    pub fn has_pending<R: ListRegisters>(&self, vcpu: usize, registers: &mut R) -> bool {
-        Loaded::new(self, vcpu, registers).is_some_and(|mut loaded| loaded.has_pending())
-    }
-
-    /// Takes `vcpu` off this core: its list registers become empty, its private physical interrupts inactive. Save the rest
-    /// of its [`CpuInterface`](super::CpuInterface) besides. Returns other virtual CPUs that have to look.
-    pub fn park<R: ListRegisters>(&self, vcpu: usize, registers: &mut R) -> VcpuSet {
-        let Some(mut loaded) = Loaded::new(self, vcpu, registers) else {
-            return VcpuSet::EMPTY;
-        };
-        let attention = loaded.take_off();
-        loaded.vcpu.attend(attention);
-        for index in loaded.owed_private() {
-            let physical = u32::from(loaded.private.bank.physical[index & 31]);
-            loaded.registers.deactivate(physical);
-        }
-        loaded.told
-    }
-
-    /// Puts a parked `vcpu` on this core: its private physical interrupts are as they were. [`Vgic::flush`] does the rest.
-    pub fn unpark<R: ListRegisters>(&self, vcpu: usize, registers: &mut R) {
-        let Some(loaded) = Loaded::new(self, vcpu, registers) else {
-            return;
-        };
-        for index in loaded.owed_private() {
-            loaded.registers.activate(u32::from(loaded.private.bank.physical[index & 31]));
-        }
-    }
-
-    /// `vcpu` is on from now on. Returns other virtual CPUs that have to look.
-    pub fn set_online(&self, vcpu: usize) -> VcpuSet {
-        let mut distributor = self.distributor.lock();
-        if vcpu < self.vcpus.len() {
-            distributor.online.insert(vcpu);
-        }
-        Self::reroute(&self.vcpus, &distributor).without(vcpu)
-    }
-
-    /// `vcpu`, which this core runs, is off from now on: nothing of it remains in the list registers, nothing private is
-    /// active. What was pending stays so. Returns other virtual CPUs that have to look.
-    pub fn set_offline<R: ListRegisters>(&self, vcpu: usize, registers: &mut R) -> VcpuSet {
-        let Some(mut loaded) = Loaded::new(self, vcpu, registers) else {
-            return VcpuSet::EMPTY;
-        };
-        let attention = loaded.take_off();
-        loaded.vcpu.attend(attention | PRIVATE);
-        let bank = &mut loaded.private.bank;
-        bank.active = 0;
-        // A level that is still high fires again.
-        bank.latch &= !(bank.owed & !bank.edge);
-        let owed = bank.owed;
-        release(bank, owed, loaded.registers);
-        let told = loaded.told;
-        drop(loaded);
-        let mut distributor = self.distributor.lock();
-        distributor.online = distributor.online.without(vcpu);
-        told.union(Self::reroute(&self.vcpus, &distributor))
     }
 
     /// The line of the private physical interrupt behind `intid` is low: what is pending for `vcpu`, which this core runs, is
@@ -215,43 +156,5 @@ impl<R: ListRegisters> Loaded<'_, R> {
             return (false, false);
         };
         (usize::from(shared.holder[index & 31]) == me, shared.destination(index, online) == Some(me))
-    }
-
-    fn has_pending(&mut self) -> bool {
-        let (vgic, me) = (self.vgic, self.index);
-        let bank = &self.private.bank;
-        if bank.deliverable(vgic.enabled_groups(bank.group)) != 0 {
-            return true;
-        }
-        if Bits(self.private.slots.used()).any(|slot| self.is_pending_in(slot)) {
-            return true;
-        }
-        let distributor = self.distributor();
-        let online = distributor.online;
-        distributor.banks.iter().any(|shared| {
-            shared.routed_to(shared.bank.deliverable(vgic.enabled_groups(shared.bank.group)), me, online) != 0
-        })
-    }
-
-    fn is_pending_in(&mut self, slot: usize) -> bool {
-        let seen = self.registers.read(slot);
-        let vgic = self.vgic;
-        let ready = |bank: &mut Bank| (bank.enabled & vgic.enabled_groups(bank.group)) >> (seen.intid & 31) & 1 != 0;
-        seen.pending && !seen.active && self.bank(seen.intid).is_some_and(ready)
-    }
-
-    /// Empties all list registers. Returns where to look for work when it is put on again.
-    fn take_off(&mut self) -> u32 {
-        let mut attention = self.recall_all();
-        if self.private.slots.maintenance != Maintenance::NONE {
-            // What was outside is so still.
-            attention |= PRIVATE | SHARED;
-            self.set_maintenance(Maintenance::NONE);
-        }
-        attention
-    }
-
-    fn owed_private(&self) -> Bits {
-        Bits(self.private.bank.owed)
     }
 }

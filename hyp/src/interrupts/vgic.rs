@@ -4,13 +4,13 @@
 //! registers in `delivery`.
 
 use alloc::boxed::Box;
-use core::sync::atomic::{AtomicU32, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use spin::{Mutex, MutexGuard};
 
 use super::affinity::Affinity;
 use super::bank::{Bank, Change};
-use super::distributor::{ANY, Distributor, MASK, SharedBank, resolve};
+use super::distributor::{Distributor, MASK, resolve};
 use super::list_register::{ListRegisters, MAXIMUM_LIST_REGISTERS};
 use super::listing::{deliver_edge, repeat};
 use super::senders::Senders;
@@ -91,6 +91,10 @@ pub(super) struct Private {
     pub waker: u32,
     /// GICv2 only.
     pub senders: Senders,
+    /// The list registers of its core are its own: see `parking`.
+    pub is_loaded: bool,
+    /// What called for attention while it is parked, and does not wake it.
+    pub deferred: u32,
 }
 
 /// The virtual GIC of one virtual machine, shared by its virtual CPUs.
@@ -100,6 +104,8 @@ pub struct Vgic {
     pub(super) distributor: Mutex<Distributor>,
     /// `GICD_CTLR` bits 1:0: the groups that are enabled.
     control: AtomicU32,
+    /// The routing of an SPI with a physical one behind it has changed: see `routing`.
+    pub(super) rerouted: AtomicBool,
     /// `GICD_TYPER`.
     pub(super) typer: u32,
     /// GICv2: SGIs know their senders and are always enabled, SPIs have masks of targets.
@@ -113,6 +119,8 @@ impl Vcpu {
             slots: Slots::new(list_registers),
             waker: ASLEEP,
             senders: Senders::default(),
+            is_loaded: false,
+            deferred: 0,
         };
         Self { attention: Attention::default(), affinity, private: Mutex::new(private) }
     }
@@ -127,6 +135,17 @@ impl Vcpu {
     #[inline]
     pub fn take_attention(&self) -> u32 {
         self.attention.0.swap(0, Ordering::Acquire)
+    }
+
+    /// Drops all reasons but `kept`.
+    pub fn keep_attention(&self, kept: u32) {
+        self.attention.0.fetch_and(kept, Ordering::Acquire);
+    }
+
+    /// Whether there is a reason to look.
+    #[inline(always)]
+    pub fn is_asked_for(&self) -> bool {
+        self.attention.is_asked_for()
     }
 
     /// Makes the virtual CPU look at what a change of its private interrupts asks for; false if at nothing.
@@ -176,6 +195,7 @@ impl Vgic {
             vcpus,
             distributor: Mutex::new(Distributor::new(config.spis.div_ceil(32))),
             control: AtomicU32::new(0),
+            rerouted: AtomicBool::new(false),
             typer: Self::distributor_type(config.spis.div_ceil(32), config.affinities),
             version_two,
         };
@@ -201,6 +221,7 @@ impl Vgic {
         let mut distributor = self.distributor.lock();
         let (shared, _) = distributor.bank(intid).ok_or(ConfigError::Interrupt)?;
         shared.bank.map(intid, physical);
+        self.note_route(shared, 1 << (intid & 31));
         Ok(())
     }
 
@@ -345,19 +366,6 @@ impl Vgic {
         told
     }
 
-    /// Makes every virtual CPU that is on look at the SPIs: who takes those routed to anybody has changed.
-    pub(super) fn reroute(vcpus: &[Vcpu], distributor: &Distributor) -> VcpuSet {
-        let floating = |shared: &SharedBank| shared.target.contains(&ANY) || shared.target.contains(&MASK);
-        let any = distributor.banks.iter().any(|shared| shared.bank.work() != 0 && floating(shared));
-        let told = if any { distributor.online } else { VcpuSet::EMPTY };
-        for vcpu in told {
-            if let Some(vcpu) = vcpus.get(vcpu) {
-                vcpu.attend(SHARED);
-            }
-        }
-        told
-    }
-
     /// Routes all SPIs as out of reset: to affinity 0.0.0.0; with GICv2 to nobody, unless there is one virtual CPU only.
     fn reset_routes(&self) {
         let target = match (self.version_two, self.vcpus.len()) {
@@ -368,6 +376,7 @@ impl Vgic {
         for shared in &mut self.distributor.lock().banks {
             shared.target = [target; 32];
             shared.route = [0; 32];
+            self.note_route(shared, u32::MAX);
         }
     }
 
@@ -378,6 +387,7 @@ impl Vgic {
             private.bank.enabled = if self.version_two { PRIVATE_EDGE } else { 0 };
             private.senders = Senders::default();
             private.waker = ASLEEP;
+            private.deferred = 0;
             vcpu.take_attention();
         }
     }

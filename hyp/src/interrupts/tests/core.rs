@@ -113,6 +113,13 @@ impl Core {
         pending.map(|&register| (priority(register), intid(register))).min()
     }
 
+    /// An interrupt that the guest may end: the active one in a list register whose priority runs.
+    pub fn active_last(&self) -> Option<u32> {
+        let running = *self.running.last()?;
+        let found = self.registers.iter().find(|&&it| state(it) & ACTIVE != 0 && priority(it) == running)?;
+        Some(intid(*found))
+    }
+
     /// Interrupt numbers in list registers, whatever their state but empty.
     pub fn listed(&self) -> Vec<u32> {
         self.registers.iter().filter(|&&register| state(register) != 0).map(|&register| intid(register)).collect()

@@ -53,6 +53,7 @@ fn going_off_leaves_nothing_behind() {
     assert!(core.listed().is_empty() && !core.is_active(26));
     core.running.clear();
     let _ = vgic.set_online(0);
+    vgic.unpark(0, &mut core);
     flush(&vgic, &mut core);
     fire(&vgic, &mut core, TIMER);
     flush(&vgic, &mut core);
@@ -74,6 +75,7 @@ fn reset_forgets_all_but_what_belongs_to_the_machine() {
     }
     assert_eq!(vgic.read_redistributor(0, &mut core, 0x14, 4).0, 6);
     let _ = vgic.set_online(0);
+    vgic.unpark(0, &mut core);
     enable_groups(&vgic, 1);
     enable(&vgic, DEVICE);
     flush(&vgic, &mut core);

@@ -9,6 +9,7 @@ mod property;
 mod registers;
 mod routing;
 mod scarcity;
+mod sharing;
 mod version_two;
 
 use self::core::{Core, Physical};
@@ -23,9 +24,19 @@ fn machine(vcpus: usize, list_registers: usize) -> (Vgic, Vec<Core>) {
     let config = Config { affinities: &affinities, spis: 96, list_registers };
     let vgic = Vgic::new(&config).expect("a valid configuration");
     (0..vcpus).for_each(|vcpu| assert!(vgic.set_online(vcpu).is_empty()));
+    let cores = cores_of(&vgic, list_registers);
+    (vgic, cores)
+}
+
+/// A core for each virtual CPU, which has loaded it.
+fn cores_of(vgic: &Vgic, list_registers: usize) -> Vec<Core> {
     let physical = Physical::default();
-    let core = |number| Core::new(number, list_registers, physical.clone());
-    (vgic, (0..vcpus).map(core).collect())
+    let core = |number| {
+        let mut core = Core::new(number, list_registers, physical.clone());
+        vgic.unpark(number, &mut core);
+        core
+    };
+    (0..vgic.vcpu_count()).map(core).collect()
 }
 
 /// The same with one virtual CPU, groups enabled, and everything in Group 1.

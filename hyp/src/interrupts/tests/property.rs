@@ -184,6 +184,9 @@ impl World {
             if self.timers[core] && !self.parked[core] && self.is_ready(core, TIMER) {
                 told = told.union(self.deliver(core, TIMER));
             }
+            if self.timers[core] && self.parked[core] {
+                self.raise(core);
+            }
         }
         if self.level && self.is_ready(0, 140) {
             told = told.union(self.deliver_anywhere(40));
@@ -206,7 +209,26 @@ impl World {
     }
 
     fn deliver_anywhere(&mut self, intid: u32) -> VcpuSet {
+        if self.random.below(3) == 0 {
+            return self.post(intid);
+        }
         self.running_core().map_or(VcpuSet::EMPTY, |core| self.deliver(core, intid))
+    }
+
+    /// A core that has none of these virtual CPUs takes a physical SPI.
+    fn post(&mut self, intid: u32) -> VcpuSet {
+        self.log.push(format!("  some core gets physical {intid}"));
+        self.cores[0].fire(Self::physical(intid));
+        self.model.get(0, intid).latch = true;
+        self.vgic.post_hardware(intid)
+    }
+
+    /// The time of a parked virtual CPU's timer comes.
+    fn raise(&mut self, vcpu: usize) {
+        self.log.push(format!("  the timer of parked {vcpu} is due"));
+        let wakes = self.vgic.raise_parked_timer(vcpu, TIMER);
+        self.model.get(vcpu, TIMER).set_line(true);
+        assert_eq!(wakes, self.model.deliverable(vcpu).iter().any(|&(_, intid)| intid == TIMER));
     }
 
     fn deliver(&mut self, core: usize, intid: u32) -> VcpuSet {
@@ -224,6 +246,9 @@ impl World {
             let has = self.vgic.has_pending(vcpu, &mut shown(&mut self.cores[vcpu], &self.books[vcpu]));
             assert_eq!(has, !deliverable.is_empty(), "has_pending({vcpu})");
             if self.parked[vcpu] {
+                // What it said does not change by its having been asked.
+                assert_eq!(self.vgic.wakes(vcpu), has, "wakes({vcpu})");
+                assert!(has || !self.vgic.attention(vcpu).is_asked_for(), "{vcpu} would be looked at again");
                 continue;
             }
             let best = deliverable.iter().min().map(|&(priority, _)| priority);
@@ -299,6 +324,7 @@ impl World {
             };
             if let Some(vcpu) = self.parked.iter().position(|&parked| parked).filter(|_| self.random.below(4) == 0) {
                 self.parked[vcpu] = false;
+                self.model.get(vcpu, TIMER).set_line(false);
                 self.vgic.unpark(vcpu, &mut shown(&mut self.cores[vcpu], &self.books[vcpu]));
                 told.insert(vcpu);
             }

@@ -95,6 +95,7 @@ fn special_numbers_do_not_exist() {
     let affinities = [Affinity::default()];
     let config = Config { affinities: &affinities, spis: 988, list_registers: 4 };
     let vgic = Vgic::new(&config).expect("valid");
+    let _ = cores_of(&vgic, 4);
     let mut core = Core::alone(4);
     assert_eq!(read(&vgic, 0x0004, 4) & 0x1f, 31);
     write(&vgic, 0, 4, 3);
@@ -286,6 +287,7 @@ fn redistributors_hold_private_interrupts_each_its_own() {
 fn reached(affinities: &[Affinity], register: SgiRegister, value: u64) -> VcpuSet {
     let config = Config { affinities, spis: 32, list_registers: 4 };
     let vgic = Vgic::new(&config).expect("valid");
+    let _ = cores_of(&vgic, 4);
     enable_groups(&vgic, affinities.len() as u64);
     let told = vgic.send_sgi(0, register, value);
     let mut reached = VcpuSet::EMPTY;

@@ -79,6 +79,37 @@ fn an_interrupt_for_anybody_goes_to_one_that_is_on() {
     assert_eq!((cores[1].best(), cores[2].best()), (Some((0, 40)), None));
 }
 
+/// What [`Vgic::take_rerouted`] tells, sorted.
+fn rerouted(vgic: &Vgic) -> Vec<(u32, Option<usize>)> {
+    let mut told = Vec::new();
+    vgic.take_rerouted(|physical, vcpu| told.push((physical, vcpu)));
+    assert!(!vgic.is_rerouted());
+    told.sort_unstable();
+    told
+}
+
+#[test]
+fn the_physical_interrupt_is_told_to_follow_the_route() {
+    let (vgic, mut cores) = machine(3, 4);
+    vgic.map_hardware(DEVICE, 200).expect("exists");
+    vgic.map_hardware(51, 201).expect("exists");
+    assert!(vgic.is_rerouted());
+    assert_eq!(rerouted(&vgic), [(200, Some(0)), (201, Some(0))], "all, the first time");
+    let _ = configure(&vgic, 0, 0x6000 + 8 * 52, 8, 1);
+    assert!(!vgic.is_rerouted(), "nothing physical is behind it");
+    let _ = configure(&vgic, 0, 0x6000 + 8 * 51, 8, 2);
+    assert_eq!((vgic.target_of(51), vgic.target_of(DEVICE), vgic.target_of(300)), (Some(2), Some(0), None));
+    assert_eq!(rerouted(&vgic), [(201, Some(2))]);
+    let _ = configure(&vgic, 0, 0x6000 + 8 * 51, 8, 1 << 31);
+    assert_eq!(rerouted(&vgic), [(201, Some(0))], "anybody: the first that is on");
+    let _ = vgic.set_offline(0, &mut cores[0]);
+    assert_eq!(rerouted(&vgic), [(201, Some(1))], "who went off takes it no more");
+    let _ = configure(&vgic, 1, 0x6000 + 8 * 51, 8, 9);
+    assert_eq!(rerouted(&vgic), [(201, None)]);
+    vgic.reset(|_| {});
+    assert_eq!(rerouted(&vgic), [(200, Some(0)), (201, Some(0))]);
+}
+
 #[test]
 fn an_interrupt_for_nobody_stays_pending() {
     let (vgic, mut core) = single(4);

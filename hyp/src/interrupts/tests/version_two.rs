@@ -11,8 +11,8 @@ fn machine(vcpus: usize, list_registers: usize) -> (Vgic, Vec<Core>) {
     let config = Config { affinities: &affinities, spis: 64, list_registers };
     let vgic = Vgic::new_v2(&config).expect("valid");
     (0..vcpus).for_each(|vcpu| assert!(vgic.set_online(vcpu).is_empty()));
-    let physical = Physical::default();
-    (vgic, (0..vcpus).map(|number| Core::new(number, list_registers, physical.clone())).collect())
+    let cores = cores_of(&vgic, list_registers);
+    (vgic, cores)
 }
 
 /// The same with both groups enabled, and that noted by all.
@@ -104,6 +104,20 @@ fn targets_are_bytes() {
     let _ = write(&vgic, 0, 0x81c, 4, 0xffff_ffff);
     assert_eq!(read(&vgic, &mut cores[0], 0x81c, 4), 0x0101_0101);
     assert_eq!(read(&vgic, &mut cores[0], 0x860, 4), 0, "there are 96 interrupts");
+}
+
+#[test]
+fn the_physical_interrupt_follows_the_targets() {
+    let (vgic, mut cores) = machine(2, 4);
+    vgic.map_hardware(40, 40).expect("exists");
+    let mut told = Vec::new();
+    vgic.take_rerouted(|physical, vcpu| told.push((physical, vcpu)));
+    let _ = write(&vgic, 0, 0x800 + 40, 1, 2);
+    assert!(vgic.is_rerouted());
+    vgic.take_rerouted(|physical, vcpu| told.push((physical, vcpu)));
+    let _ = vgic.set_offline(1, &mut cores[1]);
+    vgic.take_rerouted(|physical, vcpu| told.push((physical, vcpu)));
+    assert_eq!(told, [(40, None), (40, Some(1)), (40, None)]);
 }
 
 #[test]

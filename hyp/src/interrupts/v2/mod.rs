@@ -177,7 +177,7 @@ impl Vgic {
         let Some((shared, index)) = distributor.bank(intid) else { return VcpuSet::EMPTY };
         let existing = (1u32 << self.vcpus.len().min(MAXIMUM_TARGETS)) - 1;
         shared.route[index] = u32::from(mask) & existing & 0u32.wrapping_sub(shared.bank.exists >> index & 1);
-        distributor.set_target(intid as usize / 32 - 1, index, MASK, vcpu, &self.vcpus)
+        self.set_target(&mut distributor, (intid as usize / 32 - 1, index), MASK, vcpu)
     }
 
     /// `GICD_SGIR`: to the list, to all others, or to the sender.

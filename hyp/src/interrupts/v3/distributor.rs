@@ -118,7 +118,7 @@ impl Vgic {
         let affinity = Affinity::from_register(new);
         shared.route[index] = affinity.packed();
         let target = if new & ROUTING_MODE != 0 { ANY } else { resolve(affinity, &self.vcpus) };
-        distributor.set_target(intid / 32 - 1, index, target, by, &self.vcpus)
+        self.set_target(&mut distributor, (intid / 32 - 1, index), target, by)
     }
 }
 
