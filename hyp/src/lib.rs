@@ -10,6 +10,7 @@ pub mod arguments;
 pub mod boot;
 pub mod console;
 pub mod devices;
+pub mod doorbell;
 pub mod errata;
 pub mod exit;
 pub mod guest_tree;
@@ -20,6 +21,7 @@ pub mod identity_map;
 pub mod interrupts;
 #[cfg(target_os = "none")]
 pub mod leave;
+pub mod life;
 #[cfg(target_os = "none")]
 pub mod machine;
 pub mod manifest;
