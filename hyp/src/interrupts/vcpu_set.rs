@@ -4,7 +4,7 @@
 pub const MAXIMUM_VCPUS: usize = 64;
 
 /// A set of virtual CPU indices below [`MAXIMUM_VCPUS`].
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[must_use = "these virtual CPUs have to be kicked or woken"]
 pub struct VcpuSet(u64);
 
@@ -42,6 +42,12 @@ impl VcpuSet {
         }
     }
 
+    /// The set with `vcpu`; an index of [`MAXIMUM_VCPUS`] or more is ignored.
+    pub const fn with(mut self, vcpu: usize) -> Self {
+        self.insert(vcpu);
+        self
+    }
+
     /// The set without `vcpu`.
     pub const fn without(self, vcpu: usize) -> Self {
         if vcpu < MAXIMUM_VCPUS { Self(self.0 & !(1 << vcpu)) } else { self }
@@ -55,6 +61,11 @@ impl VcpuSet {
     /// The members of this set that are in `other`, too.
     pub const fn intersection(self, other: Self) -> Self {
         Self(self.0 & other.0)
+    }
+
+    /// The members of this set that are not in `other`.
+    pub const fn difference(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
     }
 
     /// The lowest member.

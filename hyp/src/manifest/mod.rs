@@ -317,7 +317,7 @@ pub struct Interrupt {
 }
 
 /// What follows when a VM has stopped.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Policy {
     /// It starts afresh.
     Restart,
