@@ -29,10 +29,18 @@ pub struct Rung {
     pub orders: u64,
 }
 
+impl Rung {
+    /// Whether nobody rang.
+    #[must_use]
+    pub fn is_empty(self) -> bool {
+        self.news | self.orders == 0
+    }
+}
+
 impl Doorbell {
     /// Nobody has rung.
     #[must_use]
-    pub fn new() -> Self {
+    pub const fn new() -> Self {
         Self { news: AtomicU64::new(0), orders: AtomicU64::new(0) }
     }
 
@@ -47,6 +55,13 @@ impl Doorbell {
     #[must_use = "the core may sleep"]
     pub fn ring_orders(&self, slot: usize) -> bool {
         ring(&self.orders, slot)
+    }
+
+    /// Whether anybody has rung since.
+    #[must_use]
+    #[inline(always)]
+    pub fn is_rung(&self) -> bool {
+        self.news.load(Ordering::Relaxed) | self.orders.load(Ordering::Relaxed) != 0
     }
 
     /// Takes what was rung, on the core itself: after each of its interrupts for a ring, and whenever it likes.

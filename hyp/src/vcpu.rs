@@ -26,14 +26,25 @@ pub struct Vcpu {
     pub gic: CpuInterface,
     /// The emulated physical timer.
     pub physical_timer: PhysicalTimer,
-    /// It does not run: its core does the work in its place that its VM needs before it starts again.
-    pub works: bool,
+    /// What its core has of it.
+    pub state: State,
     /// Its VM.
     pub vm: &'static Vm,
     /// Its number in the VM.
     pub index: usize,
     /// Whether its virtual GIC is to be looked at before it is entered.
     pub attention: &'static Attention,
+}
+
+/// What its core has of a vCPU.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// Nothing.
+    Off,
+    /// It is on: it runs, waits, or is parked.
+    On,
+    /// In its place the core does the work that its VM needs before it starts again.
+    Works,
 }
 
 /// CNTP of a guest, whose accesses trap.
@@ -73,7 +84,7 @@ impl Vcpu {
             float: FloatRegisters::reset(),
             gic: CpuInterface::RESET,
             physical_timer: PhysicalTimer::default(),
-            works: false,
+            state: State::Off,
             vm,
             index,
             attention: vm.vgic.attention(index),
@@ -83,6 +94,7 @@ impl Vcpu {
     /// Out of reset, to start at `entry` with `context` in X0.
     pub fn start(&mut self, entry: u64, context: u64) {
         *self = Self::new(self.vm, self.index);
+        self.state = State::On;
         self.system.pc = entry;
         self.general.x[0] = context;
     }

@@ -11,7 +11,7 @@ mod memory;
 mod uart;
 
 use core::fmt;
-use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU64, Ordering};
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -75,7 +75,6 @@ pub struct Vm {
     /// CNTVOFF_EL2: its virtual counter starts near zero.
     counter_offset: AtomicU64,
     life: Mutex<Life>,
-    has_crashed: AtomicBool,
 }
 
 /// What all cores see of a vCPU.
@@ -171,8 +170,7 @@ impl Vm {
             memory: Mutex::new(memory),
             clock: Mutex::new(Pl031::new()),
             counter_offset: AtomicU64::new(0),
-            life: Mutex::new(Life::new(places.len(), config.on_reset, config.on_crash)),
-            has_crashed: AtomicBool::new(false),
+            life: Mutex::new(Life::new(places.len(), life::restart_policy(&config, parts.machine.clock))),
             config,
         })
     }

@@ -77,9 +77,9 @@ fn affinity_info(vm: &Vm, target: u64, level: u64) -> u64 {
         3 => 0xff_0000_0000,
         _ => return psci::INVALID_PARAMETERS,
     };
-    let state = |(index, _): (usize, &VcpuControl)| match vm.power(index) {
+    let state = |(index, _): (usize, &VcpuControl)| match vm.affinity(index) {
         Power::On => ON,
-        Power::OnPending { .. } => ON_PENDING,
+        Power::OnPending => ON_PENDING,
         Power::Off => OFF,
     };
     let affected = vm.vcpus.iter().enumerate().filter(|(_, vcpu)| (vcpu.affinity ^ target) & fields == 0);

@@ -6,7 +6,7 @@ use super::delivery::Loaded;
 use super::list_register::{ListRegisters, Maintenance};
 use super::listing::{release, renew};
 use super::vcpu_set::VcpuSet;
-use super::vgic::{ENDED, Private, Vgic};
+use super::vgic::{AROUND, ENDED, Private, Vgic};
 
 impl Vgic {
     /// Brings the list registers of this core up to date for `vcpu`. Call with interrupts masked, last before entering the
@@ -24,6 +24,13 @@ impl Vgic {
     pub fn maintain(&self, vcpu: usize) {
         if let Some(vcpu) = self.vcpus.get(vcpu) {
             vcpu.attend(ENDED);
+        }
+    }
+
+    /// Makes the core that runs `vcpu` come by before it enters the guest, though there may be nothing new here.
+    pub fn look_around(&self, vcpu: usize) {
+        if let Some(vcpu) = self.vcpus.get(vcpu) {
+            vcpu.attend(AROUND);
         }
     }
 

@@ -24,6 +24,8 @@ pub(super) const PRIVATE: u32 = 1 << 16;
 pub(super) const SHARED: u32 = 1 << 17;
 /// Attention: list registers have come to their end.
 pub(super) const ENDED: u32 = 1 << 18;
+/// Attention: the core has something else to look at before it enters the guest.
+pub(super) const AROUND: u32 = 1 << 19;
 /// Attention: look at all there is.
 pub(super) const EVERYTHING: u32 = PRIVATE | SHARED | ENDED | 0xffff;
 

@@ -93,7 +93,7 @@ impl Core {
         match loaded.filter(|vcpu| vcpu.vm.index == vm.index && target == Some(vcpu.index)) {
             Some(vcpu) => self.deliver(vcpu, id.number()),
             None => {
-                vm.kick(vm.vgic.fire_shared(id.number()), usize::MAX, &self.processor);
+                vm.kick(vm.vgic.post_hardware(id.number()), usize::MAX, &self.processor);
                 self.hear()
             }
         }

@@ -14,7 +14,7 @@ use crate::exit::{self, Next};
 use crate::processor::Processor;
 use crate::scheduler::{CoreSchedule, Decision, Scheduler};
 use crate::system::System;
-use crate::vcpu::Vcpu;
+use crate::vcpu::{State, Vcpu};
 use crate::vm::interrupt;
 use switch::Loaded;
 
@@ -51,10 +51,15 @@ impl Core {
             let Decision { run, until } = self.scheduler.decide(now);
             self.until = until;
             match run {
-                Some(index) if vcpus.get(index).is_some_and(|vcpu| vcpu.works) => self.work(vcpus, index),
+                Some(index) if vcpus.get(index).is_some_and(|vcpu| vcpu.state == State::Works) => {
+                    self.work(vcpus, index)
+                }
                 Some(index) => {
                     self.load(vcpus, index);
-                    self.run_loaded(vcpus, index);
+                    // Who was taken out may have rung for another vCPU of this core.
+                    if !self.processor.doorbell().is_rung() {
+                        self.run_loaded(vcpus, index);
+                    }
                 }
                 None => self.idle(vcpus),
             }
@@ -108,18 +113,33 @@ impl Core {
     }
 
     /// The vCPU that ran waits, unless what it waits for is there.
-    fn wait(&mut self, vcpu: &mut Vcpu, index: usize) {
+    fn wait(&mut self, vcpu: &mut Vcpu, slot: usize) {
         // An SError ends the wait, and the guest takes it when it is entered.
-        if !is_system_error_pending() && !self.is_woken(vcpu, index) {
-            let now = self.now();
-            self.scheduler.block(index, self.deadline_of(vcpu, index, now), now);
+        if !is_system_error_pending() {
+            self.wake_or_block(vcpu, slot, self.now());
         }
     }
 
+    /// Brings the timers of a vCPU that waits up to date at `now`, and lets it run if that or something else ends its wait.
+    fn wake_or_block(&mut self, vcpu: &mut Vcpu, slot: usize, now: u64) {
+        let is_loaded = self.is_loaded(slot);
+        vcpu.update_physical_timer(now);
+        // Of the one that is loaded the virtual timer interrupts by itself.
+        if !is_loaded && vcpu.is_virtual_timer_due(now) {
+            vcpu.vm.vgic.raise_parked_timer(vcpu.index, interrupt::GUEST_VIRTUAL_TIMER);
+        }
+        if self.is_woken(vcpu, slot) {
+            return self.scheduler.wake(slot, now);
+        }
+        let virtual_timer = if is_loaded { None } else { vcpu.virtual_timer_deadline(now) };
+        let deadline = vcpu.physical_timer.deadline().into_iter().chain(virtual_timer).min();
+        self.scheduler.block(slot, deadline, now);
+    }
+
     /// Whether a vCPU that waits, or is about to, has an interrupt that ends its wait.
-    fn is_woken(&self, vcpu: &Vcpu, index: usize) -> bool {
-        if !self.is_loaded(index) {
-            return vcpu.vm.vgic.has_pending(vcpu.index, &mut crate::interrupts::Absent);
+    fn is_woken(&self, vcpu: &Vcpu, slot: usize) -> bool {
+        if !self.is_loaded(slot) {
+            return vcpu.vm.vgic.wakes(vcpu.index);
         }
         // What came since may stand behind a list register that has come to its end unnoticed.
         if vcpu.attention.is_asked_for() {
@@ -136,28 +156,15 @@ impl Core {
         }
     }
 
-    /// Tells vCPUs that wait of their timers that are due.
+    /// Looks at vCPUs that wait for a time that has come.
     fn expire(&mut self, vcpus: &mut [Vcpu], now: u64) {
-        while let Some(index) = self.scheduler.expire(now) {
-            let is_loaded = self.is_loaded(index);
-            let Some(vcpu) = vcpus.get_mut(index) else { continue };
-            vcpu.update_physical_timer(now);
-            if !is_loaded && vcpu.is_virtual_timer_due(now) {
-                let _ = vcpu.vm.vgic.raise_parked_timer(vcpu.index, interrupt::GUEST_VIRTUAL_TIMER);
-            }
-            if self.is_woken(vcpu, index) {
-                self.scheduler.wake(index, now);
-            } else {
-                self.scheduler.block(index, self.deadline_of(vcpu, index, now), now);
+        while let Some(slot) = self.scheduler.expire(now) {
+            match vcpus.get_mut(slot) {
+                Some(vcpu) if vcpu.state == State::On => self.wake_or_block(vcpu, slot, now),
+                // Its VM waits before it starts again.
+                _ => self.rung.orders |= 1 << slot,
             }
         }
-    }
-
-    /// When a timer will end the wait of a vCPU, in ticks, later than `now`. Of the one that is loaded the virtual timer
-    /// interrupts by itself.
-    fn deadline_of(&self, vcpu: &Vcpu, index: usize, now: u64) -> Option<u64> {
-        let virtual_timer = if self.is_loaded(index) { None } else { vcpu.virtual_timer_deadline(now) };
-        vcpu.physical_timer.deadline().into_iter().chain(virtual_timer).filter(|deadline| *deadline > now).min()
     }
 
     /// Nothing can run: waits for an interrupt and takes it.

@@ -4,7 +4,7 @@ use super::Core;
 use crate::arch::aarch64::is_interrupt_pending;
 use crate::exit::Next;
 use crate::life::Order;
-use crate::vcpu::Vcpu;
+use crate::vcpu::{State, Vcpu};
 
 /// The slots in a mask.
 fn slots(mut mask: u64) -> impl Iterator<Item = usize> {
@@ -30,15 +30,31 @@ impl Core {
 
     /// Carries out what a VM's life wants of one of its vCPUs.
     fn carry_out(&mut self, vcpus: &mut [Vcpu], slot: usize) {
+        let now = self.now();
         let Some(vcpu) = vcpus.get_mut(slot) else { return };
-        match vcpu.vm.order(vcpu.index) {
+        match vcpu.vm.order(vcpu.index, now) {
             Order::Nothing => {}
             Order::Start { entry, context } => self.switch_on(vcpu, slot, entry, context),
             Order::PutOut => self.switch_off(vcpu, slot),
+            Order::Park => self.park(vcpus, slot),
+            Order::Unpark => self.scheduler.wake(slot, now),
             Order::Work => {
-                vcpu.works = true;
-                self.scheduler.wake(slot, self.now());
+                vcpu.state = State::Works;
+                self.scheduler.wake(slot, now);
             }
+            Order::Wait { until } => self.scheduler.block(slot, Some(until), now),
+        }
+    }
+
+    /// Its VM pauses: it is out of the processor, and does not run before it is unparked. What it waited for may have come
+    /// then, or not: a wait may end without a reason.
+    fn park(&mut self, vcpus: &mut [Vcpu], slot: usize) {
+        if self.is_loaded(slot) {
+            self.unload(vcpus);
+        }
+        self.scheduler.switch_off(slot, self.now());
+        if let Some(vcpu) = vcpus.get(slot) {
+            vcpu.vm.vcpu_parked(vcpu.index);
         }
     }
 
@@ -46,7 +62,7 @@ impl Core {
         vcpu.start(entry, context);
         let told = vcpu.vm.vgic.set_online(vcpu.index);
         vcpu.vm.kick(told, vcpu.index, &self.processor);
-        vcpu.vm.vcpu_started(vcpu.index);
+        vcpu.vm.route_interrupts();
         self.scheduler.wake(slot, self.now());
     }
 
@@ -66,8 +82,13 @@ impl Core {
         self.processor.set_timer(self.until);
         loop {
             let Some(vcpu) = vcpus.get_mut(slot) else { return };
+            // Or it was stopped meanwhile.
+            if vcpu.vm.order(vcpu.index, self.now()) != Order::Work {
+                self.rung.orders |= 1 << slot;
+                return;
+            }
             if vcpu.vm.work_step() {
-                vcpu.works = false;
+                vcpu.state = State::Off;
                 return self.scheduler.switch_off(slot, self.now());
             }
             if is_interrupt_pending() && self.interrupt(vcpus) != Next::Resume {

@@ -5,7 +5,6 @@ use crate::arch::aarch64::registers::{read_register, write_register};
 use crate::arch::aarch64::traps::hcr;
 use crate::arch::aarch64::{instruction_barrier, take_system_error};
 use crate::exit;
-use crate::interrupts::Absent;
 use crate::processor::Processor;
 use crate::vcpu::Vcpu;
 
@@ -24,7 +23,6 @@ impl Loaded {
         vcpu.system.restore();
         vcpu.float.restore();
         vcpu.gic.restore(&processor.machine.gic);
-        let _ = vcpu.vm.vgic.set_line(vcpu.index, crate::vm::interrupt::GUEST_VIRTUAL_TIMER, false);
         vcpu.vm.vgic.unpark(vcpu.index, &mut processor.list_registers());
         instruction_barrier();
         Self { slot }
@@ -45,16 +43,15 @@ impl Loaded {
         vcpu.vm.kick(told, vcpu.index, processor);
     }
 
-    /// The vCPU goes off: nothing of it stays in the processor, and nothing is kept.
-    fn discard(self, processor: &Processor, vcpu: &Vcpu) {
+    /// The vCPU goes off: nothing of it but list registers, which its virtual GIC empties, stays in the processor, and
+    /// nothing is kept.
+    fn discard(self, vcpu: &Vcpu) {
         if take_system_error() {
             // It ends with its vCPU, and is not the next one's.
             vcpu.vm.counters.system_error();
         }
         write_register!("cntv_ctl_el0", 0);
         instruction_barrier();
-        let told = vcpu.vm.vgic.set_offline(vcpu.index, &mut processor.list_registers());
-        vcpu.vm.kick(told, vcpu.index, processor);
     }
 }
 
@@ -107,8 +104,7 @@ impl Core {
         loaded.unload(&self.processor, vcpu);
         if self.scheduler.is_blocked(slot) {
             // Its virtual timer no longer interrupts by itself.
-            let now = self.now();
-            self.scheduler.block(slot, self.deadline_of(vcpu, slot, now), now);
+            self.wake_or_block(vcpu, slot, self.now());
         }
     }
 
@@ -119,12 +115,11 @@ impl Core {
         // Or its timer would go on being waited for.
         vcpu.physical_timer.control = 0;
         vcpu.update_physical_timer(now);
-        match self.loaded.take_if(|loaded| loaded.slot == slot) {
-            Some(loaded) => loaded.discard(&self.processor, vcpu),
-            None => {
-                let told = vcpu.vm.vgic.set_offline(vcpu.index, &mut Absent);
-                vcpu.vm.kick(told, vcpu.index, &self.processor);
-            }
+        if let Some(loaded) = self.loaded.take_if(|loaded| loaded.slot == slot) {
+            loaded.discard(vcpu);
         }
+        let told = vcpu.vm.vgic.set_offline(vcpu.index, &mut self.processor.list_registers());
+        vcpu.vm.kick(told, vcpu.index, &self.processor);
+        vcpu.vm.route_interrupts();
     }
 }

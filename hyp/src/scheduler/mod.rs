@@ -50,7 +50,9 @@ impl Scheduler {
     pub fn is_blocked(&self, i: usize) -> bool {
         matches!(self.states.get(i), Some(State::Blocked(_)))
     }
-    pub fn blocked(&self) -> u64 { (0..self.states.len()).filter(|i| self.is_blocked(*i)).fold(0, |m, i| m | 1 << i) }
+    pub fn blocked(&self) -> u64 {
+        (0..self.states.len()).filter(|i| self.is_blocked(*i)).fold(0, |m, i| m | 1 << i)
+    }
     pub fn is_shared(&self) -> bool {
         self.states.iter().filter(|s| **s != State::Off).count() > 1
     }

@@ -13,6 +13,8 @@ use crate::manifest::{DeviceKind, VmConfig};
 use crate::processor::Processor;
 use tessera_abi::manifest as abi;
 use tessera_memory::PAGE_SIZE;
+use tessera_platform::IntId;
+use tessera_platform::gic::Controller;
 
 /// How many SPIs a guest's GIC has: as QEMU's `virt`.
 const GUEST_SPIS: usize = 256;
@@ -35,6 +37,22 @@ impl Vm {
             let _ = self.vgic.map_hardware(virtual_id, physical);
         }
     }
+
+    /// Physical interrupts that are passed through go to the cores of the vCPUs to which the guest routes them.
+    pub fn route_interrupts(&self) {
+        if self.vgic.is_rerouted() {
+            self.vgic.take_rerouted(|physical, target| self.route(physical, target));
+        }
+    }
+
+    fn route(&self, physical: u32, target: Option<usize>) {
+        let core = target.and_then(|vcpu| self.vcpus.get(vcpu)).map(|vcpu| vcpu.place.core);
+        let affinity = core.and_then(|core| self.machine.core_affinity(core));
+        if let (Some(id), Some(affinity)) = (IntId::new(physical), affinity) {
+            self.machine.gic.route(id, affinity);
+        }
+    }
+
     /// A guest's load from an emulated device.
     #[inline(always)]
     pub fn device_read(&self, processor: &Processor, vcpu: usize, device: DeviceSlot, offset: u64, bytes: u64) -> u64 {
@@ -124,6 +142,7 @@ impl Vm {
                 let registers = &mut processor.list_registers();
                 let told = self.vgic.write_distributor(vcpu, registers, offset, size, value);
                 self.kick(told, vcpu, processor);
+                self.route_interrupts();
             }
             DeviceSlot::DistributorV2 => self.distributor_v2_write(processor, vcpu, offset, size, value),
             DeviceSlot::Deactivation => self.deactivation_write(processor, vcpu, offset, size, value),

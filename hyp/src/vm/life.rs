@@ -1,18 +1,35 @@
 //! How a VM starts, stops and starts again: what its [`Life`] says, carried out.
 
 use core::sync::atomic::Ordering;
+use core::time::Duration;
+
+use tessera_platform::timer::Clock;
 
 use super::{ConsoleUart, Vm};
 use crate::arch::aarch64::virtual_interface;
 use crate::devices::Pl031;
-use crate::life::{Effects, Order, Power, Refusal, StopReason};
+use crate::life::{Effects, Event, NotNow, Order, Power, Refusal, RestartPolicy, StopReason, Then};
+use crate::manifest::VmConfig;
+
+/// The second restart in a row waits for so long, each further one twice as long...
+const RESTART_DELAY: Duration = Duration::from_millis(10);
+/// ... but never longer than this.
+const LONGEST_DELAY: Duration = Duration::from_secs(1);
+/// A VM that ran for so long may restart at once again.
+const FORGOTTEN_AFTER: Duration = Duration::from_secs(10);
 
 impl Vm {
     /// Starts its first vCPU; the core of that finds it.
     pub fn start(&self) {
+        let (entry, context) = (self.config.entry, self.config.device_tree.ipa);
+        self.begin(|life| life.start(entry, context));
+    }
+
+    /// A life begins: its virtual counter starts near zero.
+    fn begin(&self, how: impl FnOnce(&mut crate::life::Life) -> Effects) {
         self.counter_offset.store(self.machine.clock.now(), Ordering::Relaxed);
-        let effects = self.life.lock().start(self.config.entry, self.config.device_tree.ipa);
-        self.carry_out(&effects);
+        let effects = how(&mut self.life.lock());
+        self.carry_out(effects);
     }
 
     /// Whether it has stopped for good.
@@ -22,13 +39,33 @@ impl Vm {
 
     /// Whether it was ever stopped for a fault of its own.
     pub fn has_crashed(&self) -> bool {
-        self.has_crashed.load(Ordering::Relaxed)
+        self.life.lock().has_crashed()
     }
 
-    /// Makes all its vCPUs go off; the last one to do so carries out the rest. The first reason counts.
+    /// Makes all its vCPUs go off. The first reason counts.
     pub fn request_stop(&self, reason: StopReason) {
-        let effects = self.life.lock().stop(reason);
-        self.carry_out(&effects);
+        let effects = self.life.lock().stop(reason, self.machine.clock.now());
+        self.carry_out(effects);
+    }
+
+    /// Takes all its vCPUs out of their cores, whole into memory.
+    ///
+    /// # Errors
+    /// It does not run.
+    pub fn pause(&self) -> Result<(), NotNow> {
+        let effects = self.life.lock().pause()?;
+        self.carry_out(effects);
+        Ok(())
+    }
+
+    /// Lets it go on.
+    ///
+    /// # Errors
+    /// It is not paused.
+    pub fn resume(&self) -> Result<(), NotNow> {
+        let effects = self.life.lock().resume()?;
+        self.carry_out(effects);
+        Ok(())
     }
 
     /// Switches on vCPU `vcpu`, to start at `entry` with `context` in X0.
@@ -37,51 +74,55 @@ impl Vm {
     /// Why not.
     pub fn cpu_on(&self, vcpu: usize, entry: u64, context: u64) -> Result<(), Refusal> {
         let effects = self.life.lock().cpu_on(vcpu, entry, context)?;
-        self.carry_out(&effects);
+        self.carry_out(effects);
         Ok(())
     }
 
     /// The state of vCPU `vcpu` as PSCI knows it.
-    pub fn power(&self, vcpu: usize) -> Power {
-        self.life.lock().power(vcpu)
+    pub fn affinity(&self, vcpu: usize) -> Power {
+        self.life.lock().affinity(vcpu)
     }
 
-    /// What vCPU `vcpu` shall do.
-    pub fn order(&self, vcpu: usize) -> Order {
-        self.life.lock().order(vcpu)
+    /// What the core of vCPU `vcpu` has to do for it at `now`, in ticks.
+    pub fn order(&self, vcpu: usize, now: u64) -> Order {
+        self.life.lock().order(vcpu, now)
     }
 
-    /// vCPU `vcpu` is on: its core has seen to it.
-    pub fn vcpu_started(&self, vcpu: usize) {
-        self.life.lock().started(vcpu);
+    /// vCPU `vcpu` is out of its core and whole in memory.
+    pub fn vcpu_parked(&self, vcpu: usize) {
+        let effects = self.life.lock().parked(vcpu);
+        self.carry_out(effects);
     }
 
     /// vCPU `vcpu` is off, and nothing of it in any core. True if the VM has ended with it.
     pub fn vcpu_went_off(&self, vcpu: usize) -> bool {
-        let effects = self.life.lock().went_off(vcpu);
-        self.carry_out(&effects);
-        effects.has_ended
+        let effects = self.life.lock().went_off(vcpu, self.machine.clock.now());
+        self.carry_out(effects);
+        effects.has_ended()
     }
 
     /// Rings for those who have something to do, and says what has happened.
-    fn carry_out(&self, effects: &Effects) {
-        if let Some(reason) = effects.stopped {
-            self.report(reason);
+    fn carry_out(&self, effects: Effects) {
+        match effects.event {
+            Some(Event::Stopped { reason, then }) => self.report(reason, then),
+            Some(Event::Paused) => log::info!("{}: paused", self.config.name),
+            None => {}
         }
-        for (_, vcpu) in self.vcpus.iter().enumerate().filter(|(index, _)| effects.ring >> index & 1 != 0) {
-            self.machine.ring_orders(vcpu.place);
+        for index in effects.ring {
+            if let Some(vcpu) = self.vcpus.get(index) {
+                self.machine.ring_orders(vcpu.place);
+            }
         }
     }
 
-    fn report(&self, reason: StopReason) {
+    fn report(&self, reason: StopReason, then: Then) {
         let (name, counters) = (&self.config.name, &self.counters);
         match reason {
-            StopReason::Off => log::info!("{name}: off{counters}"),
-            StopReason::Reset => log::info!("{name}: reset{counters}"),
-            StopReason::Crashed(why) => {
-                self.has_crashed.store(true, Ordering::Relaxed);
-                log::error!("{name}: crashed: {why}{counters}");
-            }
+            StopReason::Crashed(_) => log::error!("{name}: {reason}{counters}"),
+            _ => log::info!("{name}: {reason}{counters}"),
+        }
+        if then == Then::EndsAtLimit {
+            log::warn!("{name}: stays off: it has started again as often as `restart-limit` allows");
         }
     }
 
@@ -93,13 +134,25 @@ impl Vm {
         *self.clock.lock() = Pl031::new();
     }
 
-    /// Does a step of the work before it can start again: at most about 10,000 instructions. True when all is done, and the
-    /// VM starts.
+    /// Does a step of the work before it can start again. True when all is done, and the VM starts.
     pub fn work_step(&self) -> bool {
         self.reset_devices();
         let Some(system) = crate::system::System::get() else { return false };
         let _ = self.memory.lock().refill(&self.config, system);
-        self.start();
+        let now = self.machine.clock.now();
+        self.begin(|life| life.work_done(now));
         true
+    }
+}
+
+/// What follows when a VM has stopped, by its manifest.
+pub(super) fn restart_policy(config: &VmConfig, clock: Clock) -> RestartPolicy {
+    RestartPolicy {
+        on_reset: config.on_reset,
+        on_crash: config.on_crash,
+        limit: None,
+        delay: clock.ticks(RESTART_DELAY),
+        longest_delay: clock.ticks(LONGEST_DELAY),
+        forgotten_after: clock.ticks(FORGOTTEN_AFTER),
     }
 }
