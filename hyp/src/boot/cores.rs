@@ -21,7 +21,7 @@ use crate::arch::aarch64::{self as arch, traps, virtual_interface};
 use crate::fault;
 use crate::leave;
 use crate::run::Core;
-use crate::scheduler::CoreSchedule;
+use crate::scheduler::{Claims, CoreSchedule};
 use crate::system::System;
 use crate::terminal;
 
@@ -205,5 +205,7 @@ fn run(system: &'static System, index: usize) -> ! {
     let own = vcpus.filter(|(_, (_, control))| control.place.core == index);
     let mut own: Vec<Vcpu> = own.map(|(vm, (number, _))| Vcpu::new(vm, number)).collect();
     let slice = system.machine.clock.ticks(Duration::from_millis(5));
-    Core::new(index, system, CoreSchedule { vcpus: own.len(), slice }).run(&mut own)
+    let claims = |vcpu: &Vcpu| Claims { vm: vcpu.vm.index, priority: 0, slice, budget: None };
+    let schedule = CoreSchedule { vcpus: own.iter().map(claims).collect(), frame: None };
+    Core::new(index, system, schedule).run(&mut own)
 }
