@@ -8,6 +8,7 @@ mod counters;
 mod devices;
 mod life;
 mod memory;
+mod refill;
 mod uart;
 
 use core::fmt;
@@ -22,6 +23,7 @@ use tessera_platform::assignment::Assignment;
 pub use claims::Claim;
 pub use counters::Counters;
 pub use memory::{GuestMemory, MemoryError};
+use refill::Refill;
 pub use uart::ConsoleUart;
 
 use crate::arch::aarch64::registers::{SystemRegisters, read_register};
@@ -70,6 +72,8 @@ pub struct Vm {
     /// VTTBR_EL2 for its vCPUs.
     vttbr: u64,
     memory: Mutex<GuestMemory>,
+    /// How far the work for a restart is; only its first vCPU's core does it.
+    refill: Mutex<Refill>,
     uarts: Vec<ConsoleUart>,
     clock: Mutex<Pl031>,
     /// CNTVOFF_EL2: its virtual counter starts near zero.
@@ -168,6 +172,7 @@ impl Vm {
             counters,
             atomics: Mutex::new(()),
             memory: Mutex::new(memory),
+            refill: Mutex::new(Refill::Begin),
             clock: Mutex::new(Pl031::new()),
             counter_offset: AtomicU64::new(0),
             life: Mutex::new(Life::new(places.len(), life::restart_policy(&config, parts.machine.clock))),

@@ -18,6 +18,24 @@ const END_NODE: u32 = 2;
 const PROPERTY: u32 = 3;
 const END: u32 = 9;
 
+/// Where the structure block of a blob ends, in bytes.
+pub(super) fn structure_end(blob: &[u8]) -> Option<usize> {
+    /// Words of the header: where the structure block begins, and how long it is.
+    const STRUCTURE: [usize; 2] = [2, 9];
+    let [start, bytes] = STRUCTURE.map(|index| word(blob, index * 4));
+    Some((start? + bytes?) as usize)
+}
+
+/// Whether a property's value of `bytes` is at `place`.
+pub(super) fn is_property(blob: &[u8], place: usize, bytes: usize) -> bool {
+    let head = |words: usize| place.checked_sub(words * 4).and_then(|at| word(blob, at));
+    (head(3), head(2)) == (Some(PROPERTY), Some(bytes as u32))
+}
+
+fn word(blob: &[u8], at: usize) -> Option<u32> {
+    Some(u32::from_be_bytes(*blob.get(at..)?.first_chunk()?))
+}
+
 /// The blob so far.
 pub(super) struct Writer<'a> {
     /// Room for the header, the memory reservations, and the structure block: in big-endian words, as all of it is aligned.

@@ -87,6 +87,28 @@ pub fn build<'a>(config: &'a VmConfig, facts: &TreeFacts<'a>) -> Result<Vec<u8>,
     Ok(blob)
 }
 
+/// Puts another seed into a tree that [`build`] made with one; one without stays as it is.
+pub fn reseed(blob: &mut [u8], seed: &Seed) {
+    // `/chosen` is the last node, and the seeds are its last properties: see `chosen`.
+    let Some(end) = blob::structure_end(blob) else { return };
+    /// The ends of `/chosen`, the root and the structure block.
+    const ENDS: usize = 3 * 4;
+    /// A property's token, length and name.
+    const HEAD: usize = 3 * 4;
+    let kaslr = seed.kaslr.to_be_bytes();
+    let mut place = end.saturating_sub(ENDS);
+    for value in [&kaslr[..], &seed.rng] {
+        place = place.saturating_sub(value.len());
+        if !blob::is_property(blob, place, value.len()) {
+            return;
+        }
+        if let Some(old) = blob.get_mut(place..place + value.len()) {
+            old.copy_from_slice(value);
+        }
+        place -= HEAD;
+    }
+}
+
 fn fill_root<'a>(root: &mut Writer<'a>, config: &'a VmConfig, facts: &TreeFacts<'a>) {
     let phandles = facts.board.map_or(Phandles::OWN, board::phandles);
     root.u32("interrupt-parent", phandles.gic);

@@ -45,9 +45,9 @@ impl Core {
     /// Runs this core's vCPUs, in the order of their slots, for ever.
     pub fn run(&mut self, vcpus: &mut [Vcpu]) -> ! {
         loop {
-            self.answer(vcpus);
             let now = self.now();
             self.expire(vcpus, now);
+            self.answer(vcpus);
             let Decision { run, until } = self.scheduler.decide(now);
             self.until = until;
             match run {

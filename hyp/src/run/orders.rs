@@ -39,7 +39,10 @@ impl Core {
             Order::Park => self.park(vcpus, slot),
             Order::Unpark => self.scheduler.wake(slot, now),
             Order::Work => {
-                vcpu.state = State::Works;
+                if vcpu.state != State::Works {
+                    vcpu.state = State::Works;
+                    vcpu.vm.begin_work();
+                }
                 self.scheduler.wake(slot, now);
             }
             Order::Wait { until } => self.scheduler.block(slot, Some(until), now),
@@ -87,7 +90,7 @@ impl Core {
                 self.rung.orders |= 1 << slot;
                 return;
             }
-            if vcpu.vm.work_step() {
+            if vcpu.vm.work_step(self.system) {
                 vcpu.state = State::Off;
                 return self.scheduler.switch_off(slot, self.now());
             }

@@ -5,11 +5,13 @@ use core::time::Duration;
 
 use tessera_platform::timer::Clock;
 
+use super::refill::Refill;
 use super::{ConsoleUart, Vm};
 use crate::arch::aarch64::virtual_interface;
 use crate::devices::Pl031;
-use crate::life::{Effects, Event, NotNow, Order, Power, Refusal, RestartPolicy, StopReason, Then};
+use crate::life::{CrashReason, Effects, Event, NotNow, Order, Power, Refusal, RestartPolicy, StopReason, Then};
 use crate::manifest::VmConfig;
+use crate::system::System;
 
 /// The second restart in a row waits for so long, each further one twice as long...
 const RESTART_DELAY: Duration = Duration::from_millis(10);
@@ -134,13 +136,31 @@ impl Vm {
         *self.clock.lock() = Pl031::new();
     }
 
-    /// Does a step of the work before it can start again. True when all is done, and the VM starts.
-    pub fn work_step(&self) -> bool {
+    /// The work before it can start again begins.
+    pub fn begin_work(&self) {
+        *self.refill.lock() = Refill::Begin;
         self.reset_devices();
-        let Some(system) = crate::system::System::get() else { return false };
-        let _ = self.memory.lock().refill(&self.config, system);
-        let now = self.machine.clock.now();
-        self.begin(|life| life.work_done(now));
+    }
+
+    /// Does a step of that work, at most about 10,000 instructions. True when all is done, and the VM starts; or stops, if it
+    /// cannot.
+    pub fn work_step(&self, system: &System) -> bool {
+        let mut refill = self.refill.lock();
+        let step = refill.step(&mut self.memory.lock(), &self.config, system);
+        match step {
+            Ok(Some(next)) => {
+                *refill = next;
+                return false;
+            }
+            Ok(None) => {
+                let now = self.machine.clock.now();
+                self.begin(|life| life.work_done(now));
+            }
+            Err(problem) => {
+                log::error!("{}: {problem}", self.config.name);
+                self.request_stop(StopReason::Crashed(CrashReason::NotRestarted));
+            }
+        }
         true
     }
 }

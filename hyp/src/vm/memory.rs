@@ -2,8 +2,10 @@
 
 use core::fmt;
 
+use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
+use tessera_memory::descriptor::SoftwareState;
 use tessera_memory::physmap::Outcome;
 use tessera_memory::{
     Attributes, Context, Error, Frames, Ipa, MemoryType, PAGE_SIZE, Pa, PhysMap, Reservation, Span, VmId, Vmid,
@@ -70,6 +72,8 @@ pub struct GuestMemory {
     gic_version: u8,
     /// What it is given of the board's devices.
     board_devices: Option<&'static Assignment<'static>>,
+    /// The tree that was made for it; none if it brings its own.
+    tree: Option<Box<[u8]>>,
 }
 
 impl GuestMemory {
@@ -92,6 +96,7 @@ impl GuestMemory {
             cpu_compatible: parts.cpu_compatible.into(),
             gic_version: placement.gic_version,
             board_devices: parts.board_devices.get(index).and_then(Option::as_ref),
+            tree: None,
         };
         let seed = parts.seeds.as_mut().map(|seeds| seeds.draw());
         let claims = parts.claims.get_mut(index).map(core::mem::take).unwrap_or_default();
@@ -108,22 +113,61 @@ impl GuestMemory {
         self.map.context()
     }
 
-    /// Empties the memory and fills it as at first. No vCPU runs.
+    /// Zeroes memory of its own from the start of `span` on, as far as one descriptor maps it. Returns how many bytes.
     ///
     /// # Errors
-    /// As for [`Self::new`]; the VM cannot run then.
-    pub fn refill(&mut self, config: &VmConfig, system: &System) -> Result<()> {
-        let mut frames = system.frames.lock();
-        self.reservation = None;
-        for region in &config.memory {
-            let span = guest_span(region.ipa, region.bytes)?;
-            self.map.unmap(span, &mut frames.tables(self.vm), &mut self.hardware, |tables, mapping| {
-                tables.release(&mapping)
-            })?;
+    /// It is not mapped.
+    pub(super) fn scrub(&mut self, span: Span<Ipa>) -> Result<u64> {
+        let mapping = self.map.translate(span.start(), &self.hardware).ok_or(MemoryError::NoMemoryAt(span.start()))?;
+        let part = mapping.ipa.intersection(span).ok_or(MemoryError::NoMemoryAt(span.start()))?;
+        let frames = mapping.pa_of(part.start()).and_then(|pa| Span::new(pa, part.bytes()));
+        self.hardware.zero_memory(frames.ok_or(MemoryError::NoMemoryAt(span.start()))?);
+        Ok(part.bytes())
+    }
+
+    /// Has the page at `ipa` be the one at `offset` in the archive, if it was copied. Returns for how many bytes from there
+    /// on that is seen to.
+    ///
+    /// # Errors
+    /// The books disagree.
+    pub(super) fn share_again(&mut self, ipa: Ipa, offset: u64, system: &System) -> Result<u64> {
+        let mapping = self.map.translate(ipa, &self.hardware).ok_or(MemoryError::NoMemoryAt(ipa))?;
+        if mapping.attributes.state.contains(SoftwareState::COPY_ON_WRITE) {
+            return mapping.ipa.end().offset_from(ipa).ok_or(MemoryError::NoMemoryAt(ipa));
         }
-        let claims = Claim::take(usize::from(self.vm.0), config, &mut frames)?;
-        let seed = system.seeds.as_ref().map(|seeds| seeds.lock().draw());
-        self.fill(config, seed, claims, &mut frames)
+        let pa = Pa::new(self.archive.as_ptr() as u64 + offset);
+        let frames = &mut *system.frames.lock();
+        frames.share(pa)?;
+        let tables = &mut frames.tables(self.vm);
+        let copied = self.map.replace_page(ipa, pa, Attributes::SHARED, tables, &mut self.hardware)?;
+        frames.release(self.vm, copied.pa)?;
+        // What was given back a moment ago is promised anew.
+        let mut promise = frames.reserve(self.vm, 1)?;
+        if let Some(reservation) = &mut self.reservation {
+            reservation.join(&mut promise);
+        }
+        Ok(PAGE_SIZE)
+    }
+
+    /// Writes `bytes` of the archive from `offset` on into the guest's own memory.
+    ///
+    /// # Errors
+    /// There is no such memory.
+    pub(super) fn write_file(&self, ipa: Ipa, offset: usize, bytes: usize) -> Result<()> {
+        self.write(ipa, self.archive.get(offset..offset + bytes).unwrap_or_default())
+    }
+
+    /// Writes the device tree as at first, with a new seed.
+    ///
+    /// # Errors
+    /// There is no memory for it.
+    pub(super) fn write_device_tree_again(&mut self, config: &VmConfig, seed: Option<Seed>) -> Result<()> {
+        let Some(tree) = &mut self.tree else { return Ok(()) };
+        if let Some(seed) = seed {
+            guest_tree::reseed(tree, &seed);
+        }
+        let tree = self.tree.as_deref().unwrap_or_default();
+        self.write(Ipa::new(config.device_tree.ipa), tree)
     }
 
     /// Gives the page at `ipa` a frame of its own if it is shared. Whether a copy was made.
@@ -207,7 +251,9 @@ impl GuestMemory {
             board: self.board_devices,
         };
         let tree = guest_tree::build(config, &facts).map_err(MemoryError::Tree)?;
-        self.write(at, &tree)
+        self.write(at, &tree)?;
+        self.tree = Some(tree.into_boxed_slice());
+        Ok(())
     }
 
     fn map_claim(&mut self, claim: Claim, frames: &mut Frames) -> Result<()> {
@@ -287,18 +333,18 @@ fn reach(one_core: bool) -> Reach {
     }
 }
 
-fn guest_span(start: u64, bytes: u64) -> Result<Span<Ipa>> {
+pub(super) fn guest_span(start: u64, bytes: u64) -> Result<Span<Ipa>> {
     let start = Ipa::new(start);
     Ok(Span::new(start, bytes).ok_or(Error::OutsideIpaSpace(start))?)
 }
 
 /// How many bytes of a segment are mapped in place: whole pages of the file.
-fn shared_bytes(segment: &Segment) -> u64 {
+pub(super) fn shared_bytes(segment: &Segment) -> u64 {
     if segment.shareable { segment.file_bytes as u64 & !(PAGE_SIZE - 1) } else { 0 }
 }
 
 /// Where pages of the archive are mapped in place: guest physical, and the offset in the archive.
-fn shared_spans(config: &VmConfig) -> impl Iterator<Item = (Span<Ipa>, u64)> {
+pub(super) fn shared_spans(config: &VmConfig) -> impl Iterator<Item = (Span<Ipa>, u64)> {
     config.segments.iter().filter_map(|segment| {
         let span = Span::new(Ipa::new(segment.ipa), shared_bytes(segment))?;
         Some((span, segment.archive_offset as u64))

@@ -11,17 +11,17 @@ fn data_line() -> u64 {
     4 << (read_register!("ctr_el0") >> 16 & 0xf)
 }
 
-/// Executes an instruction for each line of `$line` bytes from `$start` to `$end`: sixteen to a turn of the loop, which
+/// Executes instructions for each line of `$line` bytes from `$start` to `$end`: sixteen to a turn of the loop, which
 /// else would cost more than they do.
 macro_rules! for_each_line {
-    ($instruction:literal, $start:expr, $end:expr, $line:expr) => {{
+    ([$($instruction:literal),+], $start:expr, $end:expr, $line:expr) => {{
         let (mut at, end, line): (u64, u64, u64) = ($start, $end, $line);
         while at < end {
             if end - at >= 16 * line {
-                asm!(".rept 16", concat!($instruction, ", {at}"), "add {at}, {at}, {line}", ".endr",
+                asm!(".rept 16", $(concat!($instruction, ", {at}"),)+ "add {at}, {at}, {line}", ".endr",
                     at = inout(reg) at, line = in(reg) line, options(nostack));
             } else {
-                asm!(concat!($instruction, ", {}"), in(reg) at, options(nostack));
+                asm!($(concat!($instruction, ", {at}"),)+ at = in(reg) at, options(nostack));
                 at += line;
             }
         }
@@ -35,7 +35,7 @@ macro_rules! for_each_line {
 pub fn clean_to_coherency(start: u64, bytes: u64) {
     let line = data_line();
     // SAFETY: changes no contents; the addresses are mapped, as they were just written.
-    unsafe { for_each_line!("dc civac", start & !(line - 1), start.saturating_add(bytes), line) };
+    unsafe { for_each_line!(["dc civac"], start & !(line - 1), start.saturating_add(bytes), line) };
     // SAFETY: a barrier.
     unsafe { asm!("dsb sy", options(nostack, preserves_flags)) };
 }
@@ -96,14 +96,16 @@ pub unsafe fn store_to_guest(to: u64, bytes: u64, value: u64) {
 fn zero_pages(start: u64, bytes: u64) {
     let control = read_register!("dczid_el0");
     let block = 4u64 << (control & 0xf);
-    if control & 0x10 != 0 || block > PAGE_SIZE {
+    if control & 0x10 != 0 || block != data_line() {
         // SAFETY: whole frames that the caller of `zero` owns; mapped at their own address.
         unsafe { core::ptr::write_bytes(start as *mut u8, 0, bytes as usize) };
-    } else {
-        // SAFETY: zeroes aligned blocks within the caller's frames.
-        unsafe { for_each_line!("dc zva", start, start + bytes, block) };
+        return clean_to_coherency(start, bytes);
     }
-    clean_to_coherency(start, bytes);
+    // Each line is written back while it is at hand.
+    // SAFETY: zeroes aligned blocks within the caller's frames.
+    unsafe { for_each_line!(["dc zva", "dc civac"], start, start + bytes, block) };
+    // SAFETY: a barrier.
+    unsafe { asm!("dsb sy", options(nostack, preserves_flags)) };
 }
 
 /// Whose TLBs may hold translations of the maps that are changed.
@@ -124,6 +126,14 @@ pub enum Reach {
 pub struct Hardware {
     /// How far TLB maintenance goes.
     pub reach: Reach,
+}
+
+impl Hardware {
+    /// Zeroes memory that stays its guest's, to the point of coherency. Instructions that were there are still in caches:
+    /// [`invalidate_instruction_caches`] is the caller's to call, once for all.
+    pub fn zero_memory(&mut self, frames: Span<Pa>) {
+        zero_pages(frames.start().get(), frames.bytes());
+    }
 }
 
 impl PhysicalMemory for Hardware {
