@@ -6,7 +6,7 @@ use crate::arch::aarch64::traps::hcr;
 use crate::arch::aarch64::{instruction_barrier, take_system_error};
 use crate::exit;
 use crate::processor::Processor;
-use crate::vcpu::Vcpu;
+use crate::vcpu::{State, Vcpu};
 
 /// The registers of a vCPU are in the processor. Only taking them out ends that: [`Loaded::unload`] keeps them,
 /// [`Loaded::discard`] does not.
@@ -112,6 +112,7 @@ impl Core {
     pub(super) fn put_out(&mut self, vcpu: &mut Vcpu, slot: usize) {
         let now = self.now();
         self.scheduler.switch_off(slot, now);
+        vcpu.state = State::Off;
         // Or its timer would go on being waited for.
         vcpu.physical_timer.control = 0;
         vcpu.update_physical_timer(now);
