@@ -110,9 +110,6 @@ impl World {
     }
 
     fn prioritize(&mut self, vcpu: usize, intid: u32) -> VcpuSet {
-        if !self.split && self.model.get(vcpu, intid).active != Active::No {
-            return VcpuSet::EMPTY;
-        }
         let priority = self.random.next() as u8;
         self.model.get(vcpu, intid).priority = priority & 0xf8;
         set_priority(&self.vgic, vcpu, intid, priority)
