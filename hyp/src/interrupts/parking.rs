@@ -132,7 +132,7 @@ impl Vgic {
         let Some(target) = self.vcpus.get(vcpu) else { return VcpuSet::EMPTY };
         let physical = target.private.lock().bank.physical[intid as usize];
         registers.deactivate(u32::from(physical));
-        VcpuSet::from_bits(u64::from(self.raise_parked_timer(vcpu, intid)) << (vcpu & 63))
+        if self.raise_parked_timer(vcpu, intid) { VcpuSet::of(vcpu) } else { VcpuSet::EMPTY }
     }
 
     /// `vcpu` is on from now on. Returns other virtual CPUs that have to look.
