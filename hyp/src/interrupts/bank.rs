@@ -304,10 +304,10 @@ impl Bank {
     /// Whether an interrupt seen active can stay in its list register as it is.
     pub fn is_content(&self, intid: u32, seen: ListRegister) -> bool {
         let bit = 1 << (intid & 31);
-        let high = self.line & !self.edge & bit != 0;
+        let asks = (self.line & !self.edge | self.owed) & bit != 0;
         let fits = match seen.origin {
             Origin::Hardware(_) => true,
-            Origin::Software { notify_end, .. } => notify_end == high,
+            Origin::Software { notify_end, .. } => notify_end == asks,
         };
         fits && (self.latch | self.activate | self.deactivate) & bit == 0
     }
@@ -319,7 +319,8 @@ impl Bank {
         let Origin::Software { source: 0, .. } = seen.origin else { return None };
         let notify_end = self.line & !self.edge & bit != 0;
         let origin = Origin::Software { notify_end, source: 0 };
-        ((self.latch | self.activate | self.deactivate) & bit == 0).then_some(ListRegister { origin, ..seen })
+        ((self.latch | self.owed | self.activate | self.deactivate) & bit == 0)
+            .then_some(ListRegister { origin, ..seen })
     }
 
     /// The listed interrupt was seen active and no longer pending.

@@ -68,6 +68,12 @@ impl<'a, R: ListRegisters> Loaded<'a, R> {
         self.shared.get_or_insert_with(|| vgic.distributor.lock())
     }
 
+    /// All SPIs, and the list registers.
+    pub fn shared_and_registers(&mut self) -> (&mut Distributor, &mut R) {
+        let vgic = self.vgic;
+        (self.shared.get_or_insert_with(|| vgic.distributor.lock()), self.registers)
+    }
+
     /// The bank that holds interrupt `intid`.
     #[inline]
     pub fn bank(&mut self, intid: u32) -> Option<&mut Bank> {
@@ -237,11 +243,16 @@ impl<'a, R: ListRegisters> Loaded<'a, R> {
             return if self.private.bank.work() & bit != 0 { PRIVATE } else { 0 };
         }
         let me = self.index;
-        let distributor = self.distributor();
+        let (distributor, registers) = self.shared_and_registers();
         let online = distributor.online;
         let Some((shared, index)) = distributor.bank(intid) else {
             return 0;
         };
+        let orphan = shared.bank.orphans() & bit;
+        if orphan != 0 {
+            // It may be long until this virtual CPU looks again.
+            release(&mut shared.bank, orphan, registers);
+        }
         if shared.bank.work() & bit == 0 {
             return 0;
         }

@@ -179,6 +179,15 @@ impl<R: ListRegisters> Loaded<'_, R> {
         !is_flushed && self.has_deliverable()
     }
 
+    /// Lets go of physical SPIs that nothing virtual stands for any more.
+    fn release_orphans(&mut self) {
+        let (distributor, registers) = self.shared_and_registers();
+        for shared in &mut distributor.banks {
+            let orphans = shared.bank.orphans();
+            release(&mut shared.bank, orphans, registers);
+        }
+    }
+
     fn has_deliverable(&mut self) -> bool {
         let (vgic, me) = (self.vgic, self.index);
         vgic.is_deliverable(&self.private.bank) || vgic.is_deliverable_to(self.distributor(), me)
@@ -198,6 +207,10 @@ impl<R: ListRegisters> Loaded<'_, R> {
             // What was outside is so still.
             attention |= WORK;
             self.set_maintenance(Maintenance::NONE);
+        }
+        if self.vcpu.peek_attention() & SHARED != 0 {
+            // It may be long until this virtual CPU looks again.
+            self.release_orphans();
         }
         // What was asked of list registers is done with.
         self.vcpu.keep_attention(WORK);
