@@ -4,7 +4,6 @@
 //! level, priority, group. Who is told of a change is decided in `vgic` and `distributor`; list registers in `delivery`.
 
 use super::list_register::{ListRegister, Origin};
-use super::vcpu_set::Bits;
 
 /// The bits of a priority that are kept: five, as the usual hardware has.
 pub(super) const PRIORITY_MASK: u8 = 0xf8;
@@ -73,7 +72,7 @@ pub(super) struct Bank {
     pub deactivate: u32,
     pub priority: [u8; 32],
     /// The priority that an active one was acknowledged with, which its end drops. While it is in a list register, that
-    /// knows better.
+    /// knows better; of one that a register write made active it does not matter.
     pub taken: [u8; 32],
     /// The physical interrupt, where `hardware` is set.
     pub physical: [u16; 32],
@@ -233,9 +232,6 @@ impl Bank {
     }
 
     fn set_active(&mut self, value: u32) -> Change {
-        for index in Bits(value & !self.active) {
-            self.taken[index & 31] = self.priority[index & 31];
-        }
         self.active |= value & !self.listed;
         self.activate |= value & self.listed;
         self.deactivate &= !value;
@@ -415,10 +411,6 @@ impl Bank {
         self.listed &= !bit;
         self.moved &= !bit;
         if (self.renewed | self.activate | self.deactivate) & bit != 0 {
-            if self.activate & !self.active & bit != 0 {
-                let index = bit.trailing_zeros() as usize & 31;
-                self.taken[index] = self.priority[index];
-            }
             self.active = (self.active | self.activate & bit) & !(self.deactivate & bit);
             self.renewed &= !bit;
             self.activate &= !bit;

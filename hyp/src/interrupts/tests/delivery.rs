@@ -186,6 +186,24 @@ fn a_level_is_sampled_at_its_end() {
 }
 
 #[test]
+fn a_list_register_is_not_reused_before_what_came_again_is_seen_to() {
+    let (vgic, mut core) = single(2);
+    (1..4).for_each(|sgi| enable(&vgic, sgi));
+    let sgi = |intid: u64| intid << 24 | 1;
+    for intid in [1, 2] {
+        let _ = vgic.send_sgi_here(0, &mut core, SgiRegister::Group1, sgi(intid));
+        flush(&vgic, &mut core);
+        assert_eq!(core.acknowledge(), Some(intid as u32));
+        core.end(intid as u32);
+    }
+    // As if another had sent it.
+    let _ = vgic.send_sgi(0, SgiRegister::Group1, sgi(1));
+    let _ = vgic.send_sgi_here(0, &mut core, SgiRegister::Group1, sgi(3));
+    flush(&vgic, &mut core);
+    assert_eq!(core.pending(), [1, 3]);
+}
+
+#[test]
 fn a_level_that_rises_while_active_comes_at_its_end() {
     let (vgic, mut core) = single(4);
     enable(&vgic, 33);
