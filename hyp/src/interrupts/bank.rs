@@ -71,6 +71,9 @@ pub(super) struct Bank {
     pub activate: u32,
     pub deactivate: u32,
     pub priority: [u8; 32],
+    /// The priority that an active one was acknowledged with, which its end drops. While it is in a list register, that
+    /// knows better; of one that a register write made active it does not matter.
+    pub taken: [u8; 32],
     /// The physical interrupt, where `hardware` is set.
     pub physical: [u16; 32],
     /// The list register, where `listed` is set.
@@ -98,6 +101,7 @@ impl Bank {
             activate: 0,
             deactivate: 0,
             priority: [0; 32],
+            taken: [0; 32],
             physical: [0; 32],
             slot: [0; 32],
         }
@@ -149,8 +153,8 @@ impl Bank {
             let rising = mask & !self.line;
             self.line |= mask;
             self.latch |= rising & self.edge;
-            // A listed level-sensitive one is sampled again at its end.
-            Change { place: rising, recall: rising & self.edge & self.listed }
+            // A listed level-sensitive one is to be sampled at its end from now on.
+            Change { place: rising, recall: rising & self.listed }
         } else {
             let falling = mask & self.line & !self.edge;
             self.line &= !mask;
@@ -269,17 +273,20 @@ impl Bank {
         let active = self.active & bit != 0;
         let latched = self.latch & bit != 0;
         let owed = self.owed & bit != 0;
-        let edge = self.edge & bit != 0;
-        // A level is sampled at the end, and HW = 1 does not go with pending and active.
-        let again = combine && latched && edge && !owed && self.enabled & groups & bit != 0;
+        // A level is sampled at the end; one that is low now calls when it rises.
+        let sampled = self.line & !self.edge & bit != 0;
+        let priority = if active { self.taken[index] } else { self.priority[index] };
+        // HW = 1 does not go with pending and active, nor do two priorities.
+        let one_priority = priority == self.priority[index];
+        let again = combine && latched && !sampled && !owed && one_priority && self.enabled & groups & bit != 0;
         let pending = !active || again;
         let origin = if owed && !(active && latched) {
             Origin::Hardware(u32::from(self.physical[index]))
         } else {
-            Origin::Software { notify_end: !edge || owed || (latched && !pending), source: 0 }
+            Origin::Software { notify_end: sampled || owed || (latched && !pending), source: 0 }
         };
         let group_one = self.group & bit != 0;
-        ListRegister { intid, pending, active, priority: self.priority[index], group_one, origin }
+        ListRegister { intid, pending, active, priority, group_one, origin }
     }
 
     /// What a list register shall hold for an interrupt that is pending and no more.
@@ -293,8 +300,23 @@ impl Bank {
     /// Whether an interrupt seen active can stay in its list register as it is.
     pub fn is_content(&self, intid: u32, seen: ListRegister) -> bool {
         let bit = 1 << (intid & 31);
-        let sampled = self.edge & bit != 0 || seen.origin != Origin::Software { notify_end: false, source: 0 };
-        sampled && (self.latch | self.activate | self.deactivate) & bit == 0
+        let asks = (self.line & !self.edge | self.owed) & bit != 0;
+        let fits = match seen.origin {
+            Origin::Hardware(_) => true,
+            Origin::Software { notify_end, .. } => notify_end == asks,
+        };
+        fits && (self.latch | self.activate | self.deactivate) & bit == 0
+    }
+
+    /// What a list register shall hold instead of what it was `seen` to: an active interrupt whose line has changed since.
+    /// `None` if there is more to do than that.
+    pub fn resampled(&self, intid: u32, seen: ListRegister) -> Option<ListRegister> {
+        let bit = 1 << (intid & 31);
+        let Origin::Software { source: 0, .. } = seen.origin else { return None };
+        let notify_end = self.line & !self.edge & bit != 0;
+        let origin = Origin::Software { notify_end, source: 0 };
+        ((self.latch | self.owed | self.activate | self.deactivate) & bit == 0)
+            .then_some(ListRegister { origin, ..seen })
     }
 
     /// The listed interrupt was seen active and no longer pending.
@@ -334,8 +356,8 @@ impl Bank {
     /// The same of an edge, which has come again and is not recorded yet; the list register is to be looked at.
     #[inline]
     pub fn can_repeat_edge(&self, bit: u32, groups: u32) -> bool {
-        let disturbed = self.latch | self.owed | self.activate | self.deactivate;
-        self.listed & self.edge & self.enabled & groups & !disturbed & bit != 0
+        let disturbed = self.line & !self.edge | self.latch | self.owed | self.activate | self.deactivate;
+        self.listed & self.enabled & groups & !disturbed & bit != 0
     }
 
     /// The list register was written anew.
@@ -348,8 +370,8 @@ impl Bank {
     /// An edge has come, and the list register of the interrupt was seen empty: whether that can be written anew just so.
     #[inline]
     pub fn can_relist(&self, bit: u32, groups: u32) -> bool {
-        let disturbed = self.owed | self.activate | self.deactivate;
-        self.latch & self.edge & self.enabled & groups & !disturbed & bit != 0
+        let disturbed = self.line & !self.edge | self.owed | self.activate | self.deactivate;
+        self.latch & self.enabled & groups & !disturbed & bit != 0
     }
 
     /// The list register was written anew for that edge.
@@ -360,10 +382,23 @@ impl Bank {
         self.latch &= !bit;
     }
 
+    /// Whether nothing is to be done about a listed interrupt whose list register was seen empty.
+    #[inline]
+    pub fn is_over(&self, bit: u32) -> bool {
+        let more = self.latch | self.line & !self.edge | self.renewed | self.activate | self.deactivate;
+        more & bit == 0
+    }
+
     /// The guest has deactivated the physical interrupt, too.
     #[inline]
     pub fn repay(&mut self, bit: u32) {
         self.owed &= !bit | self.renewed;
+    }
+
+    /// Notes the priority of a list register that was seen active.
+    #[inline]
+    pub fn saw_priority(&mut self, seen: ListRegister) {
+        self.taken[seen.intid as usize & 31] = seen.priority;
     }
 
     /// Takes the interrupt back from its list register, where it was seen pending or active or neither.

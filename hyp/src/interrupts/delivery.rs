@@ -9,8 +9,8 @@ use spin::MutexGuard;
 use super::bank::{Bank, BitRegister, Change};
 use super::best::Best;
 use super::distributor::{Distributor, SharedBank};
-use super::list_register::{ListRegisters, Maintenance};
-use super::listing::{list, list_sgi, release, relist};
+use super::list_register::{ListRegister, ListRegisters, Maintenance};
+use super::listing::{has_vacancy, list, list_sgi, release, relist};
 use super::vcpu_set::{Bits, VcpuSet};
 use super::vgic::{ENDED, PRIVATE, Private, SHARED, Vcpu, Vgic};
 
@@ -44,7 +44,7 @@ impl Wanted {
             self.pending.offer(bank.priority[index & 31], first + index as u32);
         }
         for index in Bits(active) {
-            self.active.offer(bank.priority[index & 31], first + index as u32);
+            self.active.offer(bank.taken[index & 31], first + index as u32);
         }
     }
 }
@@ -66,6 +66,12 @@ impl<'a, R: ListRegisters> Loaded<'a, R> {
     pub fn distributor(&mut self) -> &mut Distributor {
         let vgic = self.vgic;
         self.shared.get_or_insert_with(|| vgic.distributor.lock())
+    }
+
+    /// All SPIs, and the list registers.
+    pub fn shared_and_registers(&mut self) -> (&mut Distributor, &mut R) {
+        let vgic = self.vgic;
+        (self.shared.get_or_insert_with(|| vgic.distributor.lock()), self.registers)
     }
 
     /// The bank that holds interrupt `intid`.
@@ -121,12 +127,27 @@ impl<'a, R: ListRegisters> Loaded<'a, R> {
         }
         let intid = u32::from(self.private.slots.intid[slot & 15]);
         let Some(bank) = self.bank(intid) else { return 0 };
-        if !forced && !seen.pending && bank.is_content(intid, seen) {
-            bank.saw_active(1 << (intid & 31));
-            return 0;
+        if !forced && !seen.pending {
+            let better = if bank.is_content(intid, seen) { Some(seen) } else { bank.resampled(intid, seen) };
+            if let Some(better) = better {
+                bank.saw_active(1 << (intid & 31));
+                self.amend(slot, seen, better);
+                return 0;
+            }
+        }
+        if seen.active {
+            bank.saw_priority(seen);
         }
         self.registers.clear(slot);
         self.unlist(slot, seen.pending, seen.active)
+    }
+
+    /// Has list register `slot` hold `better` instead of what it was `seen` to hold of the same interrupt.
+    fn amend(&mut self, slot: usize, seen: ListRegister, better: ListRegister) {
+        if seen != better {
+            self.private.slots.occupy(slot, better);
+            self.registers.write(slot, better);
+        }
     }
 
     /// Writes list register `slot`, which was seen empty, anew for the same interrupt, if that is all there is to do.
@@ -222,11 +243,16 @@ impl<'a, R: ListRegisters> Loaded<'a, R> {
             return if self.private.bank.work() & bit != 0 { PRIVATE } else { 0 };
         }
         let me = self.index;
-        let distributor = self.distributor();
+        let (distributor, registers) = self.shared_and_registers();
         let online = distributor.online;
         let Some((shared, index)) = distributor.bank(intid) else {
             return 0;
         };
+        let orphan = shared.bank.orphans() & bit;
+        if orphan != 0 {
+            // It may be long until this virtual CPU looks again.
+            release(&mut shared.bank, orphan, registers);
+        }
         if shared.bank.work() & bit == 0 {
             return 0;
         }
@@ -374,6 +400,9 @@ impl<'a, R: ListRegisters> Loaded<'a, R> {
     pub fn put(&mut self, intid: u32, combine: bool) -> bool {
         let (vgic, me) = (self.vgic, self.index);
         let Private { bank, slots, senders, .. } = &mut *self.private;
+        if !has_vacancy(bank, slots, self.registers) {
+            return false;
+        }
         if vgic.version_two && intid < 16 {
             return list_sgi(bank, slots, senders, self.registers, intid);
         }

@@ -54,7 +54,7 @@ impl ListRegister {
     }
 
     /// Decodes `ICH_LR<n>_EL2`.
-    #[inline]
+    #[inline(always)]
     #[must_use]
     pub const fn from_ich_lr(value: u64) -> Self {
         let origin = if value >> 61 & 1 != 0 {
@@ -88,7 +88,7 @@ impl ListRegister {
     }
 
     /// Decodes `GICH_LR<n>`.
-    #[inline]
+    #[inline(always)]
     #[must_use]
     pub const fn from_gich_lr(value: u32) -> Self {
         let origin = if value >> 31 != 0 {
@@ -133,6 +133,13 @@ impl Maintenance {
 pub trait ListRegisters {
     /// Reads list register `index`.
     fn read(&mut self, index: usize) -> ListRegister;
+
+    /// Whether list register `index` is empty.
+    #[inline(always)]
+    fn is_empty(&mut self, index: usize) -> bool {
+        let seen = self.read(index);
+        !seen.pending && !seen.active
+    }
 
     /// Writes list register `index`.
     fn write(&mut self, index: usize, value: ListRegister);

@@ -53,6 +53,29 @@ pub(super) fn list_sgi<R: ListRegisters>(
     true
 }
 
+/// Makes a list register vacant that held a private interrupt which the guest has ended, and which left nothing to do.
+/// False if there is none.
+#[inline(never)]
+fn reclaim<R: ListRegisters>(bank: &mut Bank, slots: &mut Slots, registers: &mut R) -> bool {
+    let ended = registers.empty() & slots.used() & !slots.notified;
+    let intid = |slot: usize| u32::from(slots.intid[slot & 15]);
+    let is_over = |slot: &usize| intid(*slot) < 32 && bank.is_over(1 << (intid(*slot) & 31));
+    let Some(slot) = Bits(ended).find(is_over) else { return false };
+    let bit = 1 << (intid(slot) & 31);
+    if slots.hardware >> slot & 1 != 0 {
+        bank.repay(bit);
+    }
+    bank.take_back(bit, false, false);
+    slots.vacate(slot);
+    true
+}
+
+/// Whether a list register is vacant, or can be made so at once by what is known of the private interrupts in `bank`.
+#[inline]
+pub(super) fn has_vacancy<R: ListRegisters>(bank: &mut Bank, slots: &mut Slots, registers: &mut R) -> bool {
+    slots.free != 0 || reclaim(bank, slots, registers)
+}
+
 /// Writes anew the list register by which hardware interrupt `intid` came the last time, and which is empty, since the
 /// physical interrupt has fired again. False if there is more to do than that.
 #[inline(always)]
@@ -141,7 +164,10 @@ pub(super) fn deliver_edge<R: ListRegisters>(
 ) -> bool {
     let bit = 1 << (intid & 31);
     let ready = bank.deliverable(groups) & bit != 0 && slots.maintenance == Maintenance::NONE;
-    bank.listed & bit == 0 && ready && list(bank, slots, registers, intid, groups, false)
+    bank.listed & bit == 0
+        && ready
+        && has_vacancy(bank, slots, registers)
+        && list(bank, slots, registers, intid, groups, false)
 }
 
 /// The same for an SGI that knows its senders.
@@ -155,7 +181,8 @@ pub(super) fn deliver_sgi<R: ListRegisters>(
 ) -> bool {
     let bit = 1 << (intid & 15);
     let ready = bank.deliverable(groups) & bit != 0 && slots.maintenance == Maintenance::NONE;
-    bank.listed & bit == 0 && ready && list_sgi(bank, slots, senders, registers, intid)
+    let ready = ready && bank.listed & bit == 0 && has_vacancy(bank, slots, registers);
+    ready && list_sgi(bank, slots, senders, registers, intid)
 }
 
 /// Deactivates the physical interrupts behind those in `mask`.

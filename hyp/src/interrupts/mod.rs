@@ -14,8 +14,8 @@
 //! 4. Before the guest is entered, [`Vgic::flush`] loads the attention word. If it is zero, that was all. Else it
 //!    takes back the list registers whose interrupts were changed, and places what is pending. A list register that the
 //!    guest has emptied is found so only when it is needed.
-//! 5. The guest acknowledges and ends the interrupt without us. With HW = 1 the physical one ends with it. A
-//!    level-sensitive one of ours asks for maintenance at its end, and is sampled then: still high, it comes again.
+//! 5. The guest acknowledges and ends the interrupt without us. With HW = 1 the physical one ends with it. One of
+//!    ours whose line is high asks for maintenance at its end, and is sampled then: still high, it comes again.
 //! 6. When more is pending than fits, the most urgent are inside and maintenance is asked for when nothing inside is
 //!    pending; when more is active than fits, the least urgent wait outside and the hardware counts their ends.
 //!

@@ -132,7 +132,7 @@ impl Vgic {
         let Some(target) = self.vcpus.get(vcpu) else { return VcpuSet::EMPTY };
         let physical = target.private.lock().bank.physical[intid as usize];
         registers.deactivate(u32::from(physical));
-        VcpuSet::from_bits(u64::from(self.raise_parked_timer(vcpu, intid)) << (vcpu & 63))
+        if self.raise_parked_timer(vcpu, intid) { VcpuSet::of(vcpu) } else { VcpuSet::EMPTY }
     }
 
     /// `vcpu` is on from now on. Returns other virtual CPUs that have to look.
@@ -179,6 +179,15 @@ impl<R: ListRegisters> Loaded<'_, R> {
         !is_flushed && self.has_deliverable()
     }
 
+    /// Lets go of physical SPIs that nothing virtual stands for any more.
+    fn release_orphans(&mut self) {
+        let (distributor, registers) = self.shared_and_registers();
+        for shared in &mut distributor.banks {
+            let orphans = shared.bank.orphans();
+            release(&mut shared.bank, orphans, registers);
+        }
+    }
+
     fn has_deliverable(&mut self) -> bool {
         let (vgic, me) = (self.vgic, self.index);
         vgic.is_deliverable(&self.private.bank) || vgic.is_deliverable_to(self.distributor(), me)
@@ -198,6 +207,10 @@ impl<R: ListRegisters> Loaded<'_, R> {
             // What was outside is so still.
             attention |= WORK;
             self.set_maintenance(Maintenance::NONE);
+        }
+        if self.vcpu.peek_attention() & SHARED != 0 {
+            // It may be long until this virtual CPU looks again.
+            self.release_orphans();
         }
         // What was asked of list registers is done with.
         self.vcpu.keep_attention(WORK);

@@ -4,19 +4,54 @@
 use super::bank::BitRegister;
 use super::delivery::Loaded;
 use super::list_register::{ListRegisters, Maintenance};
-use super::listing::{release, renew};
+use super::listing::{release, relist, renew};
 use super::vcpu_set::VcpuSet;
-use super::vgic::{AROUND, ENDED, Private, Vgic};
+use super::vgic::{AROUND, ENDED, PRIVATE, Private, Vcpu, Vgic};
 
 impl Vgic {
     /// Brings the list registers of this core up to date for `vcpu`. Call with interrupts masked, last before entering the
     /// guest, whenever its [`Attention`](super::Attention) is asked for. Returns other virtual CPUs that have to look.
+    #[inline]
     pub fn flush<R: ListRegisters>(&self, vcpu: usize, registers: &mut R) -> VcpuSet {
+        if self.vcpus.get(vcpu).is_some_and(|target| self.repeat_posted(target, registers)) {
+            return VcpuSet::EMPTY;
+        }
+        self.flush_all(vcpu, registers)
+    }
+
+    #[inline(never)]
+    fn flush_all<R: ListRegisters>(&self, vcpu: usize, registers: &mut R) -> VcpuSet {
         let Some(mut loaded) = Loaded::new(self, vcpu, registers) else {
             return VcpuSet::EMPTY;
         };
         loaded.flush();
         loaded.told
+    }
+
+    /// The common case: an edge has come again to the virtual CPU, which is loaded if it has one listed, and the list
+    /// register that brought it the last time is over. False, and nothing is done, if there is more to do than that.
+    #[inline(always)]
+    fn repeat_posted<R: ListRegisters>(&self, target: &Vcpu, registers: &mut R) -> bool {
+        let reason = target.peek_attention();
+        if reason >= PRIVATE || !reason.is_power_of_two() {
+            return false;
+        }
+        let slot = reason.trailing_zeros() as usize & 15;
+        let Private { bank, slots, senders, .. } = &mut *target.private.lock();
+        let intid = u32::from(slots.intid[slot]);
+        let knows_sender = self.version_two && intid < 16;
+        let sender = if knows_sender { senders.only(intid) } else { Some(0) };
+        let is_private = slots.used() & reason != 0 && intid < 32;
+        let Some(sender) = sender.filter(|_| is_private && registers.is_empty(slot)) else { return false };
+        // Before the latch is looked at: what is posted later asks again.
+        target.drop_attention(reason);
+        let repeated = relist(bank, slots, registers, slot, intid, self.enabled_groups(bank.group), sender);
+        if !repeated {
+            target.attend(reason);
+        } else if knows_sender {
+            senders.take(intid);
+        }
+        repeated
     }
 
     /// Makes the next [`Vgic::flush`] of `vcpu` look at its list registers: its core took the maintenance interrupt.

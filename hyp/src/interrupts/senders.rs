@@ -27,6 +27,13 @@ impl Senders {
         *waiting &= waiting.wrapping_sub(1);
     }
 
+    /// The sender of the SGI, if it waits from one.
+    #[inline]
+    pub fn only(&self, intid: u32) -> Option<u8> {
+        let waiting = self.waiting(intid);
+        waiting.is_power_of_two().then(|| waiting.trailing_zeros() as u8)
+    }
+
     /// The SGI of `source`, which did not wait, is put into a list register.
     pub fn list(&mut self, intid: u32, source: u8) {
         self.listed[intid as usize & 15] = source;

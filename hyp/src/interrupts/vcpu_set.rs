@@ -17,6 +17,13 @@ impl VcpuSet {
         Self(bits)
     }
 
+    /// The set of `vcpu` alone; empty if that is [`MAXIMUM_VCPUS`] or more.
+    pub const fn of(vcpu: usize) -> Self {
+        let mut set = Self::EMPTY;
+        set.insert(vcpu);
+        set
+    }
+
     /// The members as a bit mask.
     #[must_use]
     pub const fn bits(self) -> u64 {

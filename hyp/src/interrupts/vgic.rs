@@ -139,6 +139,18 @@ impl Vcpu {
         self.attention.0.swap(0, Ordering::Acquire)
     }
 
+    /// The reasons, which stay.
+    #[inline(always)]
+    pub fn peek_attention(&self) -> u32 {
+        self.attention.0.load(Ordering::Relaxed)
+    }
+
+    /// Drops these reasons.
+    #[inline(always)]
+    pub fn drop_attention(&self, reasons: u32) {
+        self.attention.0.fetch_and(!reasons, Ordering::Acquire);
+    }
+
     /// Drops all reasons but `kept`.
     pub fn keep_attention(&self, kept: u32) {
         self.attention.0.fetch_and(kept, Ordering::Acquire);
@@ -253,8 +265,17 @@ impl Vgic {
         if (private.bank.group ^ group) & bit != 0 {
             return false;
         }
-        let change = private.bank.pulse(bit);
-        target.announce(&private.bank, change)
+        let bank = &mut private.bank;
+        bank.latch |= bit;
+        let reason = if bank.listed & bit != 0 {
+            1 << (bank.slot[intid as usize & 15] & 15)
+        } else if bank.enabled & bit != 0 {
+            PRIVATE
+        } else {
+            return false;
+        };
+        target.attend(reason);
+        true
     }
 
     /// The same at the virtual CPU whose list registers are at hand.

@@ -155,7 +155,12 @@ impl Core {
 
     /// The guest writes `ICC_EOIR1_EL1`.
     pub fn end(&mut self, number: u32) {
-        self.running.pop().expect("something runs");
+        let dropped = self.running.pop().expect("something runs");
+        let holds = |register: u64| intid(register) == number && state(register) & ACTIVE != 0;
+        if self.registers.iter().any(|&register| holds(register) && priority(register) != dropped) {
+            // A list register that is active with another priority than was dropped is not meant.
+            return;
+        }
         if !self.split {
             self.deactivate_listed(number);
         }

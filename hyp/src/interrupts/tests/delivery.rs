@@ -181,8 +181,63 @@ fn a_level_is_sampled_at_its_end() {
     let _ = vgic.set_line(0, 33, false);
     flush(&vgic, &mut core);
     core.end(33);
-    maintain(&vgic, &mut core);
+    assert!(!core.calls(), "a line that is low need not be sampled");
     assert_eq!(core.acknowledge(), None);
+}
+
+#[test]
+fn a_list_register_is_not_reused_before_what_came_again_is_seen_to() {
+    let (vgic, mut core) = single(2);
+    (1..4).for_each(|sgi| enable(&vgic, sgi));
+    let sgi = |intid: u64| intid << 24 | 1;
+    for intid in [1, 2] {
+        let _ = vgic.send_sgi_here(0, &mut core, SgiRegister::Group1, sgi(intid));
+        flush(&vgic, &mut core);
+        assert_eq!(core.acknowledge(), Some(intid as u32));
+        core.end(intid as u32);
+    }
+    // As if another had sent it.
+    let _ = vgic.send_sgi(0, SgiRegister::Group1, sgi(1));
+    let _ = vgic.send_sgi_here(0, &mut core, SgiRegister::Group1, sgi(3));
+    flush(&vgic, &mut core);
+    assert_eq!(core.pending(), [1, 3]);
+}
+
+#[test]
+fn a_level_that_rises_while_active_comes_at_its_end() {
+    let (vgic, mut core) = single(4);
+    enable(&vgic, 33);
+    let _ = pend(&vgic, &mut core, 33);
+    flush(&vgic, &mut core);
+    assert_eq!(core.acknowledge(), Some(33));
+    let accesses = core.accesses;
+    assert!(vgic.set_line(0, 33, true).contains(0));
+    flush(&vgic, &mut core);
+    assert_eq!(core.accesses - accesses, 2, "its list register is amended");
+    core.end(33);
+    maintain(&vgic, &mut core);
+    assert_eq!(core.acknowledge(), Some(33));
+}
+
+#[test]
+fn an_active_interrupt_keeps_the_priority_that_its_end_drops() {
+    for intid in [5, 20, 40] {
+        let (vgic, mut core) = single(4);
+        enable(&vgic, intid);
+        let _ = set_priority(&vgic, 0, intid, 0x80);
+        let _ = pend(&vgic, &mut core, intid);
+        flush(&vgic, &mut core);
+        assert_eq!(core.acknowledge(), Some(intid));
+        let _ = set_priority(&vgic, 0, intid, 0x40);
+        let _ = pend(&vgic, &mut core, intid);
+        flush(&vgic, &mut core);
+        core.end(intid);
+        maintain(&vgic, &mut core);
+        assert_eq!(core.best(), Some((0x40, intid)));
+        assert_eq!(core.acknowledge(), Some(intid));
+        core.end(intid);
+        assert!(core.listed().is_empty());
+    }
 }
 
 #[test]
@@ -206,8 +261,15 @@ fn a_level_made_pending_by_software_comes_once() {
     flush(&vgic, &mut core);
     assert_eq!(core.acknowledge(), Some(33));
     core.end(33);
-    maintain(&vgic, &mut core);
+    assert!(!core.calls(), "its line is low");
     assert_eq!(core.acknowledge(), None);
+    for _ in 0..3 {
+        let accesses = core.accesses;
+        assert!(pend(&vgic, &mut core, 33).is_empty());
+        assert_eq!(core.accesses - accesses, 2, "it comes again as an edge would");
+        assert_eq!(core.acknowledge(), Some(33));
+        core.end(33);
+    }
 }
 
 #[test]

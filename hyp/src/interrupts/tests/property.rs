@@ -314,6 +314,11 @@ impl World {
                         let _ = self.device();
                     }
                     let mut told = self.step(vcpu);
+                    while self.random.below(3) == 0 {
+                        let Some(other) = self.running_core() else { break };
+                        told = told.union(self.trap(other));
+                        told.insert(other);
+                    }
                     if self.random.below(8) == 0 && !self.parked[vcpu] {
                         self.compare_after(vcpu, &mut told);
                     }

@@ -194,6 +194,9 @@ impl Vgic {
         if targets == own && self.repeat_own_sgi(vcpu, registers, intid) {
             return VcpuSet::EMPTY;
         }
+        if targets & own == 0 && targets.is_power_of_two() {
+            return self.post_sgi_from(targets.trailing_zeros() as usize, intid, own as u8);
+        }
         self.send_sgi_v2(vcpu, registers, intid, targets)
     }
 

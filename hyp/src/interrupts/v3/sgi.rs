@@ -4,7 +4,7 @@ use super::super::affinity::Affinity;
 use super::super::distributor::find;
 use super::super::list_register::ListRegisters;
 use super::super::vcpu_set::{Bits, MAXIMUM_VCPUS, VcpuSet};
-use super::super::vgic::Vgic;
+use super::super::vgic::{Vcpu, Vgic};
 
 /// Which register was written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,11 +35,43 @@ impl Vgic {
         register: SgiRegister,
         value: u64,
     ) -> VcpuSet {
+        match self.only_target(value).filter(|_| register == SgiRegister::Group1) {
+            Some((index, own)) if index == vcpu => self.post_own_sgi(own, registers, intid_of(value), u32::MAX),
+            Some((index, target)) if self.post_sgi(target, intid_of(value), u32::MAX) => return VcpuSet::of(index),
+            Some(_) => {}
+            None => return self.send_sgi_anywhere(vcpu, registers, register, value),
+        }
+        VcpuSet::EMPTY
+    }
+
+    /// The same for any targets.
+    #[inline(never)]
+    fn send_sgi_anywhere<R: ListRegisters>(
+        &self,
+        vcpu: usize,
+        registers: &mut R,
+        register: SgiRegister,
+        value: u64,
+    ) -> VcpuSet {
         let Some((intid, group, targets)) = self.decode_sgi(vcpu, register, value) else { return VcpuSet::EMPTY };
         if let Some(own) = self.vcpus.get(vcpu).filter(|_| targets.contains(vcpu)) {
             self.post_own_sgi(own, registers, intid, group);
         }
         self.post_sgis(targets.without(vcpu), intid, group)
+    }
+
+    /// The one target of most SGIs: one of the first 16 virtual CPUs, numbered through.
+    #[inline(always)]
+    fn only_target(&self, value: u64) -> Option<(usize, &Vcpu)> {
+        const LIST: u64 = 0xffff;
+        const INTID: u64 = 0xf << 24;
+        let list = value & LIST;
+        if value & !(LIST | INTID) != 0 || !list.is_power_of_two() {
+            return None;
+        }
+        let index = list.trailing_zeros();
+        let target = self.vcpus.get(index as usize)?;
+        (target.affinity.packed() == index).then_some((index as usize, target))
     }
 
     /// The SGI, its group (all bits or none), and its targets.
@@ -51,7 +83,7 @@ impl Vgic {
             SgiRegister::Other => return None,
         };
         let targets = if value >> 40 & 1 != 0 { self.all().without(vcpu) } else { self.sgi_targets(value) };
-        Some(((value >> 24 & 0xf) as u32, group, targets))
+        Some((intid_of(value), group, targets))
     }
 
     #[inline]
@@ -84,4 +116,10 @@ impl Vgic {
         }
         targets
     }
+}
+
+/// `ICC_SGI1R_EL1.INTID`.
+#[inline(always)]
+const fn intid_of(value: u64) -> u32 {
+    (value >> 24 & 0xf) as u32
 }

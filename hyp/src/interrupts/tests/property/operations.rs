@@ -5,8 +5,18 @@ use super::*;
 impl World {
     /// One random operation of `vcpu`, in the model, too. Returns who has to look.
     pub(super) fn step(&mut self, vcpu: usize) -> VcpuSet {
-        let intid = self.random.pick(&NUMBERS);
         let operation = self.random.below(20);
+        self.carry_out(vcpu, operation)
+    }
+
+    /// The same of one that traps, so that others may have changed what list registers hold since they were last looked at.
+    pub(super) fn trap(&mut self, vcpu: usize) -> VcpuSet {
+        let operation = self.random.pick(&[0, 1, 3, 4, 5, 6, 7, 8, 10, 13, 14]);
+        self.carry_out(vcpu, operation)
+    }
+
+    fn carry_out(&mut self, vcpu: usize, operation: usize) -> VcpuSet {
+        let intid = self.random.pick(&NUMBERS);
         self.log.push(format!("vcpu {vcpu} operation {operation} interrupt {intid}"));
         match operation {
             0 | 1 => self.line(vcpu, intid),
@@ -110,9 +120,6 @@ impl World {
     }
 
     fn prioritize(&mut self, vcpu: usize, intid: u32) -> VcpuSet {
-        if !self.split && self.model.get(vcpu, intid).active != Active::No {
-            return VcpuSet::EMPTY;
-        }
         let priority = self.random.next() as u8;
         self.model.get(vcpu, intid).priority = priority & 0xf8;
         set_priority(&self.vgic, vcpu, intid, priority)
