@@ -3,7 +3,14 @@
 //! A core's vCPUs have slots: their positions among its own, 0 to 63. Each reason for a call has one bit for each slot, so
 //! that the core looks at those vCPUs alone, and for that reason. It is interrupted once for many rings.
 
+#[cfg(test)]
+mod tests;
+
+#[cfg(not(test))]
 use core::sync::atomic::{AtomicU64, Ordering};
+// Which a host test can use within `loom::model` only.
+#[cfg(test)]
+use loom::sync::atomic::{AtomicU64, Ordering};
 
 /// One core's doorbell.
 ///
