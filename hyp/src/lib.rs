@@ -34,6 +34,8 @@ pub mod run;
 pub mod scheduler;
 pub mod seed;
 #[cfg(target_os = "none")]
+pub mod supply;
+#[cfg(target_os = "none")]
 pub mod system;
 #[cfg(target_os = "none")]
 pub mod terminal;

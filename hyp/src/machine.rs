@@ -53,6 +53,8 @@ pub struct Machine {
     pub cores: Vec<BoardCore>,
     /// The doorbell of each core.
     pub doorbells: Vec<Doorbell>,
+    /// For a core that there is not.
+    pub nobodys_doorbell: Doorbell,
     /// VTCR_EL2, on all cores.
     pub vtcr: u64,
 }
@@ -65,8 +67,7 @@ impl Machine {
 
     /// What others ring for on core `index`.
     pub fn doorbell(&self, index: usize) -> &Doorbell {
-        static NOBODYS: Doorbell = Doorbell::new();
-        self.doorbells.get(index).unwrap_or(&NOBODYS)
+        self.doorbells.get(index).unwrap_or(&self.nobodys_doorbell)
     }
 
     /// Says that the vCPU at `place` has news in its virtual GIC.

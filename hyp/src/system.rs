@@ -2,15 +2,14 @@
 
 use alloc::vec::Vec;
 
-use spin::{Mutex, Once};
-use tessera_memory::Frames;
+use spin::Once;
 use tessera_platform::IntId;
 
 use crate::console::Input;
 use crate::leave;
 use crate::machine::Machine;
 use crate::processor::Processor;
-use crate::seed::SeedSource;
+use crate::supply::Supply;
 use crate::terminal;
 use crate::vm::Vm;
 
@@ -20,10 +19,8 @@ pub struct System {
     pub machine: &'static Machine,
     /// The guests.
     pub vms: Vec<Vm>,
-    /// Memory that guests and their tables may have. Locked after a VM's map.
-    pub frames: Mutex<Frames>,
-    /// For guests that start again; none if the board has no random numbers.
-    pub seeds: Option<Mutex<SeedSource>>,
+    /// What they take from.
+    pub supply: &'static Supply,
     /// SPIs passed through: physical number, and index of the VM.
     pub passthrough: Vec<(IntId, usize)>,
 }

@@ -35,8 +35,7 @@ use crate::life::{CrashReason, Life, StopReason};
 use crate::machine::{Machine, Place};
 use crate::manifest::{Placement, VmConfig};
 use crate::processor::Processor;
-use crate::seed::SeedSource;
-use crate::system::System;
+use crate::supply::Supply;
 
 /// Interrupt numbers that the guests' machine fixes, as QEMU's `virt` has them.
 pub mod interrupt {
@@ -69,6 +68,7 @@ pub struct Vm {
     pub atomics: Mutex<()>,
     /// The machine below.
     machine: &'static Machine,
+    supply: &'static Supply,
     /// VTTBR_EL2 for its vCPUs.
     vttbr: u64,
     memory: Mutex<GuestMemory>,
@@ -93,6 +93,8 @@ pub struct VcpuControl {
 pub struct Parts<'a> {
     /// The machine's free memory.
     pub frames: &'a mut Frames,
+    /// What they take from later.
+    pub supply: &'static Supply,
     /// The machine below.
     pub machine: &'static Machine,
     /// The shape of all guests' physical address spaces.
@@ -105,8 +107,6 @@ pub struct Parts<'a> {
     pub cpu_compatible: &'a str,
     /// What each is given of the board's devices.
     pub board_devices: &'static [Option<Assignment<'static>>],
-    /// Where the guests' random seeds come from.
-    pub seeds: Option<&'a mut SeedSource>,
     /// What each has of the machine's memory by its address.
     pub claims: Vec<Vec<Claim>>,
 }
@@ -162,6 +162,7 @@ impl Vm {
         let consoles = config.devices.iter().filter_map(ConsoleUart::of_device);
         Ok(Self {
             machine: parts.machine,
+            supply: parts.supply,
             vttbr: memory.context().vttbr(),
             vcpus: places.iter().enumerate().map(vcpu).collect(),
             uarts: consoles.map(|make| make(index + 1)).collect(),
@@ -229,8 +230,7 @@ impl Vm {
 
     /// Lets it write a page it shares. False if that is not why it may not.
     pub fn copy_on_write(&self, ipa: Ipa) -> bool {
-        let Some(system) = System::get() else { return false };
-        match self.memory.lock().copy_on_write(ipa, system) {
+        match self.memory.lock().copy_on_write(ipa, self.supply) {
             Ok(copied) => {
                 self.counters.copied_page(copied);
                 true

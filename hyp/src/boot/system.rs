@@ -25,6 +25,7 @@ use crate::leave;
 use crate::machine::{Interrupts, Machine, Place};
 use crate::manifest::{BoardFacts, Manifest, Placement, Reserved, VmConfig};
 use crate::seed::SeedSource;
+use crate::supply::Supply;
 use crate::system::System;
 use crate::vm::{Claim, GicParts, Parts, Vm};
 use crate::{heap, manifest, terminal};
@@ -98,24 +99,24 @@ fn plan(board: &Board, layout: &mut Layout, gic: &Gic, frames: &mut Frames, tree
 }
 
 /// Makes the VMs, and the system of them.
-fn build(board: &Board, hardware: Hardware, plan: Plan, mut frames: Frames, archive: &'static [u8]) -> System {
+fn build(board: &Board, hardware: Hardware, plan: Plan, frames: Frames, archive: &'static [u8]) -> System {
     let gic_parts = hardware.gic_parts;
-    let machine = Box::leak(Box::new(machine(board, hardware, plan.cores)));
-    let mut seeds = SeedSource::new(&board.chosen.seed, machine.clock.now());
+    let machine: &_ = Box::leak(Box::new(machine(board, hardware, plan.cores)));
+    let seeds = SeedSource::new(&board.chosen.seed, machine.clock.now()).map(Mutex::new);
+    let supply: &_ = Box::leak(Box::new(Supply { frames: Mutex::new(frames), seeds }));
     let parts = Parts {
-        frames: &mut frames,
+        frames: &mut supply.frames.lock(),
+        supply,
         machine,
         geometry: geometry(),
         gic: gic_parts,
         archive,
         cpu_compatible: machine.cores.first().map_or("", |core| core.compatible.as_str()),
         board_devices: plan.board_devices,
-        seeds: seeds.as_mut(),
         claims: plan.claims,
     };
     let vms = require(build_vms(plan.manifest.vms, &plan.placements, parts));
-    let passthrough = passthrough(&vms);
-    System { machine, passthrough, vms, frames: Mutex::new(frames), seeds: seeds.map(Mutex::new) }
+    System { machine, passthrough: passthrough(&vms), vms, supply }
 }
 
 /// What EL2 drives of the board from here on.
@@ -128,6 +129,7 @@ fn machine(board: &Board, hardware: Hardware, cores: Vec<Core>) -> Machine {
         clock,
         firmware: Architecture::find(board.psci),
         hardens_exits: Arguments::read(board.chosen.bootargs.as_deref()).hardens_exits,
+        nobodys_doorbell: Doorbell::new(),
         doorbells: cores.iter().map(|_| Doorbell::new()).collect(),
         cores,
         vtcr: vtcr(),
@@ -268,7 +270,7 @@ fn passthrough(vms: &[Vm]) -> Vec<(IntId, usize)> {
 }
 
 fn report(system: &System, layout: &Layout) {
-    let free = system.frames.lock().free_frames() * 4;
+    let free = system.supply.frames.lock().free_frames() * 4;
     let (used, heap) = heap::usage();
     log::info!(
         "{} cores, {free} KiB free; EL2 keeps {} KiB: image {} KiB, heap and stacks {} KiB; {} of {} KiB of heap used",

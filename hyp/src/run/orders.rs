@@ -90,7 +90,7 @@ impl Core {
                 self.rung.orders |= 1 << slot;
                 return;
             }
-            if vcpu.vm.work_step(self.system) {
+            if vcpu.vm.work_step() {
                 vcpu.state = State::Off;
                 return self.scheduler.switch_off(slot, self.now());
             }

@@ -90,6 +90,7 @@ impl Vm {
         if !told.is_empty() {
             self.kick(told, vcpu, processor);
         }
+        self.route_interrupts();
     }
 
     #[inline(never)]

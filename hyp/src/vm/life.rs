@@ -11,7 +11,6 @@ use crate::arch::aarch64::virtual_interface;
 use crate::devices::Pl031;
 use crate::life::{CrashReason, Effects, Event, NotNow, Order, Power, Refusal, RestartPolicy, StopReason, Then};
 use crate::manifest::VmConfig;
-use crate::system::System;
 
 /// The second restart in a row waits for so long, each further one twice as long...
 const RESTART_DELAY: Duration = Duration::from_millis(10);
@@ -144,9 +143,9 @@ impl Vm {
 
     /// Does a step of that work, at most about 10,000 instructions. True when all is done, and the VM starts; or stops, if it
     /// cannot.
-    pub fn work_step(&self, system: &System) -> bool {
+    pub fn work_step(&self) -> bool {
         let mut refill = self.refill.lock();
-        let step = refill.step(&mut self.memory.lock(), &self.config, system);
+        let step = refill.step(&mut self.memory.lock(), &self.config, self.supply);
         match step {
             Ok(Some(next)) => {
                 *refill = next;

@@ -24,7 +24,7 @@ use crate::errata;
 use crate::guest_tree::{self, TreeFacts, TreeTooLarge};
 use crate::manifest::{DeviceKind, MemoryRegion, Placement, Segment, VmConfig};
 use crate::seed::Seed;
-use crate::system::System;
+use crate::supply::Supply;
 
 /// Why a guest's memory cannot be made or changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,7 +98,7 @@ impl GuestMemory {
             board_devices: parts.board_devices.get(index).and_then(Option::as_ref),
             tree: None,
         };
-        let seed = parts.seeds.as_mut().map(|seeds| seeds.draw());
+        let seed = parts.supply.seed();
         let claims = parts.claims.get_mut(index).map(core::mem::take).unwrap_or_default();
         memory.fill(config, seed, claims, parts.frames)?;
         memory.map_devices(config, parts.frames)?;
@@ -130,13 +130,13 @@ impl GuestMemory {
     ///
     /// # Errors
     /// The books disagree.
-    pub(super) fn share_again(&mut self, ipa: Ipa, offset: u64, system: &System) -> Result<u64> {
+    pub(super) fn share_again(&mut self, ipa: Ipa, offset: u64, supply: &Supply) -> Result<u64> {
         let mapping = self.map.translate(ipa, &self.hardware).ok_or(MemoryError::NoMemoryAt(ipa))?;
         if mapping.attributes.state.contains(SoftwareState::COPY_ON_WRITE) {
             return mapping.ipa.end().offset_from(ipa).ok_or(MemoryError::NoMemoryAt(ipa));
         }
         let pa = Pa::new(self.archive.as_ptr() as u64 + offset);
-        let frames = &mut *system.frames.lock();
+        let frames = &mut *supply.frames.lock();
         frames.share(pa)?;
         let tables = &mut frames.tables(self.vm);
         let copied = self.map.replace_page(ipa, pa, Attributes::SHARED, tables, &mut self.hardware)?;
@@ -174,9 +174,9 @@ impl GuestMemory {
     ///
     /// # Errors
     /// It is not shared, or its reservation is used up.
-    pub fn copy_on_write(&mut self, ipa: Ipa, system: &System) -> Result<bool> {
+    pub fn copy_on_write(&mut self, ipa: Ipa, supply: &Supply) -> Result<bool> {
         let Some(reservation) = &mut self.reservation else { return Err(Error::NotCopyOnWrite(ipa).into()) };
-        let mut frames = system.frames.lock();
+        let mut frames = supply.frames.lock();
         let outcome = self.map.copy_on_write(ipa, reservation, &mut frames, &mut self.hardware)?;
         Ok(matches!(outcome, Outcome::Copied { .. }))
     }

@@ -9,7 +9,7 @@ use super::memory::{GuestMemory, MemoryError, guest_span, shared_bytes, shared_s
 use crate::arch::aarch64::machine::invalidate_instruction_caches;
 use crate::manifest::VmConfig;
 use crate::seed::Seed;
-use crate::system::System;
+use crate::supply::Supply;
 
 /// How much memory a step scrubs, in bytes: about 8,000 instructions.
 const SCRUBBED: u64 = 128 * 1024;
@@ -51,14 +51,14 @@ impl Refill {
         self,
         memory: &mut GuestMemory,
         config: &VmConfig,
-        system: &System,
+        supply: &Supply,
     ) -> Result<Option<Self>, MemoryError> {
         match self {
             Self::Begin => Ok(Some(Self::scrub(config, 0))),
-            Self::Scrub { region, ipa } => scrub(memory, config, system, region, ipa).map(Some),
+            Self::Scrub { region, ipa } => scrub(memory, config, supply, region, ipa).map(Some),
             Self::Copy { segment, done } => copy(memory, config, segment, done).map(Some),
             Self::Finish => {
-                let seed = system.seeds.as_ref().map(|seeds| seeds.lock().draw());
+                let seed = supply.seed();
                 finish(memory, config, seed).map(|()| None)
             }
         }
@@ -83,7 +83,7 @@ impl Refill {
 fn scrub(
     memory: &mut GuestMemory,
     config: &VmConfig,
-    system: &System,
+    supply: &Supply,
     region: usize,
     ipa: u64,
 ) -> Result<Refill, MemoryError> {
@@ -94,7 +94,7 @@ fn scrub(
     let ipa = match shared {
         Some((span, offset)) if span.start().get() <= ipa => share_again(
             memory,
-            system,
+            supply,
             Span::new(Ipa::new(ipa), span.end().get() - ipa),
             offset + ipa - span.start().get(),
         )?,
@@ -110,14 +110,14 @@ fn scrub(
 /// Has pages from the start of `span` on, at `offset` in the archive, be the archive's again. Returns how far it got.
 fn share_again(
     memory: &mut GuestMemory,
-    system: &System,
+    supply: &Supply,
     span: Option<Span<Ipa>>,
     offset: u64,
 ) -> Result<u64, MemoryError> {
     let Some(span) = span else { return Ok(u64::MAX) };
     let (mut ipa, mut offset) = (span.start(), offset);
     for _ in 0..SHARED {
-        let done = memory.share_again(ipa, offset, system)?;
+        let done = memory.share_again(ipa, offset, supply)?;
         let Some(next) = ipa.checked_add(done) else { break };
         (ipa, offset) = (next, offset + done);
         if ipa >= span.end() {
