@@ -218,7 +218,15 @@ impl Vm {
 
     /// Makes the cores of these vCPUs look at what is new. `own` is the caller's vCPU, which is loaded on `processor`: it
     /// looks anyway.
+    #[inline(always)]
     pub fn kick(&self, told: VcpuSet, own: usize, processor: &Processor) {
+        if !told.is_empty() {
+            self.kick_others(told, own, processor);
+        }
+    }
+
+    #[inline(never)]
+    fn kick_others(&self, told: VcpuSet, own: usize, processor: &Processor) {
         for index in told.without(own) {
             let Some(vcpu) = self.vcpus.get(index) else { continue };
             if processor.ring_news(vcpu.place) {

@@ -54,9 +54,7 @@ fn send_sgi(processor: &Processor, vcpu: &mut Vcpu, register: u32, value: u64) -
         _ => SgiRegister::Group1,
     };
     let told = vcpu.vm.vgic.send_sgi_here(vcpu.index, &mut processor.list_registers(), which, value);
-    if !told.is_empty() {
-        vcpu.vm.kick(told, vcpu.index, processor);
-    }
+    vcpu.vm.kick(told, vcpu.index, processor);
     Next::Resume
 }
 

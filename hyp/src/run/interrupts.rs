@@ -43,9 +43,7 @@ impl Core {
     #[inline(always)]
     fn deliver(&self, vcpu: &mut Vcpu, intid: u32) -> Next {
         let told = vcpu.vm.vgic.deliver_hardware(vcpu.index, &mut self.processor.list_registers(), intid);
-        if !told.is_empty() {
-            vcpu.vm.kick(told, vcpu.index, &self.processor);
-        }
+        vcpu.vm.kick(told, vcpu.index, &self.processor);
         Next::Resume
     }
 

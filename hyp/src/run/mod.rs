@@ -95,9 +95,7 @@ impl Core {
     #[inline(never)]
     fn flush(&self, vcpu: &Vcpu) -> bool {
         let told = vcpu.vm.vgic.flush(vcpu.index, &mut self.processor.list_registers());
-        if !told.is_empty() {
-            vcpu.vm.kick(told, vcpu.index, &self.processor);
-        }
+        vcpu.vm.kick(told, vcpu.index, &self.processor);
         self.processor.doorbell().is_rung()
     }
 

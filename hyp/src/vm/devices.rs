@@ -87,9 +87,7 @@ impl Vm {
     fn distributor_v2_write(&self, processor: &Processor, vcpu: usize, offset: u64, size: usize, value: u64) {
         let registers = &mut processor.list_registers();
         let told = self.vgic.write_distributor_v2(vcpu, registers, offset, size, value);
-        if !told.is_empty() {
-            self.kick(told, vcpu, processor);
-        }
+        self.kick(told, vcpu, processor);
         self.route_interrupts();
     }
 
@@ -204,9 +202,7 @@ impl Vm {
 
     #[inline(always)]
     fn with_kick(&self, processor: &Processor, (value, told): (u64, VcpuSet), own: usize) -> u64 {
-        if !told.is_empty() {
-            self.kick(told, own, processor);
-        }
+        self.kick(told, own, processor);
         value
     }
 }

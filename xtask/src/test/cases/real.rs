@@ -144,7 +144,7 @@ pub(super) fn raspberry_pi() -> Vec<Case> {
     let passed = ["expect a:^PASS: \\d+", "expect b:^PASS: \\d+"];
     let called = |name, verify| Case { qemu: &["-d", "int"], verify, ..turns(name) };
     let switches =
-        called("two guests take turns on a core that firmware hardens", |console| calls_firmware(console, 50));
+        called("two guests take turns on a core that firmware hardens", |console| calls_firmware(console, 20));
     let exits = called("two guests take turns whose exits firmware hardens", |console| calls_firmware(console, 10_000));
     vec![
         both(Board::Raspi4b, "linux and freertos reach their prompts on raspi4b"),
