@@ -31,7 +31,7 @@ impl Core {
 
     /// Takes what was rung: what was left before must be there.
     fn look(&self) -> Rung {
-        let rung = self.doorbell.take();
+        let rung = self.doorbell.take(u64::MAX);
         for slot in (0..2).filter(|slot| (rung.news | rung.orders) >> slot & 1 != 0) {
             assert_eq!(self.found[slot].load(Ordering::Relaxed), 1, "rung for nothing");
         }
@@ -80,11 +80,25 @@ fn news_do_not_swallow_orders() {
 fn one_interrupt_serves_many_rings() {
     loom::model(|| {
         let doorbell = Doorbell::new();
-        assert!(doorbell.ring_news(3) && doorbell.ring_orders(0));
-        assert!(!doorbell.ring_news(63) && !doorbell.ring_news(3) && !doorbell.ring_orders(1));
-        assert_eq!(doorbell.take(), Rung { news: 1 << 63 | 1 << 3, orders: 0b11 });
-        assert_eq!(doorbell.take(), Rung::default());
-        assert!(doorbell.ring_news(1));
+        assert!(doorbell.ring_news(3) && doorbell.ring_orders(0) && doorbell.ring_news(63));
+        assert!(!doorbell.ring_news(63) && !doorbell.ring_news(3) && !doorbell.ring_orders(0));
+        assert_eq!(doorbell.take(u64::MAX), Rung { news: 1 << 63 | 1 << 3, orders: 0b1 });
+        assert_eq!(doorbell.take(u64::MAX), Rung::default());
+        assert!(doorbell.ring_news(3));
+    });
+}
+
+#[test]
+fn who_does_not_listen_is_rung_for_once() {
+    loom::model(|| {
+        let doorbell = Doorbell::new();
+        assert!(doorbell.ring_news(2) && doorbell.ring_news(5));
+        assert_eq!(doorbell.take(!(1 << 2)), Rung { news: 1 << 5, orders: 0 });
+        assert!(!doorbell.is_rung(!(1 << 2)) && doorbell.is_rung(1 << 2));
+        assert!(!doorbell.ring_news(2), "it would cost whoever runs");
+        assert!(doorbell.ring_news(5));
+        assert_eq!(doorbell.take(1 << 2), Rung { news: 1 << 2, orders: 0 });
+        assert!(doorbell.ring_news(2));
     });
 }
 
@@ -93,6 +107,6 @@ fn a_slot_out_of_range_rings_all() {
     loom::model(|| {
         let doorbell = Doorbell::new();
         assert!(doorbell.ring_orders(64));
-        assert_eq!(doorbell.take(), Rung { news: 0, orders: u64::MAX });
+        assert_eq!(doorbell.take(u64::MAX), Rung { news: 0, orders: u64::MAX });
     });
 }

@@ -77,7 +77,7 @@ impl Core {
 
     /// Somebody may have rung: a vCPU that does not wait sees its news before it is entered; for all else the loop has a look.
     pub(super) fn hear(&mut self) -> Next {
-        let rung = self.processor.doorbell().take();
+        let rung = self.processor.doorbell().take(self.scheduler.listening());
         self.rung.news |= rung.news & self.scheduler.blocked();
         self.rung.orders |= rung.orders;
         if self.rung.is_empty() { Next::Resume } else { Next::Reschedule }

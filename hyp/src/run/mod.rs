@@ -54,16 +54,23 @@ impl Core {
                 Some(index) if vcpus.get(index).is_some_and(|vcpu| vcpu.state == State::Works) => {
                     self.work(vcpus, index)
                 }
+                // Its virtual timer counts for the scheduler from here on, and may be what comes first.
+                Some(index) if self.replaces_one_that_waits(index) => self.unload(vcpus),
                 Some(index) => {
                     self.load(vcpus, index);
                     // Who was taken out may have rung for another vCPU of this core.
-                    if !self.processor.doorbell().is_rung() {
+                    if !self.is_rung() {
                         self.run_loaded(vcpus, index);
                     }
                 }
                 None => self.idle(vcpus),
             }
         }
+    }
+
+    /// Whether the vCPU in the processor, which is not the one in `slot`, waits.
+    fn replaces_one_that_waits(&self, slot: usize) -> bool {
+        self.loaded_slot().is_some_and(|loaded| loaded != slot && self.scheduler.is_blocked(loaded))
     }
 
     /// Now, in ticks of the physical counter.
@@ -96,7 +103,12 @@ impl Core {
     fn flush(&self, vcpu: &Vcpu) -> bool {
         let told = vcpu.vm.vgic.flush(vcpu.index, &mut self.processor.list_registers());
         vcpu.vm.kick(told, vcpu.index, &self.processor);
-        self.processor.doorbell().is_rung()
+        self.is_rung()
+    }
+
+    /// Whether somebody has rung for what is to be looked at now.
+    fn is_rung(&self) -> bool {
+        self.processor.doorbell().is_rung(self.scheduler.listening())
     }
 
     /// Carries out what a handler decided for the vCPU that ran.
@@ -168,7 +180,7 @@ impl Core {
     /// Nothing can run: waits for an interrupt and takes it.
     fn idle(&mut self, vcpus: &mut [Vcpu]) {
         self.processor.set_timer(self.until);
-        if !self.processor.doorbell().is_rung() {
+        if !self.is_rung() {
             wait_for_interrupt();
         }
         self.interrupt(vcpus);

@@ -77,6 +77,8 @@ impl Core {
             vcpu.update_physical_timer(self.now());
             self.loaded = Some(Loaded::load(&mut self.processor, vcpu, slot));
         }
+        // What was rung for it while it did not listen, it sees as it is entered.
+        self.processor.doorbell().take_news(slot);
         self.trap_waits(self.scheduler.is_shared());
         self.set_timer_for(vcpu);
     }

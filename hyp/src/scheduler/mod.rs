@@ -192,6 +192,13 @@ impl Scheduler {
         self.blocked
     }
 
+    /// The slots of those for whom news matter at once: one bit each. Who is ready and does not run sees them in its turn.
+    #[must_use]
+    #[inline(always)]
+    pub fn listening(&self) -> u64 {
+        !self.ready | self.running.map_or(0, bit)
+    }
+
     /// Whether the vCPU in `slot` waits.
     #[must_use]
     pub fn is_blocked(&self, slot: usize) -> bool {
