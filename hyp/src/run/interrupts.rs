@@ -67,7 +67,7 @@ impl Core {
             return self.hear();
         }
         if Some(id) == machine.interrupts.uart {
-            self.system.serve_uart(&self.processor);
+            self.system.serve_console(&self.processor);
             self.processor.watch_console();
             return self.hear();
         }
@@ -102,7 +102,8 @@ impl Core {
         let now = self.now();
         if self.processor.expire_console(now) {
             // What is shown now makes room for those whose bytes had none.
-            self.system.resume_output(&self.processor);
+            self.system.serve_console(&self.processor);
+            self.processor.watch_console();
         }
         if let Some(vcpu) = self.loaded_slot().and_then(|slot| vcpus.get_mut(slot)) {
             vcpu.update_physical_timer(now);
