@@ -53,6 +53,12 @@ impl Core {
         let gic = &machine.gic;
         let id = taken.id();
         gic.end(taken);
+        if id == machine.interrupts.kick {
+            gic.deactivate(taken);
+            // What the sender wrote before is not to be read ahead of the acknowledgement, with a GICv2 a mere load.
+            wait_for_accesses();
+            return self.hear();
+        }
         if let Some(vm) = self.system.owner_of(id) {
             // Stays active until the guest deactivates it.
             return self.deliver_passthrough(vcpus, vm.index, id);
@@ -60,11 +66,6 @@ impl Core {
         gic.deactivate(taken);
         if id == machine.interrupts.hypervisor_timer {
             return self.timer_fired(vcpus);
-        }
-        if id == machine.interrupts.kick {
-            // What the sender wrote before is not to be read ahead of the acknowledgement, with a GICv2 a mere load.
-            wait_for_accesses();
-            return self.hear();
         }
         if Some(id) == machine.interrupts.uart {
             self.system.serve_console(&self.processor);
