@@ -39,6 +39,8 @@ pub const EL2_CHANNEL: usize = 0;
 pub const EL2_NAME: &str = "tessera";
 /// EL2's log lines are cut here, in bytes.
 const LOG_LINE_LIMIT: usize = 512;
+/// So many waiting bytes are shown in one go, since others wait for the console meanwhile.
+const SHOWN_AT_ONCE: usize = 8;
 
 /// How a console is set up.
 #[derive(Debug, Clone, Copy)]
@@ -82,6 +84,10 @@ pub struct Console {
     owner_since: u64,
     /// Who is asked first when several wait.
     turn: usize,
+    /// How many bytes wait in all channels.
+    waiting: usize,
+    /// Some of what waits may be shown, and was too much for one go, or for the room there was.
+    has_more: bool,
 }
 
 impl Console {
@@ -101,6 +107,8 @@ impl Console {
             now: 0,
             owner_since: 0,
             turn: 0,
+            waiting: 0,
+            has_more: false,
         }
     }
 
@@ -117,6 +125,30 @@ impl Console {
             return true;
         }
         self.hold(channel, byte)
+    }
+
+    /// Takes a byte that may go to the UART at once and as it is: a printable one on the channel's own line, when nobody and
+    /// nothing waits. False, and nothing is done, if it is none: [`write`](Self::write) takes it.
+    #[inline]
+    pub fn pass(&mut self, channel: usize, byte: u8, now: u64) -> bool {
+        let is_printable = matches!(byte, b' '..=b'~');
+        if !is_printable || self.waiting != 0 || self.mode != Mode::Tagged {
+            return false;
+        }
+        let Some(source) = self.channels.get_mut(channel).filter(|source| source.filter.is_idle()) else {
+            return false;
+        };
+        let passes = self.terminal.pass(channel);
+        if passes {
+            self.now = self.now.max(now);
+            source.touch(self.now);
+        }
+        passes
+    }
+
+    /// Whether anything waits for time to pass or for room.
+    pub fn is_waiting(&self) -> bool {
+        self.anybody_waits()
     }
 
     /// Whether [`write`](Self::write) would take a byte of `channel` now.
@@ -144,17 +176,23 @@ impl Console {
 
     /// The next byte for the physical UART, to be called while that has room.
     pub fn next_output(&mut self) -> Option<u8> {
-        let had_room = self.terminal.has_room();
-        let byte = self.terminal.next_output();
-        // Whoever may show something has done so while there was room.
-        if byte.is_some() && !had_room && self.anybody_waits() {
+        // What waits comes when all that was shown before is gone. A byte may show nothing, but 41 in a row do not.
+        while self.has_more && self.terminal.is_drained() {
             self.pump();
         }
-        byte
+        self.terminal.next_output()
+    }
+
+    /// Whether the next output has to be brought on from what waits in the channels.
+    pub fn is_drained(&self) -> bool {
+        self.terminal.is_drained()
     }
 
     /// When [`expire`](Self::expire) is to be called, in ticks; None when nothing waits for time to pass.
     pub fn deadline(&self) -> Option<u64> {
+        if self.waiting == 0 {
+            return None;
+        }
         let waiting = |channel: &usize| self.terminal.owner() != Some(*channel) && self.holds(*channel);
         let times = (0..self.channels.len()).filter(waiting).map(|channel| self.due(channel));
         times.filter(|time| *time > self.now && self.mode != Mode::Raw).min()
@@ -229,7 +267,7 @@ impl Console {
     }
 
     fn anybody_waits(&self) -> bool {
-        self.channels.iter().any(Channel::holds) || matches!(self.mode, Mode::Entering | Mode::Leaving)
+        self.waiting != 0 || matches!(self.mode, Mode::Entering | Mode::Leaving)
     }
 
     /// Whether `channel` loses its oldest lines rather than waiting for room.
@@ -243,10 +281,12 @@ impl Console {
         let Some(held) = self.channels.get_mut(channel) else {
             return true;
         };
+        let before = held.len();
         if drops && !held.can_hold() {
             held.drop_line(begun, now);
         }
         let taken = held.hold(byte, now);
+        self.waiting = (self.waiting + held.len()).saturating_sub(before);
         if channel != EL2_CHANNEL {
             self.pump();
         }
@@ -287,23 +327,28 @@ impl Console {
         self.now < until || self.channels.get(owner).is_some_and(Channel::holds_line)
     }
 
-    /// Shows what waits and may be shown, as far as there is room.
+    /// Shows what waits and may be shown, as far as there is room, in steps.
     fn pump(&mut self) {
-        while self.terminal.has_room() {
-            self.change_mode();
-            let Some(channel) = self.next_channel() else {
-                return;
-            };
-            let now = self.now;
-            let Some(byte) = self.channels.get_mut(channel).and_then(|held| held.release(now)) else {
-                return;
-            };
-            self.report_dropped(channel);
-            self.show(channel, byte);
-            if self.terminal.owner().is_none() {
-                self.turn = channel + 1;
-            }
+        self.has_more = (0..SHOWN_AT_ONCE).all(|_| self.show_waiting());
+    }
+
+    /// Shows one byte that waits; false if none may be shown.
+    fn show_waiting(&mut self) -> bool {
+        if !self.terminal.has_room() {
+            // `next_output` makes room.
+            return true;
         }
+        self.change_mode();
+        let Some(channel) = self.next_channel() else { return false };
+        let now = self.now;
+        let Some(byte) = self.channels.get_mut(channel).and_then(|held| held.release(now)) else { return false };
+        self.waiting = self.waiting.saturating_sub(1);
+        self.report_dropped(channel);
+        self.show(channel, byte);
+        if self.terminal.owner().is_none() {
+            self.turn = channel + 1;
+        }
+        true
     }
 
     /// A byte went straight through; others may have waited long enough.

@@ -72,7 +72,8 @@ impl Processor {
     pub fn expire_console(&mut self, now: u64) -> bool {
         let is_due = self.console_deadline.is_some_and(|deadline| deadline <= now);
         if is_due {
-            self.console_deadline = terminal::expire(now);
+            terminal::expire(now);
+            self.console_deadline = terminal::deadline();
         }
         is_due
     }

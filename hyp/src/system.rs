@@ -10,8 +10,11 @@ use crate::leave;
 use crate::machine::Machine;
 use crate::processor::Processor;
 use crate::supply::Supply;
-use crate::terminal;
+use crate::terminal::{self, Work};
 use crate::vm::Vm;
+
+/// So much is done for the console before guests go on.
+const CONSOLE_STEPS: usize = 8;
 
 /// The guests and what they share.
 pub struct System {
@@ -44,26 +47,30 @@ impl System {
         self.vms.get(*vm)
     }
 
-    /// The console's UART wants something: takes the input, and lets guests send on whose output waited.
-    pub fn serve_uart(&self, processor: &Processor) {
-        while let Some(input) = terminal::receive() {
-            match input {
-                Input::Nothing => {}
-                Input::ToGuest { channel, byte } => {
-                    if let Some(vm) = channel.checked_sub(1).and_then(|index| self.vms.get(index)) {
+    /// The console wants something: takes input, and lets guests send on whose output waited, a few steps of it. If more is
+    /// left, the UART interrupts again, or the console's deadline has come.
+    pub fn serve_console(&self, processor: &Processor) {
+        for work in (0..CONSOLE_STEPS).map_while(|_| terminal::serve()) {
+            match work {
+                Work::Input(Input::Nothing) => {}
+                Work::Input(Input::Quit) => end("quit", || leave::stop_machine(true)),
+                Work::Input(Input::Reboot) => end("reboot", leave::restart_machine),
+                Work::Input(Input::ToGuest { channel, byte }) => {
+                    if let Some(vm) = self.vm_of_channel(channel) {
                         vm.receive(processor, byte);
                     }
                 }
-                Input::Quit => end("quit", || leave::stop_machine(true)),
-                Input::Reboot => end("reboot", leave::restart_machine),
+                Work::Resume(channel) => {
+                    if let Some(vm) = self.vm_of_channel(channel) {
+                        vm.resume_output(processor);
+                    }
+                }
             }
         }
-        self.resume_output(processor);
     }
 
-    /// The console may have room again: lets guests send on whose output waited.
-    pub fn resume_output(&self, processor: &Processor) {
-        self.vms.iter().for_each(|vm| vm.resume_output(processor));
+    fn vm_of_channel(&self, channel: usize) -> Option<&Vm> {
+        channel.checked_sub(1).and_then(|index| self.vms.get(index))
     }
 
     /// A VM has stopped for good: when it was the last, so does the machine.

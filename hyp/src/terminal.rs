@@ -1,5 +1,9 @@
 //! The physical UART with the shared console on it; EL2's log. The way out of the machine is `leave`'s.
 //!
+//! Any core writes: what the UART has no room for waits in a ring, from which the core that takes the UART's interrupt
+//! sends on ([`serve`]). All that is done under the lock is counted: nobody waits for it for more than some 2,000
+//! instructions.
+//!
 //! Lock order: a guest's UART, then the terminal. Nothing is taken after the terminal.
 
 use core::fmt::{self, Write};
@@ -23,10 +27,52 @@ struct Terminal {
     colour: bool,
     /// The last line is one of boot's and goes on.
     is_marking: bool,
+    /// Output waits, and the UART's interrupt is to come when there is room.
+    is_sending: bool,
+    /// Channels with a byte that found no room.
+    refused: u64,
+    /// What was served last was input: others have their turn.
+    has_served_input: bool,
 }
 
-static TERMINAL: Mutex<Terminal> =
-    Mutex::new(Terminal { uart: None, console: None, clock: None, colour: false, is_marking: false });
+static TERMINAL: Mutex<Terminal> = Mutex::new(Terminal {
+    uart: None,
+    console: None,
+    clock: None,
+    colour: false,
+    is_marking: false,
+    is_sending: false,
+    refused: 0,
+    has_served_input: false,
+});
+
+/// So many bytes are sent in one go by a guest's write. More than the UART's interrupt leaves in its FIFO, so it comes when
+/// there is room.
+const SENT_AT_ONCE: usize = 32;
+/// The same for a line of EL2's own, and where that is all there is to do.
+const SERVED_AT_ONCE: usize = 64;
+/// To bring on what waited in the channels costs as much as to send so many bytes.
+const BRINGING_ON: usize = 16;
+
+/// What has become of a guest's byte.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Written {
+    /// It is on its way.
+    Shown,
+    /// It is taken; something waits for its time: see [`deadline`].
+    Waiting,
+    /// There is no room: [`serve`] tells when it may be tried again.
+    Refused,
+}
+
+/// One thing to do for the console.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Work {
+    /// A byte has come.
+    Input(Input),
+    /// The guest of this channel may try again with what it holds back.
+    Resume(usize),
+}
 
 impl Terminal {
     fn now(&self) -> u64 {
@@ -57,16 +103,76 @@ impl Terminal {
         }
     }
 
-    /// Gives the UART what it has room for; the rest follows by interrupt.
-    fn pump(&mut self) {
+    /// Gives the UART what it has room for, at most `count` bytes; the rest follows by interrupt.
+    fn pump(&mut self, count: usize) {
         let (Some(uart), Some(console)) = (&mut self.uart, &mut self.console) else { return };
-        while !uart.transmit_full() {
-            match console.next_output() {
-                Some(byte) => uart.put_now(byte),
-                None => return uart.disable_transmit_interrupt(),
-            }
+        let mut left = count;
+        while left > 0 && !uart.transmit_full() {
+            left = left.saturating_sub(if console.is_drained() { BRINGING_ON } else { 1 });
+            let Some(byte) = console.next_output() else {
+                if core::mem::take(&mut self.is_sending) {
+                    uart.disable_transmit_interrupt();
+                }
+                return;
+            };
+            uart.put_now(byte);
         }
-        uart.enable_transmit_interrupt();
+        if !core::mem::replace(&mut self.is_sending, true) {
+            uart.enable_transmit_interrupt();
+        }
+    }
+
+    /// The usual case: a byte that the UART takes at once; whether it is one.
+    #[inline]
+    fn pass(&mut self, channel: usize, byte: u8, now: u64) -> bool {
+        let (Some(uart), Some(console)) = (&mut self.uart, &mut self.console) else { return false };
+        let passes = !self.is_sending && !uart.transmit_full() && console.pass(channel, byte, now);
+        if passes {
+            uart.put_now(byte);
+        }
+        passes
+    }
+
+    #[inline(never)]
+    fn write(&mut self, channel: usize, byte: u8, now: u64) -> Written {
+        let Some(console) = &mut self.console else { return Written::Shown };
+        let written = match console.write(channel, byte, now) {
+            false => Written::Refused,
+            true if console.is_waiting() => Written::Waiting,
+            true => Written::Shown,
+        };
+        if written == Written::Refused {
+            self.refused |= 1 << (channel & 63);
+        }
+        // Who is sending goes on by himself.
+        if !self.is_sending {
+            self.pump(SENT_AT_ONCE);
+        }
+        written
+    }
+
+    fn input(&mut self) -> Option<Input> {
+        let now = self.now();
+        let byte = self.uart.as_mut()?.get()?;
+        self.console.as_mut().map(|console| console.input(byte, now))
+    }
+
+    /// The next channel that had no room and has some.
+    fn next_resumable(&self) -> Option<usize> {
+        let console = self.console.as_ref()?;
+        (0..64).filter(|channel| self.refused >> channel & 1 != 0).find(|channel| console.room(*channel))
+    }
+
+    fn resume(&mut self) -> Option<Work> {
+        let channel = self.next_resumable()?;
+        self.refused &= !(1 << channel);
+        Some(Work::Resume(channel))
+    }
+
+    fn serve_input(&mut self) -> Option<Work> {
+        let input = self.input();
+        self.has_served_input = input.is_some();
+        input.map(Work::Input)
     }
 }
 
@@ -105,7 +211,7 @@ pub fn set_guests(names: &[&str]) {
     let mut terminal = TERMINAL.lock();
     let ticks_per_second = terminal.clock.map_or(1, Clock::frequency);
     let settings = Settings { ticks_per_second, colour: terminal.colour };
-    terminal.pump();
+    terminal.pump(usize::MAX);
     terminal.console = Some(Console::new(names, settings));
 }
 
@@ -116,39 +222,41 @@ pub fn enable_input() {
     }
 }
 
-/// A byte of a guest's output; false if there is no room for now.
-pub fn write(channel: usize, byte: u8) -> bool {
+/// A byte of a guest's output.
+pub fn write(channel: usize, byte: u8) -> Written {
     let mut terminal = TERMINAL.lock();
     let now = terminal.now();
-    let taken = terminal.console.as_mut().is_none_or(|console| console.write(channel, byte, now));
-    terminal.pump();
-    taken
+    if terminal.pass(channel, byte, now) { Written::Shown } else { terminal.write(channel, byte, now) }
 }
 
 /// When `expire` wants to be called, in ticks.
 pub fn deadline() -> Option<u64> {
-    TERMINAL.lock().console.as_ref().and_then(Console::deadline)
+    let terminal = TERMINAL.lock();
+    match terminal.next_resumable() {
+        Some(_) => Some(terminal.now()),
+        None => terminal.console.as_ref().and_then(Console::deadline),
+    }
 }
 
-/// Shows what has waited long enough, and tells when to call again.
-pub fn expire(now: u64) -> Option<u64> {
+/// Shows what has waited long enough. [`serve`] goes on from there.
+pub fn expire(now: u64) {
     let mut terminal = TERMINAL.lock();
     if let Some(console) = &mut terminal.console {
         console.expire(now);
     }
-    terminal.pump();
-    terminal.console.as_ref().and_then(Console::deadline)
+    terminal.pump(SENT_AT_ONCE);
 }
 
-/// Sends what waits for room and takes one byte of input, if there is one. `None`: nothing is left to take.
-pub fn receive() -> Option<Input> {
+/// Sends what waits for room and says what is to be done next, if anything. To be called again a few times, and if
+/// something is left then, at [`deadline`] or by the UART's interrupt.
+pub fn serve() -> Option<Work> {
     let mut terminal = TERMINAL.lock();
-    terminal.pump();
-    let now = terminal.now();
-    let byte = terminal.uart.as_mut()?.get()?;
-    let input = terminal.console.as_mut()?.input(byte, now);
-    terminal.pump();
-    Some(input)
+    terminal.pump(SERVED_AT_ONCE);
+    if terminal.has_served_input {
+        terminal.resume().or_else(|| terminal.serve_input())
+    } else {
+        terminal.serve_input().or_else(|| terminal.resume())
+    }
 }
 
 /// EL2's own log: one tagged line each.
@@ -170,7 +278,7 @@ impl log::Log for Log {
                 _ => console.log_line(*record.args(), now),
             }
         }
-        terminal.pump();
+        terminal.pump(SERVED_AT_ONCE);
     }
 
     fn flush(&self) {}

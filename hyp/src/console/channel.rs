@@ -44,6 +44,11 @@ impl Channel {
         !self.held.is_empty()
     }
 
+    /// How many bytes wait.
+    pub fn len(&self) -> usize {
+        self.held.len()
+    }
+
     /// Whether what waits contains the end of a line.
     pub fn holds_line(&self) -> bool {
         self.held_lines != 0
@@ -94,6 +99,11 @@ impl Channel {
         if begun && self.held.peek() == Some(b'\n') {
             // Nothing is left of the begun line but its end; that of the line after it will do as well.
             self.release(now);
+        }
+        if self.held_lines == 0 {
+            // All of it is of one line.
+            self.held.clear();
+            self.urgent = false;
         }
         while let Some(byte) = self.held.peek().filter(|byte| !begun || *byte != b'\n') {
             self.release(now);

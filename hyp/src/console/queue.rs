@@ -28,6 +28,11 @@ impl ByteQueue {
         self.length == 0
     }
 
+    /// Forgets all that waits.
+    pub fn clear(&mut self) {
+        self.length = 0;
+    }
+
     /// How many more bytes fit.
     pub fn room(&self) -> usize {
         self.bytes.len() - self.length

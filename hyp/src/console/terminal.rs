@@ -80,6 +80,22 @@ impl Terminal {
         self.output.room() >= RESERVE
     }
 
+    /// Whether no output waits for the UART.
+    pub fn is_drained(&self) -> bool {
+        self.output.is_empty()
+    }
+
+    /// A printable byte on the channel's own line goes to the UART at once; false if it is another's or output waits.
+    #[inline]
+    pub fn pass(&mut self, channel: usize) -> bool {
+        let passes = self.owner == Some(channel) && self.output.is_empty();
+        if passes {
+            self.column = self.column.saturating_add(1);
+            self.extent = self.extent.max(self.column);
+        }
+        passes
+    }
+
     /// The next byte for the UART.
     pub fn next_output(&mut self) -> Option<u8> {
         self.output.pop()

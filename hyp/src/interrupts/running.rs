@@ -32,20 +32,19 @@ impl Vgic {
     /// register that brought it the last time is over. False, and nothing is done, if there is more to do than that.
     #[inline(always)]
     fn repeat_posted<R: ListRegisters>(&self, target: &Vcpu, registers: &mut R) -> bool {
-        let reason = target.peek_attention();
-        if reason >= PRIVATE || !reason.is_power_of_two() {
-            return false;
-        }
-        let slot = reason.trailing_zeros() as usize & 15;
         let Private { bank, slots, senders, .. } = &mut *target.private.lock();
+        // Before the latch is looked at: what is posted later asks again.
+        let reason = target.take_attention();
+        let slot = reason.trailing_zeros() as usize & 15;
         let intid = u32::from(slots.intid[slot]);
+        let is_one = reason < PRIVATE && reason.is_power_of_two() && reason & slots.plain() != 0 && intid < 32;
         let knows_sender = self.version_two && intid < 16;
         let sender = if knows_sender { senders.only(intid) } else { Some(0) };
-        let is_private = slots.used() & reason != 0 && intid < 32;
-        let Some(sender) = sender.filter(|_| is_private && registers.is_empty(slot)) else { return false };
-        // Before the latch is looked at: what is posted later asks again.
-        target.drop_attention(reason);
-        let repeated = relist(bank, slots, registers, slot, intid, self.enabled_groups(bank.group), sender);
+        let repeated = is_one
+            && registers.is_empty(slot)
+            && sender.is_some_and(|sender| {
+                relist(bank, slots, registers, slot, intid, self.enabled_groups(bank.group), sender)
+            });
         if !repeated {
             target.attend(reason);
         } else if knows_sender {

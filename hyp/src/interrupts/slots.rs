@@ -46,6 +46,12 @@ impl Slots {
         self.all & !self.free
     }
 
+    /// Used ones without a physical interrupt that ask for no maintenance.
+    #[inline]
+    pub fn plain(&self) -> u32 {
+        self.all & !(self.free | self.hardware | self.notified)
+    }
+
     /// An empty list register.
     #[inline]
     pub fn vacant(&self) -> Option<usize> {

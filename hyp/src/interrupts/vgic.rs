@@ -140,15 +140,8 @@ impl Vcpu {
     }
 
     /// The reasons, which stay.
-    #[inline(always)]
     pub fn peek_attention(&self) -> u32 {
         self.attention.0.load(Ordering::Relaxed)
-    }
-
-    /// Drops these reasons.
-    #[inline(always)]
-    pub fn drop_attention(&self, reasons: u32) {
-        self.attention.0.fetch_and(!reasons, Ordering::Acquire);
     }
 
     /// Drops all reasons but `kept`.

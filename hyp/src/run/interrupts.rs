@@ -53,6 +53,12 @@ impl Core {
         let gic = &machine.gic;
         let id = taken.id();
         gic.end(taken);
+        if id == machine.interrupts.kick {
+            gic.deactivate(taken);
+            // What the sender wrote before is not to be read ahead of the acknowledgement, with a GICv2 a mere load.
+            wait_for_accesses();
+            return self.hear();
+        }
         if let Some(vm) = self.system.owner_of(id) {
             // Stays active until the guest deactivates it.
             return self.deliver_passthrough(vcpus, vm.index, id);
@@ -61,13 +67,8 @@ impl Core {
         if id == machine.interrupts.hypervisor_timer {
             return self.timer_fired(vcpus);
         }
-        if id == machine.interrupts.kick {
-            // What the sender wrote before is not to be read ahead of the acknowledgement, with a GICv2 a mere load.
-            wait_for_accesses();
-            return self.hear();
-        }
         if Some(id) == machine.interrupts.uart {
-            self.system.serve_uart(&self.processor);
+            self.system.serve_console(&self.processor);
             self.processor.watch_console();
             return self.hear();
         }
@@ -102,7 +103,8 @@ impl Core {
         let now = self.now();
         if self.processor.expire_console(now) {
             // What is shown now makes room for those whose bytes had none.
-            self.system.resume_output(&self.processor);
+            self.system.serve_console(&self.processor);
+            self.processor.watch_console();
         }
         if let Some(vcpu) = self.loaded_slot().and_then(|slot| vcpus.get_mut(slot)) {
             vcpu.update_physical_timer(now);

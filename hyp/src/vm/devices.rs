@@ -150,8 +150,8 @@ impl Vm {
                 self.kick(told, vcpu, processor);
             }
             DeviceSlot::Uart(index) => {
-                if let Some(uart) = self.uarts.get(usize::from(index)) {
-                    uart.write(self, processor, offset, size, value);
+                let uart = self.uarts.get(usize::from(index));
+                if uart.is_some_and(|uart| uart.write(self, processor, offset, size, value)) {
                     processor.watch_console();
                 }
             }

@@ -7,7 +7,7 @@ use crate::console::InputQueue;
 use crate::devices::Pl011;
 use crate::manifest::{Device, DeviceKind};
 use crate::processor::Processor;
-use crate::terminal;
+use crate::terminal::{self, Written};
 
 /// One UART of a guest.
 pub struct ConsoleUart {
@@ -68,16 +68,25 @@ impl ConsoleUart {
         value
     }
 
-    /// A guest's store.
-    pub fn write(&self, vm: &Vm, processor: &Processor, offset: u64, size: usize, value: u64) {
+    /// A guest's store. Returns whether something of the console waits for its time since.
+    #[inline]
+    pub fn write(&self, vm: &Vm, processor: &Processor, offset: u64, size: usize, value: u64) -> bool {
+        let mut waits = false;
         let mut state = self.state.lock();
         let before = state.device.interrupt_level();
-        state.device.write(offset, size as u8, value, |byte| self.send(byte));
-        state.feed();
+        state.device.write(offset, size as u8, value, |byte| {
+            let written = self.send(byte);
+            waits |= written != Written::Shown;
+            written != Written::Refused
+        });
+        if !state.input.is_empty() {
+            state.feed();
+        }
         let after = state.device.interrupt_level();
         if before != after {
             self.signal(vm, processor, after);
         }
+        waits
     }
 
     /// Input from the console.
@@ -93,13 +102,14 @@ impl ConsoleUart {
     pub fn resume(&self, vm: &Vm, processor: &Processor) {
         let mut state = self.state.lock();
         if state.device.has_output() {
-            state.device.drain(|byte| self.send(byte));
+            state.device.drain(|byte| self.send(byte) != Written::Refused);
             self.signal(vm, processor, state.device.interrupt_level());
         }
     }
 
-    fn send(&self, byte: u8) -> bool {
-        self.channel.is_none_or(|channel| terminal::write(channel, byte))
+    #[inline]
+    fn send(&self, byte: u8) -> Written {
+        self.channel.map_or(Written::Shown, |channel| terminal::write(channel, byte))
     }
 
     /// Called with the UART locked, so that levels arrive in order.
