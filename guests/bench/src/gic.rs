@@ -30,9 +30,20 @@ const DIR: usize = 0x1000;
 
 /// The SGI that is measured.
 pub const SGI: u32 = 3;
+/// SGIs that there are.
+pub const SGIS: u32 = 16;
 /// Interrupt of the virtual timer.
 pub const TIMER: u32 = 27;
 const PRIORITY: u32 = 0xa0a0_a0a0;
+
+/// What makes an interrupt pending.
+#[derive(Clone, Copy)]
+pub enum Trigger {
+    /// That its line rises.
+    Edge,
+    /// That its line is high.
+    Level,
+}
 
 /// This core's view of the controller.
 #[derive(Clone, Copy)]
@@ -107,8 +118,8 @@ impl Controller {
         }
     }
 
-    /// Makes a shared interrupt edge-triggered, sends it to this core and lets it through.
-    pub fn enable_shared(&self, interrupt: u32) {
+    /// Says what triggers a shared interrupt, sends it to this core and lets it through.
+    pub fn enable_shared(&self, interrupt: u32, trigger: Trigger) {
         let (base, number) = (self.gic.distributor, interrupt as usize);
         let bank = 4 * (number / 32);
         write32(base + ICENABLER + bank, 1 << (interrupt % 32));
@@ -120,7 +131,11 @@ impl Controller {
             write8(base + ITARGETSR + number, 1 << self.core);
         }
         let configuration = base + ICFGR + 4 * (number / 16);
-        write32(configuration, read32(configuration) | 2 << (2 * (interrupt % 16)));
+        let edge = 2 << (2 * (interrupt % 16));
+        match trigger {
+            Trigger::Edge => write32(configuration, read32(configuration) | edge),
+            Trigger::Level => write32(configuration, read32(configuration) & !edge),
+        }
         write8(base + IPRIORITYR + number, PRIORITY as u8);
         write32(base + ISENABLER + bank, 1 << (interrupt % 32));
     }
@@ -132,14 +147,24 @@ impl Controller {
 
     /// How the SGI is sent to the core of this index: a value for the register that sends it.
     pub fn sgi(&self, core: usize) -> Sgi {
+        self.sgi_numbered(core, SGI)
+    }
+
+    /// As [`Self::sgi`], with another number below [`SGIS`].
+    pub fn sgi_numbered(&self, core: usize, number: u32) -> Sgi {
         match self.gic.version {
-            GicVersion::V2 => Sgi::V2(self.gic.distributor + SGIR, 1 << (16 + core) | SGI),
+            GicVersion::V2 => Sgi::V2(self.gic.distributor + SGIR, 1 << (16 + core) | number),
             GicVersion::V3 => {
                 let affinity = register::affinity();
                 let cluster = (affinity & 0xff00) << 8 | (affinity & 0xff_0000) << 16 | (affinity >> 32 & 0xff) << 48;
-                Sgi::V3(cluster | u64::from(SGI) << 24 | 1 << core)
+                Sgi::V3(cluster | u64::from(number) << 24 | 1 << core)
             }
         }
+    }
+
+    /// Lets all SGIs through.
+    pub fn enable_all_sgis(&self) {
+        write32(self.private() + ISENABLER, (1 << SGIS) - 1);
     }
 
     /// Takes the most urgent interrupt.

@@ -6,7 +6,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use guest_runtime::{Machine, psci, register, smp, timer, write_register};
 
-use crate::gic::Controller;
+use crate::gic::{Controller, SGIS, Trigger};
 use crate::samples::{self, Figures};
 use crate::{calls, clock, vectors};
 
@@ -17,6 +17,8 @@ const TIMER_DELAY: u64 = 20_000;
 /// The same for a guest that sleeps, in nanoseconds: longer than Xen's timers are late by default (50 us) and than KVM
 /// polls before it lets a sleeping vCPU go (at most 500 us).
 const SLEEP_DELAY: u64 = 1_000_000;
+/// Of the generator of SGIs' numbers, a linear congruential one.
+const FACTOR: u32 = 1_664_525;
 /// Between two SGIs to another vCPU, in nanoseconds: it must have gone back to sleep.
 const PEER_DELAY: u64 = 20_000;
 
@@ -28,6 +30,8 @@ static ENTERED: AtomicU64 = AtomicU64::new(0);
 static COST: AtomicU64 = AtomicU64::new(0);
 /// How far the other vCPU is.
 static PEER: AtomicU64 = AtomicU64::new(0);
+/// Cores of a storm.
+static STORMING: AtomicU64 = AtomicU64::new(0);
 const READY: u64 = 1;
 const ENDING: u64 = 2;
 const ENDED: u64 = 3;
@@ -138,11 +142,24 @@ pub fn self_sgi(machine: &Machine) -> Option<Figures> {
     samples::measure(|| round_trip(|| sgi.send()), empty_round_trip)
 }
 
+/// SGIs to oneself whose numbers change without order, and back.
+pub fn mixed_sgis(machine: &Machine) -> Option<Figures> {
+    let controller = begin(machine, take);
+    controller.enable_all_sgis();
+    let mut state = 1_u32;
+    let sample = || {
+        state = state.wrapping_mul(FACTOR).wrapping_add(1);
+        let sgi = controller.sgi_numbered(register::core_index(), (state >> 16) % SGIS);
+        round_trip(|| sgi.send())
+    };
+    samples::measure(sample, empty_round_trip)
+}
+
 /// A shared interrupt made pending by a write to the distributor, and back.
-pub fn shared(machine: &Machine) -> Option<Figures> {
+pub fn shared(machine: &Machine, trigger: Trigger) -> Option<Figures> {
     let controller = begin(machine, take);
     let interrupt = controller.spare_shared()?;
-    controller.enable_shared(interrupt);
+    controller.enable_shared(interrupt, trigger);
     let (register, value) = controller.pending(interrupt);
     samples::measure(|| round_trip(|| guest_runtime::mmio::write32(register, value)), empty_round_trip)
 }
@@ -195,6 +212,32 @@ fn sleep() -> bool {
         unsafe { asm!("wfi", options(nostack)) };
     }
     true
+}
+
+/// Sets the boot core up for SGIs of all numbers.
+pub fn begin_storm(machine: &Machine) {
+    begin(machine, take).enable_all_sgis();
+    STORMING.store(machine.cores as u64, Ordering::SeqCst);
+}
+
+/// The same for another core.
+pub fn join_storm() {
+    with_controller(|controller| {
+        let own = Controller::new(controller.frames());
+        own.reset_core();
+        own.enable_all_sgis();
+    });
+    vectors::install();
+    register::unmask_interrupts();
+}
+
+/// Sends an SGI of this number to all cores, one after the other.
+pub fn send_in_storm(number: u32) {
+    with_controller(|controller| {
+        for core in 0..STORMING.load(Ordering::Relaxed) as usize {
+            controller.sgi_numbered(core, number).send();
+        }
+    });
 }
 
 /// What the other vCPU does: sleep, and take SGIs.

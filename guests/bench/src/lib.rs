@@ -15,7 +15,19 @@ mod head;
 mod interrupts;
 mod memory;
 mod operations;
+mod roles;
 mod samples;
 mod vectors;
 
-pub use operations::{run, run_sharing};
+use guest_runtime::Machine;
+
+pub use operations::run_sharing;
+
+/// What `role=` on the command line says, or else measures all operations but those of shared images (see
+/// [`operations`]).
+pub fn run(machine: &Machine) {
+    match machine.text_argument("role").and_then(roles::named) {
+        Some(role) => role(machine),
+        None => operations::run(machine),
+    }
+}

@@ -7,7 +7,7 @@ use guest_runtime::catch::catch;
 use guest_runtime::machine::GicVersion;
 use guest_runtime::{Machine, println, psci, register};
 
-use crate::gic::{self, Controller};
+use crate::gic::{self, Controller, Trigger};
 use crate::samples::{self, Figures, SAMPLES};
 use crate::{calls, clock, devices, head, interrupts, memory};
 
@@ -33,12 +33,15 @@ const OPERATIONS: &[Operation] = operations! {
     "gicd_typer_read": |machine| synchronous(|| devices::read(machine.gic_frames.distributor + gic::TYPER)),
     "gicd_isenabler_read": |machine| synchronous(|| devices::read(machine.gic_frames.distributor + gic::ISENABLER + 4)),
     "gicr_isenabler_write": write_private_enable,
-    "vuart_flag_read": |machine| synchronous(|| devices::read(machine.uart.base + 0x18)),
+    "vuart_flag_read": |machine| synchronous(|| devices::read(machine.uart.base + devices::UART_FLAGS)),
+    "uart_write": write_to_uart,
     "self_sgi": interrupts::self_sgi,
+    "sgi_mixed": interrupts::mixed_sgis,
     "sgi_other_vcpu": interrupts::other_sgi,
     "vtimer_spin": interrupts::timer_spinning,
     "vtimer_wfi": interrupts::timer_sleeping,
-    "spi": interrupts::shared,
+    "spi": |machine| interrupts::shared(machine, Trigger::Edge),
+    "spi_level": |machine| interrupts::shared(machine, Trigger::Level),
     "eoi": interrupts::end,
     "dir": interrupts::deactivate,
     "page_first_touch": memory::first_touch,
@@ -116,4 +119,11 @@ fn write_private_enable(machine: &Machine) -> Option<Figures> {
     let controller = Controller::new(machine.gic_frames);
     controller.reset();
     synchronous(|| devices::write(controller.private() + gic::ISENABLER, 1 << gic::SGI))
+}
+
+/// Writing a byte to the UART, which has room for it. The bytes are a line of their own.
+fn write_to_uart(machine: &Machine) -> Option<Figures> {
+    let figures = samples::measure(|| devices::write_when_empty(machine.uart.base, b'.'), calls::nothing);
+    println!();
+    figures
 }

@@ -25,6 +25,7 @@ unsafe extern "C" {
     pub fn qemu_plugin_tb_n_insns(block: *const Block) -> usize;
     pub fn qemu_plugin_tb_get_insn(block: *const Block, index: usize) -> *mut Instruction;
     pub fn qemu_plugin_insn_vaddr(instruction: *const Instruction) -> u64;
+    pub fn qemu_plugin_insn_haddr(instruction: *const Instruction) -> *const c_void;
     pub fn qemu_plugin_insn_data(instruction: *const Instruction, to: *mut c_void, bytes: usize) -> usize;
     fn qemu_plugin_register_vcpu_insn_exec_cb(
         instruction: *mut Instruction,
@@ -32,6 +33,7 @@ unsafe extern "C" {
         flags: c_int,
         data: *mut c_void,
     );
+    fn qemu_plugin_register_vcpu_tb_exec_cb(block: *mut Block, callback: Executed, flags: c_int, data: *mut c_void);
 }
 
 /// Has `callback` called with `data` before this instruction is executed.
@@ -41,4 +43,13 @@ unsafe extern "C" {
 pub unsafe fn call_at(instruction: *mut Instruction, callback: Executed, data: *mut c_void) {
     // SAFETY: the caller's instruction; the data is only handed on.
     unsafe { qemu_plugin_register_vcpu_insn_exec_cb(instruction, callback, NO_REGISTERS, data) };
+}
+
+/// Has `callback` called with `data` before this block is executed, and before what [`call_at`] asks for in it.
+///
+/// # Safety
+/// `block` must be the one that QEMU lends.
+pub unsafe fn call_at_block(block: *mut Block, callback: Executed, data: *mut c_void) {
+    // SAFETY: the caller's block; the data is only handed on.
+    unsafe { qemu_plugin_register_vcpu_tb_exec_cb(block, callback, NO_REGISTERS, data) };
 }

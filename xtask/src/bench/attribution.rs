@@ -61,6 +61,19 @@ impl Symbols {
         self.known.entry(address).or_insert_with(|| own_function(loader, address)).as_deref()
     }
 
+    /// The functions of an address: the innermost inlined one first, then those into which it was inlined; assembly's by
+    /// its symbol.
+    pub fn functions(&self, address: u64) -> Vec<String> {
+        let mut names = Vec::new();
+        if let Ok(mut frames) = self.loader.find_frames(address) {
+            while let Ok(Some(frame)) = frames.next() {
+                names.extend(frame.function.and_then(|function| Some(function.demangle().ok()?.into_owned())));
+            }
+        }
+        names.extend(self.loader.find_symbol(address).map(str::to_owned));
+        names
+    }
+
     /// Whether the instruction is Rust's.
     pub fn is_rust(&mut self, address: u64) -> bool {
         self.function(address).is_some()

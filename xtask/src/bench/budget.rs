@@ -11,7 +11,7 @@ use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
 use super::figures::{self, Cell, Figures};
-use super::operation::{Kind, OPERATIONS};
+use super::operation::{self, Kind, OPERATIONS};
 use super::rows::Row;
 use super::table::{columns, grouped};
 use crate::build;
@@ -122,7 +122,8 @@ impl Budget {
         let mut budget = Self { compiler: compiler.to_owned(), ..self.clone() };
         for ours in figures {
             if let Cell::Measured(figures) = ours.cell {
-                let bound = Bound { median: figures.median, max: figures.max };
+                let max = operation::allowance(ours.name).map_or(figures.max, |allowance| figures.max.max(allowance));
+                let bound = Bound { median: figures.median, max };
                 budget.gics.entry(section(ours.gic)).or_default().insert(ours.name.to_owned(), bound);
             }
         }
@@ -142,7 +143,9 @@ impl Budget {
             let _ = writeln!(text, "\n[{gic}]");
             let in_order = OPERATIONS.iter().filter_map(|operation| bounds.get_key_value(operation.name));
             for (name, Bound { median, max }) in in_order {
-                let _ = writeln!(text, "{name} = {{ median = {median}, max = {max} }}");
+                let open = operation::goal(name).filter(|goal| goal < median);
+                let open = open.map_or(String::new(), |goal| format!(" # to be less than {goal}"));
+                let _ = writeln!(text, "{name} = {{ median = {median}, max = {max} }}{open}");
             }
         }
         text

@@ -58,6 +58,9 @@ pub struct Reached {
 pub struct Counter {
     plugin: PathBuf,
     marks: Vec<Mark>,
+    next: Option<Mark>,
+    roles: Option<NamedTempFile>,
+    stretches: bool,
     out: NamedTempFile,
 }
 
@@ -65,7 +68,25 @@ impl Counter {
     /// A counter that tells of these marks. `cargo xtask bench` has built the plugin.
     pub fn new(marks: &[Mark]) -> Result<Self> {
         let out = NamedTempFile::new().context("no temporary file")?;
-        Ok(Self { plugin: build::counter_path(), marks: marks.to_vec(), out })
+        let plugin = build::counter_path();
+        Ok(Self { plugin, marks: marks.to_vec(), next: None, roles: None, stretches: false, out })
+    }
+
+    /// Tells of this mark too, where it follows another one: it may be executed as often as may be.
+    pub fn and_next(self, mark: Mark) -> Self {
+        Self { next: Some(mark), ..self }
+    }
+
+    /// Knows what is special about instructions of Tessera's: lines of [`super::roles`].
+    pub fn with_roles(self, roles: &str) -> Result<Self> {
+        let file = NamedTempFile::new().context("no temporary file")?;
+        fs::write(file.path(), roles)?;
+        Ok(Self { roles: Some(file), ..self })
+    }
+
+    /// Tells how long Tessera goes on, and holds locks.
+    pub fn with_stretches(self) -> Self {
+        Self { stretches: true, ..self }
     }
 
     /// QEMU's arguments; a comma in a value is written twice.
@@ -73,28 +94,88 @@ impl Counter {
         let escaped = |path: &Path| path.display().to_string().replace(',', ",,");
         let (start, end) = (machine::LOADED, machine::LOADED + machine::LARGEST_IMAGE);
         let (file, out) = (escaped(&self.plugin), escaped(self.out.path()));
-        let mut plugin = format!("{file},out={out},within={start:x}-{end:x}");
+        let mut plugin = format!("{file},out={out},image={start:x}-{end:x}");
         for mark in &self.marks {
             plugin.push_str(&format!(",mark={:08x}", mark.0));
+        }
+        if let Some(mark) = self.next {
+            plugin.push_str(&format!(",next={:08x}", mark.0));
+        }
+        if let Some(roles) = &self.roles {
+            plugin.push_str(&format!(",roles={}", escaped(roles.path())));
+        }
+        if self.stretches {
+            plugin.push_str(",stretches=on");
         }
         vec!["-plugin".to_owned(), plugin]
     }
 
     /// What was reached, in its order, once the machine has ended.
     pub fn reached(&self) -> Result<Vec<Reached>> {
+        self.lines(parse)
+    }
+
+    /// The longest of each kind, once the machine has ended.
+    pub fn longest(&self) -> Result<Vec<Longest>> {
+        self.lines(Longest::parse)
+    }
+
+    fn lines<T>(&self, parse: fn(&str) -> Option<T>) -> Result<Vec<T>> {
         let text = fs::read_to_string(self.out.path())?;
-        text.lines().map(|line| parse(line).with_context(|| format!("the counter wrote `{line}`"))).collect()
+        // The last line is not whole if the machine was stopped as it was written.
+        let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
+        whole.lines().map(|line| parse(line).with_context(|| format!("the counter wrote `{line}`"))).collect()
     }
 }
 
-/// `d5032e1f 1200 34`: the mark, what all cores have executed, and what of that lay within Tessera's image.
-///
-/// A guest that has its MMU off may execute there too; Linux does so for a thousand instructions.
+/// `d5032e1f 1200 34`: the mark, what all cores have executed, and what of that was Tessera's.
 fn parse(line: &str) -> Option<Reached> {
     let mut words = line.split(' ');
     let mark = Mark(u32::from_str_radix(words.next()?, 16).ok()?);
     let executed = Executed { all: words.next()?.parse().ok()?, el2: words.next()?.parse().ok()? };
     words.next().is_none().then_some(Reached { mark, executed })
+}
+
+/// What the counter tells the length of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Length {
+    /// Tessera without taking an interrupt.
+    Stretch,
+    /// A lock held.
+    Hold,
+    /// A lock waited for.
+    Wait,
+}
+
+/// The longest so far.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Longest {
+    /// Of what.
+    pub of: Length,
+    /// In instructions.
+    pub instructions: u64,
+    /// Where most of them were executed: addresses in the image, and how many.
+    pub places: Vec<(u64, u64)>,
+}
+
+impl Longest {
+    /// `stretch 1f40 40:20 1a2b4:1000`, in hexadecimal.
+    fn parse(line: &str) -> Option<Self> {
+        let number = |word: &str| u64::from_str_radix(word, 16).ok();
+        let mut words = line.split(' ');
+        let of = match words.next()? {
+            "stretch" => Length::Stretch,
+            "hold" => Length::Hold,
+            "wait" => Length::Wait,
+            _ => return None,
+        };
+        let instructions = number(words.next()?)?;
+        let place = |word: &str| {
+            let (address, count) = word.split_once(':')?;
+            Some((number(address)?, number(count)?))
+        };
+        Some(Self { of, instructions, places: words.map(place).collect::<Option<_>>()? })
+    }
 }
 
 /// What was executed from one to another.
@@ -109,6 +190,11 @@ pub fn between(reached: &[Reached], from: Mark, to: Mark) -> Option<Executed> {
     let begin = reached.get(..end)?.iter().rev().find(|reached| reached.mark == from)?;
     difference(begin, reached.get(end)?)
 }
+/// What was executed from each `from` to the `to` that follows it.
+pub fn each(reached: &[Reached], from: Mark, to: Mark) -> Vec<Executed> {
+    let pairs = reached.iter().zip(reached.iter().skip(1));
+    pairs.filter(|(begin, end)| begin.mark == from && end.mark == to).filter_map(|(b, e)| difference(b, e)).collect()
+}
 
 #[cfg(test)]
 mod tests {
@@ -122,6 +208,24 @@ mod tests {
         assert_eq!(between(&reached[1..], kernel, INIT), Some(Executed { all: 3_880, el2: 10 }));
         assert_eq!(between(&reached, kernel, INIT), None, "it ended before it began");
         assert_eq!(between(&reached, kernel, END), None);
+    }
+
+    #[test]
+    fn each_pair_of_marks_is_counted() {
+        let lines = ["d5032e3f 10 1", "d5032e5f 30 15", "d5032e3f 50 20", "d5032e3f 60 20", "d5032e5f 90 41"];
+        let reached: Vec<_> = lines.iter().map(|line| parse(line).expect(line)).collect();
+        assert_eq!(each(&reached, BEGIN, END).iter().map(|executed| executed.el2).collect::<Vec<_>>(), [14, 21]);
+    }
+
+    #[test]
+    fn the_longest_of_each_kind_is_read() {
+        let longest = Longest::parse("stretch 1f40 40:20 1a2b4:1000");
+        let places = vec![(0x40, 0x20), (0x1a2b4, 0x1000)];
+        assert_eq!(longest, Some(Longest { of: Length::Stretch, instructions: 8000, places }));
+        assert_eq!(Longest::parse("hold 10").map(|longest| longest.of), Some(Length::Hold));
+        for line in ["", "stretch", "stretch x", "stretch 1 2", "d5032e1f 1 1"] {
+            assert_eq!(Longest::parse(line), None, "{line}");
+        }
     }
 
     #[test]

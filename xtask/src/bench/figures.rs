@@ -21,6 +21,12 @@ impl Figures {
     pub const fn single(value: u64) -> Self {
         Self { min: value, median: value, max: value }
     }
+
+    /// Of many measurements.
+    pub fn of(mut all: Vec<u64>) -> Option<Self> {
+        all.sort_unstable();
+        Some(Self { min: *all.first()?, median: *all.get(all.len() / 2)?, max: *all.last()? })
+    }
 }
 
 /// A cell of the table.
@@ -46,8 +52,14 @@ impl Cell {
 
 impl From<Result<u64, String>> for Cell {
     fn from(result: Result<u64, String>) -> Self {
+        result.map(Figures::single).into()
+    }
+}
+
+impl From<Result<Figures, String>> for Cell {
+    fn from(result: Result<Figures, String>) -> Self {
         match result {
-            Ok(value) => Self::Measured(Figures::single(value)),
+            Ok(figures) => Self::Measured(figures),
             Err(why) => Self::Missing(why),
         }
     }

@@ -49,6 +49,11 @@ pub fn ours(gic: u32, hypervisor: &Hypervisor) -> Result<Executed, String> {
     })
 }
 
+/// The system whose start is counted.
+pub fn booting() -> Result<String> {
+    Ok(system(1, MEMORY_MIB, &with_first_process()?, ARGUMENTS))
+}
+
 /// A system of one VM with Linux; its name is `bench`.
 pub fn system(cpus: usize, memory_mib: u64, initrd: &Path, arguments: &str) -> String {
     format!(

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 
 use crate::build::{self, Hypervisor};
-use crate::console::Script;
+use crate::console::{Script, Step};
 use crate::paths;
 use crate::qemu::{self, Board};
 use crate::run::engine::{Plan, Session, Verdict};
@@ -17,8 +17,15 @@ use crate::run::prepare::{self, Request};
 
 /// The longest a run may take, for hosts that do much else at the same time.
 const LIMIT: Duration = Duration::from_secs(400);
-/// Makes one tick of the counter one instruction.
-pub const COUNTING: [&str; 4] = ["-icount", "shift=0,sleep=off", "-cpu", "cortex-a72,cntfrq=1000000000"];
+/// Makes one tick of the counter one instruction, on one core.
+///
+/// The recording, which is thrown away, makes QEMU's main loop wait while the core executes. Else it may see a core that has
+/// just gone to sleep (WFI) before its last instructions count: it moves the clock to the next deadline and by these
+/// instructions past it, so that the interrupt seems late.
+pub const COUNTING: [&str; 4] =
+    ["-icount", "shift=0,sleep=off,rr=record,rrfile=/dev/null", "-cpu", "cortex-a72,cntfrq=1000000000"];
+/// The same for several cores, of which QEMU makes no recordings. Nothing is exact then in which all of them sleep.
+pub const COUNTING_SEVERAL: [&str; 4] = ["-icount", "shift=0,sleep=off", "-cpu", "cortex-a72,cntfrq=1000000000"];
 /// What keeps runs of Linux alike.
 const REPEATABLE: [&str; 4] = ["-seed", "1", "-rtc", "base=2024-01-01,clock=vm"];
 /// Each core on a thread of the host's, in the host's time.
@@ -46,9 +53,10 @@ pub enum Timing {
 }
 
 impl Timing {
-    fn arguments(self) -> Vec<String> {
+    fn arguments(self, cpus: usize) -> Vec<String> {
         let arguments = match self {
-            Self::Counted => [COUNTING, REPEATABLE].concat(),
+            Self::Counted if cpus == 1 => [COUNTING, REPEATABLE].concat(),
+            Self::Counted => [COUNTING_SEVERAL, REPEATABLE].concat(),
             Self::Real => PARALLEL.to_vec(),
         };
         arguments.into_iter().map(str::to_owned).collect()
@@ -92,7 +100,7 @@ impl<'a> Plain<'a> {
         let mut command = qemu::tied("qemu-system-aarch64");
         let el2 = if self.at_el2 { ",virtualization=on" } else { "" };
         command.args(["-M", &format!("virt,gic-version={},dtb-randomness=off{el2}", self.gic)]);
-        command.args(self.timing.arguments());
+        command.args(self.timing.arguments(self.cpus));
         command.args(["-smp", &self.cpus.to_string(), "-m", &format!("{}M", self.memory_mib)]);
         command.args(["-nodefaults", "-no-reboot", "-display", "none", "-monitor", "none"]);
         command.args(["-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console"]);
@@ -176,7 +184,7 @@ impl Ours {
             arguments: "",
         };
         let mut machine = prepare::prepare(&request, hypervisor)?.machine;
-        machine.extra.extend(self.timing.arguments());
+        machine.extra.extend(self.timing.arguments(machine.cpus));
         machine.extra.extend(self.extra.iter().cloned());
         Ok(machine.command())
     }
@@ -186,20 +194,33 @@ impl Ours {
         let mut command = self.command(hypervisor).map_err(|error| format!("{error:#}"))?;
         run(&mut command)
     }
+
+    /// Runs it until the VM `bench` has written a line that begins so, so many times, and stops it.
+    pub fn run_until(&self, hypervisor: &Hypervisor, line: &str, times: usize) -> Result<String, String> {
+        let why = |error: anyhow::Error| format!("{error:#}");
+        let mut command = self.command(hypervisor).map_err(why)?;
+        let step = Step::expect(&format!("bench:^{line}")).map_err(|error| error.to_string())?;
+        run_script(&mut command, vec![step; times])
+    }
 }
 
 /// Runs a machine until it switches itself off.
+fn run(command: &mut Command) -> Result<String, String> {
+    run_script(command, Vec::new())
+}
+
+/// Runs a machine until the steps are done, or without any until it switches itself off.
 ///
 /// A machine that ends with an error has said why on its console: that is for the reader of the text.
-fn run(command: &mut Command) -> Result<String, String> {
+fn run_script(command: &mut Command, steps: Vec<Step>) -> Result<String, String> {
     let (mut text, mut errors) = (Vec::new(), String::new());
-    let outcome = run_into(command, &mut text, &mut errors);
+    let outcome = run_into(command, steps, &mut text, &mut errors);
     let text = String::from_utf8_lossy(&text).into_owned();
     let said = errors.lines().rev().map(str::trim).find(|line| !line.is_empty());
     let said = said.map(|line| line.strip_prefix("qemu-system-aarch64: ").unwrap_or(line));
     match (outcome, said) {
         (Ok(Verdict::Ended(Some(_))), Some(said)) if text.is_empty() => Err(format!("QEMU: {said}")),
-        (Ok(Verdict::Ended(Some(_))), _) => Ok(text),
+        (Ok(Verdict::Ended(Some(_)) | Verdict::ScriptDone), _) => Ok(text),
         (Ok(verdict), said) => {
             let why = failure(&verdict).unwrap_or_else(|| "it did not end".to_owned());
             Err(said.map_or(why.clone(), |said| format!("{why}: {said}")))
@@ -208,9 +229,10 @@ fn run(command: &mut Command) -> Result<String, String> {
     }
 }
 
-fn run_into(command: &mut Command, text: &mut Vec<u8>, errors: &mut String) -> Result<Verdict> {
-    let mut session = Session::start(command, &[])?;
-    let plan = Plan { script: Script::new(Vec::new(), &[] as &[&str])?, stop_after_script: false, limit: Some(LIMIT) };
+fn run_into(command: &mut Command, steps: Vec<Step>, text: &mut Vec<u8>, errors: &mut String) -> Result<Verdict> {
+    let mut session = Session::start(command, &["bench".to_owned()])?;
+    let stop_after_script = !steps.is_empty();
+    let plan = Plan { script: Script::new(steps, &["bench"])?, stop_after_script, limit: Some(LIMIT) };
     let verdict = session.run(plan, &mut |bytes| text.extend(bytes))?;
     session.stop();
     *errors = session.errors();
@@ -267,7 +289,7 @@ mod tests {
         let plain = Plain::bench(2, 2, Path::new("/k"), "ops=spi");
         let words: Vec<_> = plain.command().get_args().map(|word| word.to_string_lossy().into_owned()).collect();
         let line = words.join(" ");
-        assert!(line.contains("virt,gic-version=2,dtb-randomness=off -icount shift=0,sleep=off"), "{line}");
+        assert!(line.contains("virt,gic-version=2,dtb-randomness=off -icount shift=0,sleep=off -cpu"), "{line}");
         assert!(line.contains("cntfrq=1000000000") && line.contains("-append ops=spi") && line.contains("-smp 2"));
     }
 }

@@ -13,9 +13,12 @@ mod linux;
 pub mod machine;
 pub mod operation;
 mod peers;
+mod roles;
 mod rows;
 mod smp;
+mod stretches;
 mod svg;
+mod systems;
 mod table;
 mod trace;
 
@@ -176,7 +179,7 @@ fn where_instructions_go(wanted: &Wanted, hypervisor: &Hypervisor) -> String {
 }
 
 fn is_traced(operation: &Operation) -> bool {
-    operation.kind != Kind::Whole && !NOT_TRACED.contains(&operation.name)
+    !matches!(operation.kind, Kind::Whole | Kind::System) && !NOT_TRACED.contains(&operation.name)
 }
 
 fn breakdown_table(breakdowns: &[(&Operation, Result<Breakdown>)]) -> String {

@@ -2,12 +2,13 @@
 
 use anyhow::Result;
 
+use super::counter::Length;
 #[cfg(test)]
 use super::figures::Figures;
 use super::figures::{self, Cell, Cells};
 use super::machine::{Ours, Plain, stubbed};
 use super::operation::{Kind, OPERATIONS, Operation};
-use super::{image, linux, peers};
+use super::{image, linux, peers, stretches, systems};
 use crate::build::{self, Hypervisor};
 use crate::paths;
 use crate::progress::Step;
@@ -17,6 +18,9 @@ const STUB_SERVES: &str =
     "hvc_psci_version,hvc_unknown,id_register_read,gicd_typer_read,gicd_isenabler_read,gicr_isenabler_write";
 /// Memory of the guest whose start is counted, in MiB, and of the second that shows what scrubbing costs.
 const BOOTED_MIB: [u64; 2] = [128, 64];
+
+/// Rows of the longest stretches, which the same runs give.
+const LENGTHS: [(&str, Length); 2] = [("el2_longest", Length::Stretch), ("lock_longest", Length::Hold)];
 
 /// One row of the table.
 #[derive(Clone, Debug)]
@@ -172,6 +176,18 @@ impl Column<'_> {
         if self.wanted.wants(Kind::Sharing) {
             cells.extend(self.step("Tessera, a shared image", |column| Ok(column.sharing()))?);
         }
+        for operation in self.wanted.operations().filter(|operation| operation.kind == Kind::System) {
+            if LENGTHS.iter().any(|(name, _)| *name == operation.name) {
+                continue;
+            }
+            cells.extend(self.step(&format!("Tessera, {}", operation.label), |column| {
+                let figures = systems::measure(operation.name, column.gic, column.hypervisor);
+                Ok([(operation.name.to_owned(), figures.into())].into())
+            })?);
+        }
+        if LENGTHS.iter().any(|(name, _)| self.wanted.wants_named(name)) {
+            cells.extend(self.stretches()?);
+        }
         if self.wanted.wants(Kind::Whole) {
             cells.extend(self.step("Tessera, the whole system", |column| column.whole())?);
         }
@@ -179,6 +195,15 @@ impl Column<'_> {
             cells.extend(self.step("Tessera, Linux", |column| Ok(column.linux()))?);
         }
         Ok(cells)
+    }
+
+    /// Runs the scenarios of the longest stretches; shows them, since where they come from is no figure.
+    fn stretches(&self) -> Result<Cells> {
+        let step = Step::start(format!("GICv{}: Tessera at its longest", self.gic));
+        let shown = stretches::measure(self.gic, self.hypervisor, &step)?;
+        step.done();
+        println!("{}", stretches::render(&shown, self.gic, &self.hypervisor.elf)?);
+        Ok(LENGTHS.map(|(name, of)| (name.to_owned(), stretches::figures(&shown, of).into())).into())
     }
 
     fn linux(&self) -> Cells {
@@ -208,8 +233,14 @@ impl Column<'_> {
             Err(why) => [Err(why.clone()), Err(why)],
         };
         let size = image::size(&self.hypervisor.flat).map_err(|error| error.to_string());
-        let named =
-            [("boot_to_guest", boot), ("scrub_128_mib", scrubbing), ("el2_memory_bytes", kept), ("image_bytes", size)];
+        let many = systems::memory_of_many(self.gic, self.hypervisor);
+        let named = [
+            ("el2_memory_16_vms", many),
+            ("boot_to_guest", boot),
+            ("scrub_128_mib", scrubbing),
+            ("el2_memory_bytes", kept),
+            ("image_bytes", size),
+        ];
         Ok(named.into_iter().map(|(name, result)| (name.to_owned(), result.into())).collect())
     }
 

@@ -38,7 +38,8 @@ fn median(cell: &super::figures::Cell) -> Option<u64> {
 
 /// The chart of one version of the GIC's operations.
 pub fn render(rows: &[Row], gic: u32) -> String {
-    let is_bar = |row: &&Row| row.gic == gic && row.operation.kind != Kind::Whole && median(&row.ours).is_some();
+    let is_operation = |row: &Row| !matches!(row.operation.kind, Kind::Whole | Kind::System);
+    let is_bar = |row: &&Row| row.gic == gic && is_operation(row) && median(&row.ours).is_some();
     let (plain, rows): (Vec<_>, Vec<_>) = rows.iter().filter(is_bar).partition(|row| needs_nobody(row));
     let series: Vec<_> = SERIES.iter().filter(|series| rows.iter().any(|row| (series.value)(row).is_some())).collect();
     let mut body = String::new();

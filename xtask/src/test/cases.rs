@@ -9,7 +9,7 @@ mod sub_page;
 use dtoolkit::model::DeviceTree;
 
 use crate::bench::budget;
-use crate::bench::machine::COUNTING;
+use crate::bench::machine::{COUNTING, COUNTING_SEVERAL};
 use crate::bench::operation::Kind;
 use crate::card::Uart;
 use crate::qemu::Board;

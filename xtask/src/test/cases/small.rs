@@ -4,20 +4,23 @@ use super::*;
 
 /// What operations may cost: counted, so that nothing else on the host changes the figures.
 pub(super) fn budget() -> Vec<Case> {
-    let counting = |name: &str, system, verify| {
+    let counting = |name: &str, system, qemu, verify| {
         let case = Case::new(name, system).steps(&["expect bench:^bench: done"]).ends(0);
-        Case { memory_mib: Some(2048), qemu: &COUNTING, verify, ..case }
+        Case { memory_mib: Some(2048), qemu, verify, ..case }
     };
     let two = "[[vm]]\nname = \"bench\"\ncpus = 2\nmemory = \"16M\"\nimage = \"tessera:guest/bench\"\n\
                command-line = \"ops=sgi_other_vcpu\"\n";
     vec![
-        counting("operations keep to the budget", System::Named("bench"), |console| {
+        counting("operations keep to the budget", System::Named("bench"), &COUNTING, |console| {
             budget::check_console(console, Kind::Guest)
         }),
-        counting("an SGI to another vCPU keeps to the budget", System::Inline(two.to_owned()), |console| {
-            budget::check_console(console, Kind::Pair)
-        }),
-        counting("copy on write keeps to the budget", System::Named("bench-shared"), |console| {
+        counting(
+            "an SGI to another vCPU keeps to the budget",
+            System::Inline(two.to_owned()),
+            &COUNTING_SEVERAL,
+            |console| budget::check_console(console, Kind::Pair),
+        ),
+        counting("copy on write keeps to the budget", System::Named("bench-shared"), &COUNTING_SEVERAL, |console| {
             budget::check_console(console, Kind::Sharing)
         }),
     ]
