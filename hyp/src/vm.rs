@@ -9,6 +9,7 @@ mod devices;
 mod life;
 mod memory;
 mod refill;
+mod stolen_time;
 mod uart;
 
 use core::fmt;
@@ -24,6 +25,7 @@ pub use claims::Claim;
 pub use counters::Counters;
 pub use memory::{GuestMemory, MemoryError};
 use refill::Refill;
+pub use stolen_time::StolenTime;
 pub use uart::ConsoleUart;
 
 use crate::arch::aarch64::registers::{SystemRegisters, read_register};
@@ -72,6 +74,8 @@ pub struct Vm {
     /// VTTBR_EL2 for its vCPUs.
     vttbr: u64,
     memory: Mutex<GuestMemory>,
+    /// What its vCPUs are told of stolen time; none if it shares no core.
+    pub stolen_time: Option<StolenTime>,
     /// How far the work for a restart is; only its first vCPU's core does it.
     refill: Mutex<Refill>,
     uarts: Vec<ConsoleUart>,
@@ -147,12 +151,18 @@ impl Vm {
         config: VmConfig,
         placement: &Placement,
         places: &[Place],
+        shares_a_core: bool,
         vmid: Vmid,
         parts: &mut Parts,
     ) -> Result<Self, BuildError> {
         let error =
             |problem: &dyn fmt::Display| BuildError { vm: config.name.clone(), problem: alloc::format!("{problem}") };
-        let memory = GuestMemory::new(index, &config, placement, vmid, parts).map_err(|problem| error(&problem))?;
+        let mut memory = GuestMemory::new(index, &config, placement, vmid, parts).map_err(|problem| error(&problem))?;
+        let ipa_bits = parts.geometry.ipa_bits().into();
+        let stolen_time = match shares_a_core {
+            true => StolenTime::new(&mut memory, &config, ipa_bits, parts.frames).map_err(|problem| error(&problem))?,
+            false => None,
+        };
         let counters = Counters::new(GuestMemory::shared_pages(&config));
         let vgic = devices::virtual_gic(&config, placement.gic_version, parts.gic)
             .map_err(|problem| error(&format_args!("{problem:?}")))?;
@@ -173,6 +183,7 @@ impl Vm {
             counters,
             atomics: Mutex::new(()),
             memory: Mutex::new(memory),
+            stolen_time,
             refill: Mutex::new(Refill::Begin),
             clock: Mutex::new(Pl031::new()),
             counter_offset: AtomicU64::new(0),

@@ -147,6 +147,12 @@ impl Clock {
         u64::try_from(ticks).unwrap_or(u64::MAX)
     }
 
+    /// How many nanoseconds `ticks` take, rounded down; for a counter of less than 18 GHz, and less than 584 years.
+    pub const fn nanoseconds(self, ticks: u64) -> u64 {
+        const SECOND: u64 = 1_000_000_000;
+        (ticks / self.frequency).wrapping_mul(SECOND) + (ticks % self.frequency).wrapping_mul(SECOND) / self.frequency
+    }
+
     /// How long `ticks` take, rounded down to nanoseconds.
     pub fn duration(self, ticks: u64) -> Duration {
         let remainder = u128::from(ticks % self.frequency) * NANOSECONDS / u128::from(self.frequency);
@@ -159,6 +165,17 @@ impl Clock {
 mod tests {
     use super::*;
     use crate::system_registers::Fake;
+
+    #[test]
+    fn nanoseconds_agree_with_durations() {
+        for (frequency, ticks) in
+            [(54_000_000, 1), (62_500_000, 1 << 60), (1_000_000_000, 12_345), (1, 7), (19_200_000, 19_199_999)]
+        {
+            let clock = Clock::new(frequency).expect("a frequency");
+            let expected = clock.duration(ticks).as_nanos();
+            assert_eq!(u128::from(clock.nanoseconds(ticks)), expected & u128::from(u64::MAX), "{ticks} at {frequency}");
+        }
+    }
 
     #[test]
     fn ticks_round_up_and_durations_round_down() {

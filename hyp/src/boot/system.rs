@@ -207,9 +207,15 @@ fn build_vms(configs: Vec<VmConfig>, placements: &[Placement], mut parts: Parts)
     let places = places(placements, parts.machine.cores.len());
     let build = |(index, ((config, placement), places)): (usize, ((VmConfig, &Placement), &Vec<Place>))| {
         let vmid = vmids.allocate().map_err(|error| format!("{error}"))?;
-        Vm::build(index, config, placement, places, vmid, &mut parts).map_err(|error| format!("{error}"))
+        let shares_a_core = places.iter().any(|place| is_shared(placements, place.core));
+        Vm::build(index, config, placement, places, shares_a_core, vmid, &mut parts).map_err(|error| format!("{error}"))
     };
     configs.into_iter().zip(placements).zip(&places).enumerate().map(build).collect()
+}
+
+/// Whether several vCPUs run on a core.
+fn is_shared(placements: &[Placement], core: usize) -> bool {
+    placements.iter().flat_map(|placement| &placement.cores).filter(|other| **other == core).count() > 1
 }
 
 /// Where each VM's vCPUs run: on each core in the order of the VMs.

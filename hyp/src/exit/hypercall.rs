@@ -27,6 +27,11 @@ fn rarer(processor: &Processor, vcpu: &mut Vcpu) -> Next {
         Call::MigrateInfoType => psci::NO_TRUSTED_OS,
         Call::SmcccVersion => psci::SMCCC_VERSION,
         Call::Features(function) => psci::features(function),
+        Call::ArchFeatures(psci::PV_TIME_FEATURES) => pv_time(vcpu),
+        Call::PvTimeFeatures(psci::PV_TIME_FEATURES | psci::PV_TIME_ST) => pv_time(vcpu),
+        Call::PvTimeStolen => {
+            vcpu.vm.stolen_time.map_or(psci::NOT_SUPPORTED, |stolen_time| stolen_time.address(vcpu.index))
+        }
         Call::ArchFeatures(function) => {
             psci::arch_features(function, |workaround| processor.hardening.offer(workaround))
         }
@@ -40,10 +45,15 @@ fn rarer(processor: &Processor, vcpu: &mut Vcpu) -> Next {
         Call::CpuOff => return Next::Off,
         Call::SystemOff => return Next::Stop(StopReason::Off),
         Call::SystemReset => return Next::Stop(StopReason::Reset),
-        Call::Workaround(_) | Call::Unknown => psci::NOT_SUPPORTED,
+        Call::PvTimeFeatures(_) | Call::Workaround(_) | Call::Unknown => psci::NOT_SUPPORTED,
     };
     vcpu.general.x[0] = result;
     Next::Resume
+}
+
+/// Whether paravirtualized time is there.
+fn pv_time(vcpu: &Vcpu) -> u64 {
+    if vcpu.vm.stolen_time.is_some() { psci::SUCCESS } else { psci::NOT_SUPPORTED }
 }
 
 fn cpu_on(vm: &'static Vm, target: u64, entry: u64, context: u64) -> u64 {

@@ -17,6 +17,10 @@ pub const ON_PENDING: u64 = -5i64 as u64;
 /// The entry point is outside the guest's memory.
 pub const INVALID_ADDRESS: u64 = -9i64 as u64;
 
+/// PV_TIME_FEATURES' function number.
+pub const PV_TIME_FEATURES: u32 = 0xc500_0020;
+/// PV_TIME_ST's function number.
+pub const PV_TIME_ST: u32 = 0xc500_0021;
 /// PSCI_VERSION's function number.
 pub const VERSION: u32 = 0x8400_0000;
 /// PSCI 1.1.
@@ -65,6 +69,10 @@ pub enum Call {
     ArchFeatures(u32),
     /// SMCCC_ARCH_WORKAROUND_1 to 3.
     Workaround(Workaround),
+    /// PV_TIME_FEATURES of this function (DEN0057A 3.3.1).
+    PvTimeFeatures(u32),
+    /// PV_TIME_ST: where the caller's stolen time is (DEN0057A 3.3.2).
+    PvTimeStolen,
     /// Anything else.
     Unknown,
 }
@@ -75,8 +83,8 @@ const WIDE: u32 = 1 << 30;
 /// Whether a function's number is in a range of which [`Call::decode`] knows any: few instructions for a first look.
 #[inline(always)]
 pub const fn may_be_known(function: u32) -> bool {
-    const ARCHITECTURE: u32 = 0x8000;
-    (function & !WIDE).wrapping_sub(VERSION) < 0x20 || function >> 16 == ARCHITECTURE
+    // The services of the architecture (0), secure services (4: PSCI) and hypervisor services (5), all fast calls.
+    (function & !WIDE) >> 24 & 0xfa == 0x80
 }
 
 impl Call {
@@ -98,6 +106,8 @@ impl Call {
             0x8400_0012 | 0xc400_0012 if x1 as u32 == 0 => Self::SystemReset,
             0x8000_0000 => Self::SmcccVersion,
             0x8000_0001 => Self::ArchFeatures(x1 as u32),
+            PV_TIME_FEATURES => Self::PvTimeFeatures(x1 as u32),
+            PV_TIME_ST => Self::PvTimeStolen,
             _ => Workaround::of(function).map_or(Self::Unknown, Self::Workaround),
         }
     }
@@ -107,6 +117,7 @@ impl Call {
 pub fn features(function: u32) -> u64 {
     match Call::decode(u64::from(function), 0, 0, 0) {
         Call::Unknown | Call::ArchFeatures(_) | Call::Workaround(_) => NOT_SUPPORTED,
+        Call::PvTimeFeatures(_) | Call::PvTimeStolen => NOT_SUPPORTED,
         _ => SUCCESS,
     }
 }
@@ -153,12 +164,13 @@ mod tests {
 
     #[test]
     fn the_first_look_passes_all_that_decode_knows() {
-        let ranges = [0x8000_0000, 0x8400_0000, 0xc000_0000, 0xc400_0000].map(|first| first..first + 0x1_0000);
+        let ranges = [0x8000_0000, 0x8400_0000, 0x8500_0000, 0xc000_0000, 0xc400_0000, 0xc500_0000];
+        let ranges = ranges.map(|first| first..first + 0x1_0000);
         for function in ranges.into_iter().flatten() {
             let is_known = Call::decode(u64::from(function), 0, 0, 0) != Call::Unknown;
             assert!(!is_known || may_be_known(function), "{function:#x}");
         }
-        for function in [0x8400_0020, 0xc400_00ff, 0x83ff_ffff, 0x8001_0000, 0xc000_0000, 0x8600_0000, 0] {
+        for function in [0x8200_0000, 0xc300_00ff, 0x83ff_ffff, 0x8800_0000, 0x0400_0000, 0x8600_0000, 0] {
             assert!(!may_be_known(function), "{function:#x}");
         }
     }
@@ -178,6 +190,14 @@ mod tests {
             assert_eq!(arch_features(function, offer), NOT_SUPPORTED, "{function:#x}");
         }
         assert_eq!(Call::decode(0x8000_3fff, 0, 0, 0), Call::Workaround(Workaround::History));
+    }
+
+    #[test]
+    fn stolen_time_is_asked_for_by_64_bit_calls() {
+        assert_eq!(Call::decode(0xc500_0020, 0xc500_0021, 0, 0), Call::PvTimeFeatures(PV_TIME_ST));
+        assert_eq!(Call::decode(0xc500_0021, 0, 0, 0), Call::PvTimeStolen);
+        assert_eq!([0x8500_0020, 0x8500_0021].map(|function| Call::decode(function, 0, 0, 0)), [Call::Unknown; 2]);
+        assert_eq!(features(PV_TIME_FEATURES), NOT_SUPPORTED, "it is none of PSCI's");
     }
 
     #[test]

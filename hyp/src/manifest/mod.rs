@@ -114,6 +114,12 @@ impl VmConfig {
         self.cores.count()
     }
 
+    /// Whether nothing of the guest's machine is at `bytes` from guest physical `address` on.
+    pub fn is_free(&self, address: u64, bytes: u64) -> bool {
+        let wanted = Span { start: address, bytes };
+        check::physical_layout(self).iter().all(|placed| !placed.span.overlaps(&wanted))
+    }
+
     /// The UART on the shared console, if it has one.
     pub fn console(&self) -> Option<&Device> {
         self.devices.iter().find(|device| device.kind == DeviceKind::Uart { console: true })

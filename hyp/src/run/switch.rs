@@ -76,11 +76,20 @@ impl Core {
         if !is_loaded {
             vcpu.update_physical_timer(self.now());
             self.loaded = Some(Loaded::load(&mut self.processor, vcpu, slot));
+            self.tell_stolen_time(vcpu, slot);
         }
         // What was rung for it while it did not listen, it sees as it is entered.
         self.processor.doorbell().take_news(slot);
         self.trap_waits(self.scheduler.is_shared());
         self.set_timer_for(vcpu);
+    }
+
+    /// Tells the guest for how long the vCPU could have run and did not.
+    fn tell_stolen_time(&self, vcpu: &Vcpu, slot: usize) {
+        if let Some(stolen_time) = vcpu.vm.stolen_time {
+            let clock = self.processor.machine.clock;
+            stolen_time.tell(vcpu.index, clock.nanoseconds(self.scheduler.stolen(slot, clock.now())));
+        }
     }
 
     /// Whether the guest's WFI comes to EL2: not where nobody else could run meanwhile.

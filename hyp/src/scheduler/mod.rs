@@ -72,6 +72,8 @@ pub struct Scheduler {
     /// The earliest deadline of those that wait.
     earliest: u64,
     running: Option<usize>,
+    /// Its bit.
+    running_bit: u64,
     /// Until when the one that runs is charged.
     charged: u64,
     /// The next place in a queue.
@@ -120,6 +122,7 @@ impl Scheduler {
             budgeted,
             earliest: NEVER,
             running: None,
+            running_bit: 0,
             charged: now,
             turns: 0,
         }
@@ -196,7 +199,7 @@ impl Scheduler {
     #[must_use]
     #[inline(always)]
     pub fn listening(&self) -> u64 {
-        !self.ready | self.running.map_or(0, bit)
+        !self.ready | self.running_bit
     }
 
     /// Whether the vCPU in `slot` waits.
@@ -225,6 +228,7 @@ impl Scheduler {
         if self.running == Some(slot) {
             self.charge(now);
             self.running = None;
+            self.running_bit = 0;
         } else if let Some(entity) = self.entities.get_mut(slot).filter(|_| self.ready & bit(slot) != 0) {
             entity.stolen += now.saturating_sub(entity.ready_since);
         }
@@ -310,6 +314,7 @@ impl Scheduler {
             entity.stolen += now.saturating_sub(entity.ready_since);
         }
         self.running = run;
+        self.running_bit = run.map_or(0, bit);
     }
 
     /// When a decision can change by the passing of time alone.

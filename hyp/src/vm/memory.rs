@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 use tessera_memory::descriptor::SoftwareState;
 use tessera_memory::physmap::Outcome;
 use tessera_memory::{
-    Attributes, Context, Error, Frames, Ipa, MemoryType, PAGE_SIZE, Pa, PhysMap, Reservation, Span, VmId, Vmid,
+    Attributes, Context, Error, Frames, Ipa, MemoryType, Owner, PAGE_SIZE, Pa, PhysMap, Reservation, Span, VmId, Vmid,
 };
 
 use tessera_platform::assignment::Assignment;
@@ -295,6 +295,16 @@ impl GuestMemory {
             self.map_device(device.ipa, machine, device.bytes, frames)?;
         }
         Ok(())
+    }
+
+    /// Maps memory from anywhere, scrubbed, at `ipa`, a page. Returns where it is.
+    ///
+    /// # Errors
+    /// There is none.
+    pub(super) fn map_fresh(&mut self, ipa: Span<Ipa>, attributes: Attributes, frames: &mut Frames) -> Result<Pa> {
+        let frame = frames.allocate(Owner::Vm(self.vm), 0)?.scrub(&mut self.hardware).start();
+        self.map.map(ipa, frame, attributes, &mut frames.tables(self.vm), &mut self.hardware)?;
+        Ok(frame)
     }
 
     /// Gives it `bytes` of device registers at `machine`, in whole pages.

@@ -92,6 +92,12 @@ pub unsafe fn store_to_guest(to: u64, bytes: u64, value: u64) {
     clean_to_coherency(to, bytes);
 }
 
+/// Writes an aligned word of RAM that a guest reads at any time, with its caches on.
+pub fn write_shared_word(at: u64, value: u64) {
+    // SAFETY: a frame that EL2 maps for writing, given to the guest to read; an aligned store is never seen in part.
+    unsafe { core::ptr::write_volatile((at & !7) as *mut u64, value) };
+}
+
 /// Fills pages with zeros by whole cache blocks (DC ZVA), cleaned to the point of coherency.
 fn zero_pages(start: u64, bytes: u64) {
     let control = read_register!("dczid_el0");
