@@ -28,11 +28,13 @@ use crate::terminal;
 use crate::vcpu::Vcpu;
 use crate::vm::Vm;
 
-/// How long a core may take to arrive.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// How long it may take until the next core comes. It is nothing's measure but of cores that never come: one that has
+/// come says by itself what is wrong with it, however long it takes to find out.
+pub(super) const PATIENCE: Duration = Duration::from_secs(2);
 
-/// How many secondary cores have set themselves up.
-static ARRIVED: AtomicUsize = AtomicUsize::new(0);
+/// How many secondary cores have come, and how many of them have set themselves up.
+static COME: AtomicUsize = AtomicUsize::new(0);
+static READY: AtomicUsize = AtomicUsize::new(0);
 
 unsafe extern "C" {
     /// A secondary core's first instruction: see `arch::aarch64::start`.
@@ -58,7 +60,12 @@ pub fn start_all(system: &'static System, board: &Board, layout: &Layout) -> Res
         start(system, board, layout, number, *index)
             .map_err(|problem| format!("core {index} does not start: {problem}"))?;
     }
-    wait_for(system, others.len())
+    wait_to_come(system, others.len())?;
+    // Without a limit: each of them gets ready, or stops the machine and says why, in a bounded number of steps.
+    while READY.load(Ordering::Acquire) < others.len() {
+        core::hint::spin_loop();
+    }
+    Ok(())
 }
 
 fn no_own_core() -> String {
@@ -78,15 +85,21 @@ fn is_wanted(system: &System, index: usize) -> bool {
     is_used || system.machine.cores.get(index).is_some_and(spins)
 }
 
-/// Waits until `count` other cores are there.
-fn wait_for(system: &System, count: usize) -> Result<(), String> {
-    let deadline = system.machine.clock.now() + system.machine.clock.ticks(PATIENCE);
-    while ARRIVED.load(Ordering::Acquire) < count {
-        if system.machine.clock.now() > deadline {
-            let arrived = ARRIVED.load(Ordering::Acquire);
-            return Err(format!("only {arrived} of the {count} other cores needed have started"));
+/// Waits until `count` other cores have come.
+fn wait_to_come(system: &System, count: usize) -> Result<(), String> {
+    let clock = system.machine.clock;
+    let mut come = COME.load(Ordering::Acquire);
+    let mut since = clock.now();
+    while come < count {
+        let now = clock.now();
+        match COME.load(Ordering::Acquire) {
+            // Nothing came, though there was time since the last did.
+            same if same == come && now.saturating_sub(since) > clock.ticks(PATIENCE) => {
+                return Err(format!("only {come} of the {count} other cores needed have started"));
+            }
+            same if same == come => core::hint::spin_loop(),
+            more => (come, since) = (more, now),
         }
-        core::hint::spin_loop();
     }
     Ok(())
 }
@@ -104,7 +117,7 @@ fn start(system: &System, board: &Board, layout: &Layout, number: usize, index: 
         (EnableMethod::SpinTable { release }, _) => {
             release_core(board, *release, start)?;
             // They all find their record at one place: the next one waits for this one.
-            wait_for(system, number + 1)
+            wait_to_come(system, number + 1)
         }
         _ => Err("there is neither firmware that starts it (PSCI) nor a spin table".into()),
     }
@@ -128,11 +141,13 @@ fn release_core(board: &Board, release: u64, start: &SecondaryStart) -> Result<(
 #[unsafe(no_mangle)]
 extern "C" fn tessera_secondary() -> ! {
     arch::install_vectors();
+    COME.fetch_add(1, Ordering::Release);
+    // It is there before any core is started.
     let Some(system) = System::get() else { arch::halt() };
-    let Some(index) = own_index(system) else { arch::halt() };
+    let Some(index) = own_index(system) else { leave::refuse(format_args!("{}", no_own_core())) };
     set_up(system);
     selftest::run(index);
-    ARRIVED.fetch_add(1, Ordering::Release);
+    READY.fetch_add(1, Ordering::Release);
     run(system, index)
 }
 

@@ -7,8 +7,10 @@ use core::hint::black_box;
 
 use spin::Once;
 
+use super::cores::PATIENCE;
 use super::layout;
 use crate::leave;
+use crate::system::System;
 
 /// No board has anything at the end of EL2's address space.
 const UNMAPPED: u64 = 0x7fff_ffff_e000;
@@ -19,10 +21,10 @@ static DATA: [u32; 2] = [0xd65f_03c0; 2];
 static SELECTED: Once<(fn(), usize)> = Once::new();
 
 /// What can be asked for.
-const NAMES: &str = "stack-overflow|write-text|execute-data|read-unmapped|panic";
+const NAMES: &str = "stack-overflow|write-text|execute-data|read-unmapped|panic|dawdle";
 
 /// The faults, in the order of their names.
-const FAULTS: [fn(); 5] = [overflow_stack, write_text, execute_data, read_unmapped, panic];
+const FAULTS: [fn(); 6] = [overflow_stack, write_text, execute_data, read_unmapped, panic, dawdle];
 
 /// Learns what to do, if anything; `wanted` is what the boot argument says. Refuses to go on if there is no such test.
 pub fn select(wanted: Option<&str>) {
@@ -42,7 +44,7 @@ pub fn run(core: usize) {
     let Some((fault, wanted)) = SELECTED.get() else { return };
     if *wanted == core {
         fault();
-        log::error!("selftest: no fault was taken");
+        log::warn!("selftest: core {core} goes on");
     }
 }
 
@@ -81,4 +83,14 @@ fn read_unmapped() {
 #[inline(never)]
 fn panic() {
     panic!("on purpose");
+}
+
+/// Longer than the boot core waits for a core that does not come: this one has come, and is waited for.
+#[inline(never)]
+fn dawdle() {
+    let Some(clock) = System::get().map(|system| system.machine.clock) else { return };
+    let end = clock.now() + clock.ticks(PATIENCE * 2);
+    while clock.now() < end {
+        core::hint::spin_loop();
+    }
 }

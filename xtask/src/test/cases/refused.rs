@@ -31,6 +31,16 @@ pub(super) fn faults() -> Vec<Case> {
                 .steps(&["expect tessera:^fatal: EL2 panicked", "expect tessera:^backtrace: 0x"])
                 .steps(&["expect tessera:^fatal: EL2 panicked"])
         },
+        // The boot core's patience is for cores that do not come.
+        Case {
+            arguments: " tessera.selftest=dawdle@1",
+            cpus: Some(2),
+            seconds: 60,
+            ..Case::new("a core that takes its time", system_of(&[("hello", "guest/hello", 2)]))
+                .steps(&["expect tessera:^warning: selftest: core 1 goes on"])
+                .steps(&["expect hello:hello> $", "send hello:off\\n"])
+                .ends(0)
+        },
         fault!("stack-overflow", "faulted: vector 0x200 esr 0x9600004[4-7] \\(data abort\\)", "overflow_stack"),
         fault!("stack-overflow@1", "faulted: vector 0x200 esr 0x9600004[4-7] \\(data abort\\)", "overflow_stack"),
         fault!("write-text", "faulted: vector 0x200 esr 0x9600004f \\(data abort\\)", "write_text"),
