@@ -10,6 +10,8 @@ pub mod arguments;
 pub mod boot;
 pub mod console;
 pub mod devices;
+#[cfg(target_os = "none")]
+mod early;
 pub mod errata;
 pub mod exit;
 pub mod guest_tree;

@@ -42,11 +42,11 @@ unsafe extern "C" {
 #[unsafe(no_mangle)]
 static SPIN_TABLE_RECORD: AtomicU64 = AtomicU64::new(0);
 
-/// Starts the other cores that are wanted, and waits until they are there.
+/// Starts the other cores that are wanted, and waits until they are there; gives how many they are.
 ///
 /// # Errors
 /// One does not start, and which.
-pub fn start_all(system: &'static System, board: &Board, layout: &Layout) -> Result<(), String> {
+pub fn start_all(system: &'static System, board: &Board, layout: &Layout) -> Result<usize, String> {
     let own = own_index(system).ok_or_else(no_own_core)?;
     let others: Vec<usize> =
         (0..system.machine.cores.len()).filter(|index| *index != own && is_wanted(system, *index)).collect();
@@ -54,7 +54,8 @@ pub fn start_all(system: &'static System, board: &Board, layout: &Layout) -> Res
         start(system, board, layout, number, *index)
             .map_err(|problem| format!("core {index} does not start: {problem}"))?;
     }
-    wait_for(system, others.len())
+    wait_for(system, others.len())?;
+    Ok(others.len())
 }
 
 fn no_own_core() -> String {
@@ -127,13 +128,15 @@ extern "C" fn tessera_secondary() -> ! {
     let Some(system) = System::get() else { arch::halt() };
     let Some(index) = own_index(system) else { arch::halt() };
     set_up(system);
+    // Before boot takes back what is free of the heap.
+    let mut own = vcpus(system, index);
     selftest::run(index);
     ARRIVED.fetch_add(1, Ordering::Release);
-    run(system, index)
+    Core::new(index, system).run(&mut own)
 }
 
 /// The rest of the boot core's life.
-pub fn boot_core(system: &'static System) -> ! {
+pub fn boot_core(system: &'static System, mut own: Vec<Vcpu>) -> ! {
     let index = own_index(system).unwrap_or(0);
     set_up(system);
     // Not before the timer that this was tried with is known to be right.
@@ -145,7 +148,7 @@ pub fn boot_core(system: &'static System) -> ! {
     system.vms.iter().for_each(Vm::map_hardware);
     enable_shared_interrupts(system);
     system.vms.iter().for_each(Vm::start);
-    run(system, index)
+    Core::new(index, system).run(&mut own)
 }
 
 /// What each core has of its own: traps, interrupt controller, timers.
@@ -195,9 +198,9 @@ fn enable_shared_interrupts(system: &System) {
     }
 }
 
-fn run(system: &'static System, index: usize) -> ! {
+/// The vCPUs of the core.
+pub fn vcpus(system: &'static System, index: usize) -> Vec<Vcpu> {
     let vcpus = system.vms.iter().flat_map(|vm| vm.vcpus.iter().enumerate().map(move |vcpu| (vm, vcpu)));
     let own = vcpus.filter(|(_, (_, control))| control.core == index);
-    let mut own: Vec<Vcpu> = own.map(|(vm, (number, _))| Vcpu::new(vm, number)).collect();
-    Core::new(index, system).run(&mut own)
+    own.map(|(vm, (number, _))| Vcpu::new(vm, number)).collect()
 }
