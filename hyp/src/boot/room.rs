@@ -38,12 +38,12 @@ impl Rooms {
         &self.given
     }
 
-    /// Sees to it that the heap has so many bytes free for `purpose`: twice as many, as its blocks are powers of two.
+    /// Sees to it that the heap has so many bytes free for `purpose`.
     ///
     /// # Errors
     /// The board has no such memory.
     pub fn ensure(&mut self, bytes: usize, purpose: &str) -> Result<(), String> {
-        let wanted = (bytes + MARGIN) * 2;
+        let wanted = bytes + MARGIN;
         if heap::free_bytes() >= wanted {
             return Ok(());
         }
