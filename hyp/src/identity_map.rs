@@ -46,6 +46,27 @@ impl fmt::Display for MapError {
     }
 }
 
+/// The most tables that a map of these spans takes, each with its first address and its end: hardly one too many, if they
+/// come in rising order.
+pub fn most_tables(spans: impl IntoIterator<Item = (u64, u64)>) -> usize {
+    let mut count = 1;
+    let mut last = [u64::MAX; LAST_LEVEL as usize];
+    for (start, end) in spans.into_iter().filter(|(start, end)| start < end) {
+        for (level, last) in (0..LAST_LEVEL).zip(&mut last) {
+            let bytes = entry_bytes(level);
+            let edges = [(start, start / bytes), (end, (end - 1) / bytes)];
+            // A table is below an entry of which the span has a part, and below each that it touches of the root.
+            for (_, entry) in edges.iter().filter(|(edge, _)| level == 0 || !edge.is_multiple_of(bytes)) {
+                count += usize::from(core::mem::replace(last, *entry) != *entry);
+            }
+            if level == 0 {
+                count += (edges[1].1 - edges[0].1).saturating_sub(1) as usize;
+            }
+        }
+    }
+    count
+}
+
 /// The tables, the root first.
 pub struct IdentityMap {
     tables: Vec<Box<Table>>,
@@ -184,6 +205,18 @@ mod tests {
     }
 
     #[test]
+    fn hundreds_of_holes_cost_a_table_each_at_most() {
+        let mut map = IdentityMap::empty();
+        let spans: Vec<_> = (0..300u64).map(|i| (0x4000_0000 + i * (4 << 20), 0x403f_f000 + i * (4 << 20))).collect();
+        for (start, end) in &spans {
+            map.map(*start, *end, WRITE).expect("free");
+        }
+        assert_eq!((map.tables.len(), most_tables(spans)), (304, 304), "root, one, two, and one for each");
+        assert_eq!(most_tables([(0, LIMIT)]), 513, "each entry of the root leads to a table");
+        assert_eq!(most_tables([(4096, 4096)]), 1);
+    }
+
+    #[test]
     fn what_is_mapped_is_not_mapped_again() {
         let mut map = IdentityMap::empty();
         map.map(0x4000_0000, 0x8000_0000, WRITE).expect("free");
@@ -216,6 +249,8 @@ mod tests {
                 prop_assert_eq!(map.map(start, end, attributes), Ok(()));
                 spans.push((start, end, attributes));
             }
+            let most = most_tables(spans.iter().map(|(start, end, _)| (*start, *end)));
+            prop_assert!((map.tables.len()..=map.tables.len() + 1).contains(&most), "{most} for {}", map.tables.len());
             for (start, end, attributes) in &spans {
                 for address in [*start, start + (end - start) / 2, end - 1] {
                     let (found, bits, _) = walk(&map, address).expect("mapped");

@@ -11,6 +11,8 @@ pub mod boot;
 pub mod console;
 pub mod devices;
 pub mod doorbell;
+#[cfg(target_os = "none")]
+mod early;
 pub mod errata;
 pub mod exit;
 #[cfg(target_os = "none")]

@@ -18,6 +18,7 @@ use tessera_platform::uart::Uart;
 use crate::arch::aarch64 as arch;
 use crate::arguments::Arguments;
 use crate::console::{Console, EL2_NAME, Input, Settings};
+use crate::early;
 
 /// The UART, and what decides whose bytes go to it.
 struct Terminal {
@@ -188,6 +189,11 @@ pub unsafe fn open(uart: &ConsoleUart) {
     terminal.uart = Some(driver);
 }
 
+/// Whether there is a UART to speak on.
+pub fn is_open() -> bool {
+    TERMINAL.lock().uart.is_some()
+}
+
 /// Says which stage of boot begins. If the board stops there, this is its last word; so it has left when this returns.
 pub fn mark(stage: &str) {
     TERMINAL.lock().mark(stage);
@@ -316,7 +322,10 @@ impl Emergency {
 impl Write for Emergency {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         let mut terminal = TERMINAL.lock();
-        let Some(uart) = &mut terminal.uart else { return Ok(()) };
+        let Some(uart) = &mut terminal.uart else {
+            early::say(format_args!("{text}"));
+            return Ok(());
+        };
         let mut put = |bytes: &[u8]| {
             for byte in bytes {
                 uart.put_waiting(*byte);

@@ -21,7 +21,7 @@ use crate::arch::aarch64::{self as arch, traps, virtual_interface};
 use crate::fault;
 use crate::leave;
 use crate::run::Core;
-use crate::scheduler::{Claims, CoreSchedule};
+use crate::scheduler::{Claims, CoreSchedule, Scheduler};
 use crate::system::System;
 use crate::terminal;
 
@@ -48,11 +48,11 @@ unsafe extern "C" {
 #[unsafe(no_mangle)]
 static SPIN_TABLE_RECORD: AtomicU64 = AtomicU64::new(0);
 
-/// Starts the other cores that are wanted, and waits until they are there.
+/// Starts the other cores that are wanted, and waits until they are there; gives how many they are.
 ///
 /// # Errors
 /// One does not start, and which.
-pub fn start_all(system: &'static System, board: &Board, layout: &Layout) -> Result<(), String> {
+pub fn start_all(system: &'static System, board: &Board, layout: &Layout) -> Result<usize, String> {
     let own = own_index(system).ok_or_else(no_own_core)?;
     let others: Vec<usize> =
         (0..system.machine.cores.len()).filter(|index| *index != own && is_wanted(system, *index)).collect();
@@ -65,7 +65,7 @@ pub fn start_all(system: &'static System, board: &Board, layout: &Layout) -> Res
     while READY.load(Ordering::Acquire) < others.len() {
         core::hint::spin_loop();
     }
-    Ok(())
+    Ok(others.len())
 }
 
 fn no_own_core() -> String {
@@ -146,13 +146,15 @@ extern "C" fn tessera_secondary() -> ! {
     let Some(system) = System::get() else { arch::halt() };
     let Some(index) = own_index(system) else { leave::refuse(format_args!("{}", no_own_core())) };
     set_up(system);
+    // Before boot takes back what is free of the heap.
+    let (mut own, scheduler) = own(system, index);
     selftest::run(index);
     READY.fetch_add(1, Ordering::Release);
-    run(system, index)
+    Core::new(index, system, scheduler).run(&mut own)
 }
 
 /// The rest of the boot core's life.
-pub fn boot_core(system: &'static System) -> ! {
+pub fn boot_core(system: &'static System, (mut own, scheduler): Own) -> ! {
     let index = own_index(system).unwrap_or(0);
     set_up(system);
     // Not before the timer that this was tried with is known to be right.
@@ -165,7 +167,7 @@ pub fn boot_core(system: &'static System) -> ! {
     enable_shared_interrupts(system);
     fault::exploration_is_over();
     system.vms.iter().for_each(Vm::start);
-    run(system, index)
+    Core::new(index, system, scheduler).run(&mut own)
 }
 
 /// What each core has of its own: traps, interrupt controller, timers.
@@ -215,12 +217,18 @@ fn enable_shared_interrupts(system: &System) {
     }
 }
 
-fn run(system: &'static System, index: usize) -> ! {
+/// What a core has on the heap: its vCPUs, and who decides among them.
+pub type Own = (Vec<Vcpu>, Scheduler);
+
+/// What core `index` needs; nothing is allocated for it later.
+pub fn own(system: &'static System, index: usize) -> Own {
     let vcpus = system.vms.iter().flat_map(|vm| vm.vcpus.iter().enumerate().map(move |vcpu| (vm, vcpu)));
     let own = vcpus.filter(|(_, (_, control))| control.place.core == index);
-    let mut own: Vec<Vcpu> = own.map(|(vm, (number, _))| Vcpu::new(vm, number)).collect();
-    let slice = system.machine.clock.ticks(Duration::from_millis(5));
+    let own: Vec<_> = own.map(|(vm, (number, _))| Vcpu::new(vm, number)).collect();
+    let clock = system.machine.clock;
+    let slice = clock.ticks(Duration::from_millis(5));
     let claims = |vcpu: &Vcpu| Claims { vm: vcpu.vm.index, priority: 0, slice, budget: None };
     let schedule = CoreSchedule { vcpus: own.iter().map(claims).collect(), frame: None };
-    Core::new(index, system, schedule).run(&mut own)
+    let scheduler = Scheduler::new(clock.now(), schedule);
+    (own, scheduler)
 }

@@ -11,14 +11,22 @@ use tessera_memory::{Frames, Owner, PAGE_SIZE, Pa, Span};
 use tessera_platform::board::Board;
 use tessera_platform::span;
 
+use super::room::Rooms;
 use crate::arch::aarch64::stage1::{self, AddressSpace, SecondaryStart, Use};
 use crate::heap;
+use crate::identity_map::most_tables;
 
-/// Added to the heap that the image brings along, and once more for each core; enough for two VMs.
-const HEAP_BYTES: u64 = 4 * 1024;
-const HEAP_BYTES_PER_CORE: u64 = 12 * 1024;
+/// Added to the heap that the image brings along, and once more for each core: what is not needed is given back.
+const HEAP_BYTES: u64 = 32 * 1024;
+const HEAP_BYTES_PER_CORE: u64 = 4 * 1024;
+/// What stays free in the heap: for what guests that start again are built from.
+const SPARE_BYTES: usize = 16 * 1024;
+/// The largest block of frames that the heap grows by: 2^9 pages.
+const LARGEST_ORDER: u32 = 9;
 /// A secondary core's stack, in bytes.
 const STACK_BYTES: u64 = 16 * 1024;
+/// From one stack to the next: the page below each is not mapped.
+const STACK_STRIDE: u64 = STACK_BYTES + PAGE_SIZE;
 
 unsafe extern "C" {
     static __text_end: u8;
@@ -34,41 +42,45 @@ pub fn text_end() -> u64 {
 /// The machine's memory, divided.
 pub struct Layout {
     image: span::Span,
-    /// EL2's heap and stacks.
-    carved: span::Span,
+    /// Memory of EL2's heap and stacks.
+    carved: Vec<span::Span>,
+    /// The stacks, each with its guard.
+    stacks_span: span::Span,
     archive: span::Span,
     archive_bytes: u64,
-    free: Vec<Span<Pa>>,
+    free: Vec<span::Span>,
     /// One for each core but the first: the page below each is not mapped.
     stacks: Vec<u64>,
-    /// What the heap was given besides.
+    /// What the heap was given of the frames.
     grown_bytes: u64,
+    /// What the frames were given of all that.
+    given_back_bytes: u64,
     map: &'static mut AddressSpace,
 }
 
 type Result<T> = core::result::Result<T, String>;
 
-fn pages(start: u64, end: u64) -> Result<span::Span> {
+/// The whole pages that hold the bytes from `start` to `end`.
+pub fn pages(start: u64, end: u64) -> Result<span::Span> {
     let (start, end) = (start & !(PAGE_SIZE - 1), end.next_multiple_of(PAGE_SIZE));
     span::Span::between(start, end).ok_or_else(|| format!("{start:#x} to {end:#x} is no memory of this machine"))
 }
 
 impl Layout {
-    /// Divides the board's memory; `image` is first byte and end, `tree` first byte and length.
+    /// Divides the board's memory that is not in `rooms`.
     ///
     /// # Errors
     /// No initrd, or too little memory, and what to do about it.
-    pub fn new(board: &Board, image: (u64, u64), tree: (u64, u64)) -> Result<Self> {
+    pub fn new(board: &Board, rooms: &mut Rooms) -> Result<Self> {
         let initrd = board.chosen.initrd.ok_or(
             "no system to run: the device tree's /chosen names no initrd; load the system archive as the initrd \
              (QEMU `-initrd`, config.txt `initramfs`)",
         )?;
-        let image = pages(image.0, image.1)?;
+        let [image, tree] = rooms.loaded;
         let archive = pages(initrd.start(), initrd.end())?;
         if !initrd.start().is_multiple_of(PAGE_SIZE) {
             return Err(format!("the initrd lies at {:#x}: load it at a multiple of 4096", initrd.start()));
         }
-        let tree = pages(tree.0, tree.0 + tree.1)?;
         if archive.overlaps(image) || archive.overlaps(tree) {
             return Err(format!(
                 "the initrd at {archive} overlaps EL2 at {image} or the device tree at {tree}: move it"
@@ -78,47 +90,110 @@ impl Layout {
         for (what, span) in ["EL2's image", "the initrd", "the device tree"].into_iter().zip(used) {
             board.check_in_memory(what, span).map_err(|error| format!("{error}"))?;
         }
+        rooms.ensure(map_bytes(board, image), "the map of the board's memory")?;
+        let used: Vec<_> = used.into_iter().chain(rooms.given().iter().copied()).collect();
         let cores = board.cores.len() as u64;
-        let stacks_bytes = (cores - 1) * (STACK_BYTES + PAGE_SIZE);
-        let carved_bytes = stacks_bytes + HEAP_BYTES + HEAP_BYTES_PER_CORE * cores;
+        let stacks_bytes = (cores - 1) * STACK_STRIDE;
         let mut free: Vec<span::Span> = board.free_memory(&used).into_iter().filter_map(whole_pages).collect();
-        let carved = carve(&mut free, carved_bytes)?;
-        let stacks = (1..cores).map(|index| carved.start() + index * (STACK_BYTES + PAGE_SIZE)).collect();
-        let map = address_space(board, image, carved, cores - 1)?;
-        let free = free.iter().filter_map(|span| Span::new(Pa::new(span.start()), span.size())).collect();
-        let map = Box::leak(Box::new(map));
-        Ok(Self { image, carved, archive, archive_bytes: initrd.size(), free, stacks, grown_bytes: 0, map })
+        let carved = carve(&mut free, stacks_bytes + HEAP_BYTES + HEAP_BYTES_PER_CORE * cores)?;
+        let stacks_span = pages(carved.start(), carved.start() + stacks_bytes)?;
+        let stacks = (1..cores).map(|index| carved.start() + index * STACK_STRIDE).collect();
+        let map = Box::leak(Box::new(address_space(board, image, stacks_span)?));
+        let carved = rooms.given().iter().copied().chain([carved]).collect();
+        let archive_bytes = initrd.size();
+        let (grown_bytes, given_back_bytes) = (0, 0);
+        Ok(Self {
+            image,
+            carved,
+            stacks_span,
+            archive,
+            archive_bytes,
+            free,
+            stacks,
+            grown_bytes,
+            given_back_bytes,
+            map,
+        })
     }
 
     /// Runs this core on the final map, and extends the heap.
     pub fn activate(&self) {
         // SAFETY: the map holds the image, all RAM and the devices in use.
         unsafe { self.map.activate() };
-        let heap = self.stacks.last().copied().unwrap_or(self.carved.start());
-        // SAFETY: the rest of what was carved out of free memory, which nobody else gets.
-        unsafe { heap::extend(heap, self.carved.end() - heap) };
+        if let Some(carved) = self.carved.last() {
+            let heap = self.stacks_span.end();
+            // SAFETY: the rest of what was carved out of free memory, which nobody else gets.
+            unsafe { heap::extend(heap, carved.end() - heap) };
+        }
         let (tables, bytes) = stage1::early_tables();
         // SAFETY: no core translates by them any more.
         unsafe { heap::extend(tables, bytes) };
     }
 
-    /// Gives the heap so many bytes more, and then some: a block of frames.
+    /// Gives the heap so many bytes more, in whole pages, before there are frames.
     ///
     /// # Errors
-    /// There is none so large.
+    /// There are not so many free in one piece.
+    pub fn extend_heap(&mut self, bytes: u64) -> Result<()> {
+        let carved = carve(&mut self.free, bytes.next_multiple_of(PAGE_SIZE))?;
+        // SAFETY: carved out of free memory, which nobody else gets, and mapped for writing.
+        unsafe { heap::extend(carved.start(), carved.size()) };
+        self.carved.push(carved);
+        Ok(())
+    }
+
+    /// Gives the heap so many bytes more, in whole pages: blocks of frames.
+    ///
+    /// # Errors
+    /// There are not so many.
     pub fn grow_heap(&mut self, frames: &mut Frames, bytes: u64) -> Result<()> {
-        let count = bytes.div_ceil(PAGE_SIZE);
-        if count == 0 {
-            return Ok(());
+        let mut count = bytes.div_ceil(PAGE_SIZE);
+        while let Some(order) = count.checked_ilog2().map(|order| order.min(LARGEST_ORDER)) {
+            let block = frames
+                .allocate(Owner::Hypervisor, order)
+                .map_err(|error| format!("EL2's heap: {error}: give the VMs less memory or the machine more"))?;
+            let span = block.will_be_overwritten();
+            // SAFETY: RAM that EL2 maps for writing, and that has just become its own.
+            unsafe { heap::extend(span.start().get(), span.bytes()) };
+            self.grown_bytes += span.bytes();
+            count -= 1 << order;
         }
-        let order = count.next_power_of_two().trailing_zeros();
-        let block = frames
-            .allocate(Owner::Hypervisor, order)
-            .map_err(|error| format!("EL2's heap: {error}: give the VMs less memory or the machine more"))?;
-        let span = block.will_be_overwritten();
-        // SAFETY: RAM that EL2 maps for writing, and that has just become its own.
-        unsafe { heap::extend(span.start().get(), span.bytes()) };
-        self.grown_bytes += span.bytes();
+        Ok(())
+    }
+
+    /// Boot is over, and `cores` secondary cores run: what it alone has needed becomes frames.
+    ///
+    /// # Errors
+    /// None that can be mended: the books are wrong.
+    pub fn give_back(&mut self, frames: &mut Frames, cores: usize) -> Result<()> {
+        for (start, bytes) in heap::take_back(SPARE_BYTES) {
+            self.give_block(frames, start, bytes)?;
+        }
+        let unused = self.stacks_span.start() + cores as u64 * STACK_STRIDE;
+        for guard in (unused..self.stacks_span.end()).step_by(STACK_STRIDE as usize) {
+            self.map.extend(guard, guard + PAGE_SIZE, Use::Write).map_err(own_tables)?;
+        }
+        self.give_block(frames, unused, self.stacks_span.end() - unused)
+    }
+
+    /// Gives pages to the frames, from where the heap may have had them.
+    fn give_block(&mut self, frames: &mut Frames, start: u64, bytes: u64) -> Result<()> {
+        let is_known = |page| frames.owner_of(Pa::new(page)).is_some();
+        let pages = (start..start + bytes).step_by(PAGE_SIZE as usize);
+        let mut runs: Vec<(u64, u64, bool)> = Vec::new();
+        for page in pages {
+            let known = self.grown_bytes > 0 && is_known(page);
+            match runs.last_mut().filter(|run| run.2 == known) {
+                Some(run) => run.1 += PAGE_SIZE,
+                None => runs.push((page, PAGE_SIZE, known)),
+            }
+        }
+        for (start, bytes, is_known) in runs {
+            let Some(span) = Span::new(Pa::new(start), bytes) else { continue };
+            let given = if is_known { frames.free(Owner::Hypervisor, span) } else { frames.add_memory(span) };
+            given.map_err(|error| format!("EL2's memory at {start:#x}: {error}"))?;
+            self.given_back_bytes += bytes;
+        }
         Ok(())
     }
 
@@ -138,8 +213,8 @@ impl Layout {
     }
 
     /// Memory for guests.
-    pub fn free(&self) -> &[Span<Pa>] {
-        &self.free
+    pub fn free(&self) -> impl Iterator<Item = Span<Pa>> {
+        self.free.iter().filter_map(|span| Span::new(Pa::new(span.start()), span.size()))
     }
 
     /// The system archive.
@@ -153,24 +228,21 @@ impl Layout {
         self.stacks.get(number).map(|top| self.map.secondary_start(*top))
     }
 
-    /// Bytes that EL2 keeps for itself.
+    /// Bytes that EL2 keeps for itself: the image, its heap, the other cores' stacks.
     pub fn kept_bytes(&self) -> u64 {
-        self.image_bytes() + self.carved_bytes()
+        let carved: u64 = self.carved.iter().map(|carved| carved.size()).sum();
+        self.image.size() + carved + self.grown_bytes - self.given_back_bytes
     }
 
-    /// Bytes of the image, its first heap and stack included.
-    pub fn image_bytes(&self) -> u64 {
-        self.image.size()
-    }
-
-    /// Bytes of the heap's extensions and the other cores' stacks.
-    pub fn carved_bytes(&self) -> u64 {
-        self.carved.size() + self.grown_bytes
+    /// Bytes of the image that do not change.
+    pub fn constant_bytes(&self) -> u64 {
+        &raw const __rodata_end as u64 - self.image.start()
     }
 
     /// What no guest may be given by its machine address, and whose it is.
     pub fn kept(&self, board: &Board) -> Vec<(&'static str, span::Span)> {
-        let mut kept: Vec<_> = [("EL2", self.image), ("EL2", self.carved), ("the archive", self.archive)].into();
+        let mut kept: Vec<_> = [("EL2", self.image), ("the archive", self.archive)].into();
+        kept.extend(self.carved.iter().map(|carved| ("EL2", *carved)));
         kept.extend(board.reserved.iter().map(|reservation| ("the board", reservation.span)));
         kept.extend(board.own_registers().into_iter().map(|span| ("EL2's own devices", span)));
         kept
@@ -198,21 +270,36 @@ fn carve(free: &mut [span::Span], bytes: u64) -> Result<span::Span> {
     Ok(carved)
 }
 
-fn address_space(board: &Board, image: span::Span, carved: span::Span, stacks: u64) -> Result<AddressSpace> {
+/// The memory that EL2 can write but for the image's constants, `guards` and registers.
+fn writable(board: &Board, image: span::Span, guards: impl Iterator<Item = u64>) -> Vec<span::Span> {
+    let hidden = board.reserved.iter().filter(|reservation| reservation.no_map).map(|reservation| reservation.span);
+    let guards = guards.filter_map(|guard| span::Span::new(guard, PAGE_SIZE));
+    let constants = span::Span::between(image.start(), &raw const __rodata_end as u64);
+    let apart = hidden.chain(guards).chain(constants).chain(devices(board));
+    span::subtract(board.memory.clone(), apart.collect()).into_iter().filter_map(whole_pages).collect()
+}
+
+/// The most heap that the map takes, in bytes.
+fn map_bytes(board: &Board, image: span::Span) -> usize {
+    /// What lists of them take while the map is made.
+    const BYTES_PER_SPAN: usize = 256;
+    let spans = writable(board, image, core::iter::empty());
+    let devices = span::merge(devices(board));
+    let image = [image];
+    let edges = image.iter().chain(&spans).chain(&devices).map(|span| (span.start(), span.end()));
+    // Stacks lie in one span, whose pages are then mapped singly.
+    let stacks = board.cores.len() * STACK_STRIDE as usize / (2 << 20) + 2;
+    (most_tables(edges) + stacks) * PAGE_SIZE as usize + spans.len() * BYTES_PER_SPAN
+}
+
+fn address_space(board: &Board, image: span::Span, stacks: span::Span) -> Result<AddressSpace> {
     let mut map = AddressSpace::empty();
     let (text, constants) = (text_end(), &raw const __rodata_end as u64);
     let parts = [(image.start(), text, Use::Execute), (text, constants, Use::Read)];
     let boot_guard = &raw const __boot_stack_guard as u64;
-    let guards = (0..stacks).map(|index| carved.start() + index * (STACK_BYTES + PAGE_SIZE)).chain([boot_guard]);
-    let devices = span::merge(devices(board));
-    // All other RAM can be written.
-    let hidden = board.reserved.iter().filter(|reservation| reservation.no_map).map(|reservation| reservation.span);
-    let guards = guards.filter_map(|guard| span::Span::new(guard, PAGE_SIZE));
-    let apart =
-        hidden.chain(guards).chain(span::Span::between(image.start(), constants)).chain(devices.iter().copied());
-    let rest = span::subtract(board.memory.clone(), apart.collect()).into_iter().filter_map(whole_pages);
-    let rest = rest.map(|ram| (ram.start(), ram.end(), Use::Write));
-    let devices = devices.iter().map(|device| (device.start(), device.end(), Use::Device));
+    let guards = (stacks.start()..stacks.end()).step_by(STACK_STRIDE as usize).chain([boot_guard]);
+    let rest = writable(board, image, guards).into_iter().map(|ram| (ram.start(), ram.end(), Use::Write));
+    let devices = span::merge(devices(board)).into_iter().map(|device| (device.start(), device.end(), Use::Device));
     for (start, end, how) in parts.into_iter().chain(rest).chain(devices) {
         map.map(start, end, how).map_err(own_tables)?;
     }

@@ -15,7 +15,7 @@ use tessera_platform::timer::Clock;
 use tessera_platform::{IntId, gicv2};
 
 use super::layout::Layout;
-use super::{cores, devices, require};
+use super::{cores, devices, own_index, require};
 use crate::arch::aarch64::registers::read_register;
 use crate::archive::Archive;
 use crate::arguments::Arguments;
@@ -50,21 +50,28 @@ struct Plan {
 pub fn start(board: Board, mut layout: Layout, tree: &'static [u8]) -> ! {
     terminal::mark("interrupt controller");
     let hardware = hardware(&board);
+    terminal::mark("system archive");
+    let archive = require(Archive::parse(layout.archive()));
+    require(layout.extend_heap(Manifest::most_heap(&archive)));
     let mut frames = Frames::new();
     for span in layout.free() {
-        require(frames.add_memory(*span));
+        require(frames.add_memory(span));
     }
-    terminal::mark("system archive");
-    let plan = plan(&board, &mut layout, &hardware.gic, &mut frames, tree);
+    let plan = plan(&board, &mut layout, &hardware.gic, &mut frames, tree, &archive);
     let names: Vec<&str> = plan.manifest.vms.iter().map(|vm| vm.name.as_str()).collect();
     terminal::set_guests(&names);
     terminal::mark("guests");
     let system = build(&board, hardware, plan, frames, layout.archive()).install();
     terminal::mark("cores");
-    require(cores::start_all(system, &board, &layout));
+    let others = require(cores::start_all(system, &board, &layout));
+    let own = cores::own(system, own_index(system).unwrap_or(0));
+    drop(board);
+    let mut frames = system.supply.frames.lock();
+    require(layout.give_back(&mut frames, others));
+    drop(frames);
     // Ends the line of marks: guests speak from here on.
     report(system, &layout);
-    cores::boot_core(system)
+    cores::boot_core(system, own)
 }
 
 fn hardware(board: &Board) -> Hardware {
@@ -79,15 +86,20 @@ fn hardware(board: &Board) -> Hardware {
 }
 
 /// Reads what is to run, takes what it asks for, and checks it.
-fn plan(board: &Board, layout: &mut Layout, gic: &Gic, frames: &mut Frames, tree: &'static [u8]) -> Plan {
-    let archive_bytes = layout.archive();
-    let archive = require(Archive::parse(archive_bytes));
-    let mut manifest = require(Manifest::read(&archive));
-    require(adopt(frames, archive_bytes));
+fn plan(
+    board: &Board,
+    layout: &mut Layout,
+    gic: &Gic,
+    frames: &mut Frames,
+    tree: &'static [u8],
+    archive: &Archive<'_>,
+) -> Plan {
+    let mut manifest = require(Manifest::read(archive));
+    require(adopt(frames, layout.archive()));
     let available = frames.available_frames();
     let claims = claim(&manifest, frames);
     let claimed = available - frames.available_frames();
-    require(layout.grow_heap(frames, heap_bytes(&manifest, board.cores.len())));
+    require(layout.grow_heap(frames, heap_bytes(&manifest)));
     let tree = require(devices::tree(&manifest, tree, layout, frames));
     let board_devices = require(devices::assign(&mut manifest, tree, board, layout));
     let cores: Vec<_> = board.cores.iter().filter(|core| core.usable).cloned().collect();
@@ -144,14 +156,14 @@ fn claim(manifest: &Manifest, frames: &mut Frames) -> Result<Vec<Vec<Claim>>, St
     manifest.vms.iter().enumerate().map(of_vm).collect()
 }
 
-/// The heap that many VMs need, and more vCPUs than cores, beyond what every system has.
-fn heap_bytes(manifest: &Manifest, cores: usize) -> u64 {
-    const VMS: usize = 2;
-    const BYTES_PER_VM: u64 = 16 * 1024;
+/// The heap that the VMs are built in: what is not needed is given back.
+fn heap_bytes(manifest: &Manifest) -> u64 {
+    const BYTES_PER_VM: u64 = 24 * 1024;
     const BYTES_PER_VCPU: u64 = 4 * 1024;
-    let vcpus: usize = manifest.vms.iter().map(VmConfig::vcpus).sum();
-    let beyond = |count: usize, covered: usize| count.saturating_sub(covered) as u64;
-    beyond(manifest.vms.len(), VMS) * BYTES_PER_VM + beyond(vcpus, cores) * BYTES_PER_VCPU
+    const BYTES_PER_DEVICE: u64 = 1024;
+    let of_vm =
+        |vm: &VmConfig| BYTES_PER_VM + vm.vcpus() as u64 * BYTES_PER_VCPU + vm.devices.len() as u64 * BYTES_PER_DEVICE;
+    manifest.vms.iter().map(of_vm).sum()
 }
 
 /// The archive's pages can be shared from now on.
@@ -279,11 +291,11 @@ fn report(system: &System, layout: &Layout) {
     let free = system.supply.frames.lock().free_frames() * 4;
     let (used, heap) = heap::usage();
     log::info!(
-        "{} cores, {free} KiB free; EL2 keeps {} KiB: image {} KiB, heap and stacks {} KiB; {} of {} KiB of heap used",
+        "{} cores, {free} KiB free; EL2 keeps {} KiB: code {} KiB, data, heap and stacks {} KiB; {} of {} KiB of heap used",
         system.machine.cores.len(),
         layout.kept_bytes() / 1024,
-        layout.image_bytes() / 1024,
-        layout.carved_bytes() / 1024,
+        layout.constant_bytes() / 1024,
+        (layout.kept_bytes() - layout.constant_bytes()) / 1024,
         used / 1024,
         heap / 1024
     );

@@ -36,6 +36,14 @@ pub struct Manifest {
 }
 
 impl Manifest {
+    /// The most heap, in bytes, that [`Self::read`] takes, by the size of the manifest's file alone.
+    pub fn most_heap(archive: &Archive<'_>) -> u64 {
+        const BYTES_PER_BYTE: u64 = 8;
+        const BYTES: u64 = 8 * 1024;
+        let bytes = archive.file(abi::FILE_NAME).map_or(0, |file| file.data.len().min(abi::MAX_BYTES));
+        BYTES + bytes as u64 * BYTES_PER_BYTE
+    }
+
     /// Finds the manifest in `archive` and reads it: see [`Self::parse`].
     ///
     /// # Errors

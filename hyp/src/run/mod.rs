@@ -12,7 +12,7 @@ use crate::arch::aarch64::{is_system_error_pending, wait_for_interrupt};
 use crate::doorbell::Rung;
 use crate::exit::{self, Next};
 use crate::processor::Processor;
-use crate::scheduler::{CoreSchedule, Decision, Scheduler};
+use crate::scheduler::{Decision, Scheduler};
 use crate::system::System;
 use crate::vcpu::{State, Vcpu};
 use crate::vm::interrupt;
@@ -35,10 +35,9 @@ pub struct Core {
 }
 
 impl Core {
-    /// The calling core, with nothing loaded and all its vCPUs off.
-    pub fn new(index: usize, system: &'static System, schedule: CoreSchedule) -> Self {
+    /// The calling core, with nothing loaded; `scheduler` knows its vCPUs, all off.
+    pub fn new(index: usize, system: &'static System, scheduler: Scheduler) -> Self {
         let processor = Processor::new(index, system.machine);
-        let scheduler = Scheduler::new(system.machine.clock.now(), schedule);
         Self { processor, system, scheduler, loaded: None, until: None, rung: Rung::default() }
     }
 

@@ -18,6 +18,9 @@ pub struct Reservation {
     pub name: String,
 }
 
+/// How many reservations there may be: the largest boards have some dozens.
+pub const MAX_RESERVATIONS: usize = 1024;
+
 /// All memory, merged and sorted.
 pub(super) fn find(tree: &Tree) -> Result<Vec<Span>, BoardError> {
     let is_memory = |node: &DeviceNode| node.string("device_type") == Some("memory") && node.is_enabled();
@@ -40,7 +43,12 @@ pub(super) fn find(tree: &Tree) -> Result<Vec<Span>, BoardError> {
 /// The memory reservation block, then the children of `/reserved-memory` that have a place (those with only a `size`
 /// are wishes to an operating system).
 pub(super) fn find_reserved(tree: &Tree) -> Result<Vec<Reservation>, BoardError> {
-    let listed = tree.reservations().map(|span| Reservation { span, no_map: false, name: String::new() });
+    // One more than there may be shows that there are too many.
+    let listed = tree.reservations().take(MAX_RESERVATIONS + 1).map(|span| Reservation {
+        span,
+        no_map: false,
+        name: String::new(),
+    });
     let mut reserved: Vec<_> = listed.collect();
     let parent = tree.by_path("/reserved-memory");
     for node in parent.into_iter().flat_map(DeviceNode::children).filter(|node| node.is_enabled()) {
@@ -49,6 +57,10 @@ pub(super) fn find_reserved(tree: &Tree) -> Result<Vec<Reservation>, BoardError>
         reserved.extend(regions.map(|span| Reservation { span, no_map, name: node.name().into() }));
     }
     reserved.retain(|reservation| !reservation.span.is_empty());
+    if reserved.len() > MAX_RESERVATIONS {
+        let problem = format!("there are more than {MAX_RESERVATIONS} reservations");
+        return Err(BoardError::new("/reserved-memory", "", problem, "make one of those that touch"));
+    }
     Ok(reserved)
 }
 

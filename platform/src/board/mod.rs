@@ -43,6 +43,16 @@ fn first_of<'tree>(parts: &[DeviceNode<'tree>], models: &[&str]) -> Option<Devic
     parts.iter().find(|node| node.is_compatible(models)).copied()
 }
 
+/// The most heap, in bytes, that [`Board::from_tree`] takes: what grows with a board is the number of its cores and
+/// reservations.
+pub fn most_heap(tree: &Tree) -> usize {
+    const BYTES: usize = 8 * 1024;
+    const BYTES_FOR_EACH: usize = 512;
+    let children = |path| tree.by_path(path).map_or(0, |node| node.children().count());
+    let reserved = tree.reservations().count().min(memory::MAX_RESERVATIONS);
+    BYTES + (children("/cpus") + children("/reserved-memory") + reserved) * BYTES_FOR_EACH
+}
+
 /// What switches off a board whose tree may be wrong elsewhere, once that has been said: firmware, or the registers of a
 /// watchdog.
 pub fn find_exit(tree: &Tree) -> (Option<Psci>, Option<Span>) {

@@ -14,7 +14,8 @@ const MAGIC: u32 = 0xd00d_feed;
 const HEADER_SIZE: usize = 40;
 /// The version of the format that is read here; blobs say from which version on a reader understands them.
 const VERSION: u32 = 17;
-/// No tree for arm64 may be larger (Linux Documentation/arch/arm64/booting.rst).
+/// No tree for arm64 may be larger (Linux Documentation/arch/arm64/booting.rst): structure and strings, as QEMU leaves room
+/// behind them, as much again.
 const MAX_SIZE: usize = 2 << 20;
 /// Longer names occur nowhere; the bound keeps the check linear in the size of the blob.
 const MAX_NAME: usize = 255;
@@ -22,11 +23,11 @@ const MAX_NAME: usize = 255;
 /// How many names are remembered as good: about as many as boards use.
 const GOOD_NAMES: usize = 256;
 
-const BEGIN_NODE: u32 = 1;
-const END_NODE: u32 = 2;
+pub(super) const BEGIN_NODE: u32 = 1;
+pub(super) const END_NODE: u32 = 2;
 const PROPERTY: u32 = 3;
-const NOP: u32 = 4;
-const END: u32 = 9;
+pub(super) const NOP: u32 = 4;
+pub(super) const END: u32 = 9;
 
 const REMEDY: &str = "pass the blob as dtc or the firmware wrote it, whole and unchanged";
 
@@ -98,12 +99,23 @@ impl GoodName {
     }
 }
 
+/// How many bytes the structure block has, by the header; 0 if there is no header.
+pub(super) fn structure_bytes(blob: &[u8]) -> usize {
+    Header::read(blob).map_or(0, |header| (header.structure_size as usize).min(blob.len()))
+}
+
+/// The most nodes that fit into a structure block of so many words: each begins, has a name, and ends.
+pub(super) fn most_nodes(words: usize) -> usize {
+    (words / 3).min(MAX_NODES)
+}
+
 /// A blob whose structure was checked.
+#[derive(Clone, Copy)]
 pub(super) struct Blob<'blob> {
-    structure: &'blob [u8],
+    pub(super) structure: &'blob [u8],
     /// The same, in big-endian words: bytes would take four times as long to read.
-    words: &'blob [u32],
-    strings: &'blob [u8],
+    pub(super) words: &'blob [u32],
+    pub(super) strings: &'blob [u8],
     reservations: &'blob [u8],
 }
 
@@ -120,7 +132,7 @@ fn double_word(bytes: &[u8], offset: usize) -> Option<u64> {
 }
 
 /// The length of the text at `offset`, if it has a NUL within [`MAX_NAME`] bytes and is printable ASCII.
-fn name_length(bytes: &[u8], offset: usize) -> Option<usize> {
+pub(super) fn name_length(bytes: &[u8], offset: usize) -> Option<usize> {
     let text = bytes.get(offset..)?;
     let text = text.get(..=MAX_NAME).unwrap_or(text);
     let end = text.iter().position(|byte| !byte.is_ascii_graphic())?;
@@ -128,7 +140,7 @@ fn name_length(bytes: &[u8], offset: usize) -> Option<usize> {
 }
 
 /// The text at `offset`, if it is a name.
-fn name_at(bytes: &[u8], offset: usize) -> Option<&str> {
+pub(super) fn name_at(bytes: &[u8], offset: usize) -> Option<&str> {
     let name = bytes.get(offset..)?.get(..name_length(bytes, offset)?)?;
     core::str::from_utf8(name).ok()
 }
@@ -180,9 +192,14 @@ impl Header {
     /// The bytes that are the blob.
     fn blob<'blob>(&self, bytes: &'blob [u8]) -> Result<&'blob [u8], BoardError> {
         let (size, available) = (self.size as usize, bytes.len());
-        if size > MAX_SIZE {
-            let problem = format!("its header says {size} bytes, more than the {MAX_SIZE} arm64 allows");
-            return Err(wrong(problem));
+        let used = self.structure_size as usize + self.strings_size as usize;
+        if used > MAX_SIZE {
+            return Err(BoardError::new(
+                "",
+                "",
+                format!("it has {used} bytes, more than the {MAX_SIZE} that arm64 allows"),
+                "take nodes or labels (`dtc -@`) out",
+            ));
         }
         bytes.get(..size).ok_or_else(|| wrong(format!("its header says {size} bytes, there are only {available}")))
     }
@@ -237,7 +254,9 @@ impl<'blob> Blob<'blob> {
 
     /// Checks the structure block and lists the nodes in tree order (the root first, parents before children), and the
     /// phandles with the indices of their nodes.
-    pub(super) fn index(&self) -> Result<(Vec<NodeEntry>, Phandles), BoardError> {
+    ///
+    /// Up to an error, if there is one: what stands before it can be read.
+    pub(super) fn index(&self) -> (Vec<NodeEntry>, Phandles, Result<(), BoardError>) {
         let mut pass = Pass {
             blob: self,
             rest: self.words,
@@ -247,8 +266,8 @@ impl<'blob> Blob<'blob> {
             good_names: [GoodName::NONE; GOOD_NAMES],
             properties_left: 0,
         };
-        while pass.step()? {}
-        Ok((pass.nodes, pass.phandles))
+        let result = pass.run();
+        (pass.nodes, pass.phandles, result)
     }
 
     /// The name of a node, unit address included; empty for the root.
@@ -304,18 +323,18 @@ impl<'blob> Blob<'blob> {
 }
 
 /// A property whose name has not been looked at.
-struct RawProperty<'blob> {
+pub(super) struct RawProperty<'blob> {
     /// Offset of its name in the strings block.
-    name: usize,
-    value: &'blob [u8],
+    pub(super) name: usize,
+    pub(super) value: &'blob [u8],
     /// From the next token on.
-    rest: &'blob [u32],
+    pub(super) rest: &'blob [u32],
 }
 
 impl<'blob> RawProperty<'blob> {
     /// The property whose token is the first of `words`.
     #[inline]
-    fn first(words: &'blob [u32]) -> Option<Self> {
+    pub(super) fn first(words: &'blob [u32]) -> Option<Self> {
         let [token, length, name, rest @ ..] = words else { return None };
         let length = u32::from_be(*length) as usize;
         let is_property = u32::from_be(*token) == PROPERTY;
@@ -349,6 +368,14 @@ struct Pass<'pass, 'blob> {
 }
 
 impl Pass<'_, '_> {
+    /// Takes all tokens.
+    fn run(&mut self) -> Result<(), BoardError> {
+        let most = most_nodes(self.rest.len());
+        self.nodes.try_reserve_exact(most).map_err(|_| self.wrong("there is not enough heap for its nodes"))?;
+        while self.step()? {}
+        Ok(())
+    }
+
     /// Takes one token; false after the last one.
     fn step(&mut self) -> Result<bool, BoardError> {
         let Some((token, rest)) = self.rest.split_first() else {
@@ -399,7 +426,6 @@ impl Pass<'_, '_> {
         if self.open.try_push(index as u16).is_err() {
             return Err(self.wrong(format!("nodes are nested more than {MAX_DEPTH} deep")));
         }
-        self.nodes.try_reserve(1).map_err(|_| self.wrong("there is not enough heap for its nodes"))?;
         self.nodes.push(node);
         Ok(())
     }

@@ -12,10 +12,13 @@ mod error;
 pub(crate) mod interrupts;
 mod node;
 mod registers;
+mod room;
+mod walk;
 
 pub use cells::Cells;
 pub use error::BoardError;
 pub use node::DeviceNode;
+pub use room::find_room;
 
 use crate::span::Span;
 use alloc::collections::BinaryHeap;
@@ -41,12 +44,27 @@ pub struct Tree<'blob> {
 impl<'blob> Tree<'blob> {
     /// Checks the structure of `blob` (which may be followed by other bytes) and indexes its nodes.
     ///
-    /// Takes time linear in its size. Needs up to 40 bytes of heap per node.
+    /// Takes time linear in its size, and as much heap as [`Self::most_heap`] says.
     pub fn parse(blob: &'blob [u8]) -> Result<Self, BoardError> {
+        let (tree, result) = Self::parse_to_error(blob)?;
+        result.map(|()| tree)
+    }
+
+    /// The same, with what stands before the first error of a blob whose header and parts are right: to say on that board's
+    /// console what is wrong.
+    pub fn parse_to_error(blob: &'blob [u8]) -> Result<(Self, Result<(), BoardError>), BoardError> {
         let blob = Blob::new(blob)?;
-        let (nodes, phandles) = blob.index()?;
+        let (nodes, phandles, result) = blob.index();
         // A heap's code is a tenth of a slice's sort.
-        Ok(Self { blob, nodes, phandles: BinaryHeap::from(phandles).into_sorted_vec() })
+        Ok((Self { blob, nodes, phandles: BinaryHeap::from(phandles).into_sorted_vec() }, result))
+    }
+
+    /// The most heap, in bytes, that [`Self::parse`] takes for `blob`, by its header alone.
+    pub fn most_heap(blob: &[u8]) -> usize {
+        let structure = blob::structure_bytes(blob);
+        let nodes = blob::most_nodes(structure / 4);
+        // A node with a phandle takes 28 bytes; a list of phandles that grows, 24 bytes for each.
+        (nodes * size_of::<NodeEntry>()).next_power_of_two() + structure
     }
 
     /// The root node.

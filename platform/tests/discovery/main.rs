@@ -8,5 +8,6 @@ mod interrupts;
 mod memory;
 mod mutated;
 mod registers;
+mod room;
 mod services;
 mod tree;

@@ -5,6 +5,7 @@
 
 use core::arch::asm;
 use core::cell::UnsafeCell;
+use core::sync::atomic::{AtomicUsize, Ordering};
 
 use super::registers::read_register;
 use crate::identity_map::{IdentityMap, MapError};
@@ -42,16 +43,19 @@ const EARLY_DEVICE: u64 = VALID | ACCESSED | NEVER_EXECUTE;
 const GIB: u64 = 1 << 30;
 const BLOCK: u64 = 2 << 20;
 
+/// A level-1 table for the first 512 GiB, and level-2 tables for the GiB of the image, of the device tree, and of what the
+/// first heap is extended by.
+const EARLY_TABLES: usize = 6;
+
 #[repr(align(4096))]
-struct EarlyTables(UnsafeCell<[[u64; 512]; 3]>);
+struct EarlyMap(UnsafeCell<[[u64; 512]; EARLY_TABLES]>);
 
 // SAFETY: written by the boot core alone, before any other core starts.
-unsafe impl Sync for EarlyTables {}
+unsafe impl Sync for EarlyMap {}
 
-/// One level-1 table for the first 512 GiB, and a level-2 table each for the image's and the device tree's GiB. Memory holds
-/// anything before [`fill_early`] writes those that are used.
+/// The first map. Memory holds anything before those tables are written that are used.
 #[cfg_attr(target_os = "none", unsafe(link_section = ".early_tables"))]
-static EARLY_TABLES: EarlyTables = EarlyTables(UnsafeCell::new([[0; 512]; 3]));
+static EARLY_MAP: EarlyMap = EarlyMap(UnsafeCell::new([[0; 512]; EARLY_TABLES]));
 
 /// Turns the MMU on with the image and the device tree as Normal memory and all else as device.
 ///
@@ -61,44 +65,66 @@ static EARLY_TABLES: EarlyTables = EarlyTables(UnsafeCell::new([[0; 512]; 3]));
 /// At EL2, MMU off, on the boot core, once; `image` is what this code runs from.
 pub unsafe fn enable_early(image: (u64, u64), tree: (u64, u64)) {
     // SAFETY: nobody else runs yet (caller).
-    let tables = unsafe { &mut *EARLY_TABLES.0.get() };
-    fill_early(tables, image, tree);
-    let root = EARLY_TABLES.0.get() as u64;
+    let [level1, below @ ..] = unsafe { &mut *EARLY_MAP.0.get() };
+    for (gib, entry) in level1.iter_mut().enumerate() {
+        *entry = EARLY_DEVICE | (gib as u64 * GIB);
+    }
+    for span in [image, tree] {
+        // Two spans need no third table.
+        let _ = cover(level1, below, span, EARLY_NORMAL);
+    }
+    let root = EARLY_MAP.0.get() as u64;
     // SAFETY: the table maps what is running; its memory was invalidated from the caches before it was written.
     unsafe { switch(root, tcr(39), SCTLR & !(1 << 19)) };
 }
 
-/// Where the early tables lie, address and bytes: free memory once the final map is active on the boot core.
-pub fn early_tables() -> (u64, u64) {
-    (EARLY_TABLES.0.get() as u64, size_of::<EarlyTables>() as u64)
+/// Makes the blocks of 2 MiB around `span` (machine address, length in bytes; within one GiB) Normal memory, too; false if
+/// there is no table left for it.
+///
+/// # Safety
+/// While the first map is in use. The blocks are memory that nobody accesses before, and their GiB has nothing in use that
+/// is neither in the image's nor in the device tree's.
+pub unsafe fn extend_early(span: (u64, u64)) -> bool {
+    // SAFETY: only the boot core runs, and only the processor's walks read the tables.
+    let [level1, below @ ..] = unsafe { &mut *EARLY_MAP.0.get() };
+    let is_block = |entry: &&mut u64| **entry & TABLE != TABLE;
+    match level1.get_mut((span.0 / GIB) as usize).filter(is_block) {
+        Some(entry) => *entry = 0,
+        None => _ = cover(level1, below, span, 0),
+    }
+    // SAFETY: barriers and maintenance: what changes its kind or size is taken out before (Arm ARM D8.16.1).
+    unsafe { asm!("dsb ishst", "tlbi alle2", "dsb ish", "isb", options(nostack, preserves_flags)) };
+    let is_covered = cover(level1, below, span, EARLY_NORMAL);
+    // SAFETY: barriers: walks see the new entries from here on.
+    unsafe { asm!("dsb ishst", "isb", options(nostack, preserves_flags)) };
+    is_covered
 }
 
-fn fill_early(tables: &mut [[u64; 512]; 3], image: (u64, u64), tree: (u64, u64)) {
-    let base = tables.as_ptr() as u64;
-    let [level1, image_level2, tree_level2] = tables;
-    for (gib, entry) in level1.iter_mut().enumerate() {
-        *entry = EARLY_DEVICE | (gib as u64 * GIB);
+/// Where the early tables lie, address and bytes: free memory once the final map is active on the boot core.
+pub fn early_tables() -> (u64, u64) {
+    (EARLY_MAP.0.get() as u64, size_of::<EarlyMap>() as u64)
+}
+
+/// Maps the blocks around a span, which lies within one GiB, with these attributes (0: not at all), and all else of that GiB
+/// as device unless it has a table already. False: there is no table left for it.
+fn cover(level1: &mut [u64; 512], below: &mut [[u64; 512]], (start, bytes): (u64, u64), attributes: u64) -> bool {
+    /// How many of the tables below are used. Boot alone counts; the caches may be off.
+    static USED: AtomicUsize = AtomicUsize::new(0);
+    let gib = start / GIB;
+    let Some(entry) = level1.get_mut(gib as usize) else { return false };
+    let known = below.iter().position(|table| *entry == table.as_ptr() as u64 | TABLE);
+    let used = USED.load(Ordering::Relaxed);
+    let Some(table) = below.get_mut(known.unwrap_or(used)) else { return false };
+    let blocks = |attributes| (0..512).map(move |index| (gib * GIB + index * BLOCK) | attributes);
+    if known.is_none() {
+        table.iter_mut().zip(blocks(EARLY_DEVICE)).for_each(|(entry, block)| *entry = block);
+        USED.store(used + 1, Ordering::Relaxed);
     }
-    let second = |index: u64| (base + index * 4096) | TABLE;
-    let mut cover = |level2: &mut [u64; 512], index: u64, spans: &[(u64, u64)]| {
-        let Some(gib) = spans.first().map(|span| span.0 / GIB) else { return };
-        let blocks = |attributes| (0..512).map(move |i| (gib * GIB + i * BLOCK) | attributes);
-        level2.iter_mut().zip(blocks(EARLY_DEVICE)).for_each(|(entry, block)| *entry = block);
-        for (start, bytes) in spans {
-            let (first, end) = ((start - gib * GIB) / BLOCK, (start + bytes - gib * GIB).div_ceil(BLOCK));
-            let normal = level2.iter_mut().zip(blocks(EARLY_NORMAL)).take(end as usize).skip(first as usize);
-            normal.for_each(|(entry, block)| *entry = block);
-        }
-        if let Some(entry) = level1.get_mut(gib as usize) {
-            *entry = second(index);
-        }
-    };
-    if image.0 / GIB == tree.0 / GIB {
-        cover(image_level2, 1, &[image, tree]);
-    } else {
-        cover(image_level2, 1, &[image]);
-        cover(tree_level2, 2, &[tree]);
-    }
+    let (first, end) = ((start - gib * GIB) / BLOCK, (start + bytes - gib * GIB).div_ceil(BLOCK));
+    let within = table.iter_mut().zip(blocks(attributes)).take(end as usize).skip(first as usize);
+    within.for_each(|(entry, block)| *entry = if attributes == 0 { 0 } else { block });
+    *entry = table.as_ptr() as u64 | TABLE;
+    true
 }
 
 /// Replaces EL2's translation with the MMU off in between, as sizes and types of mappings change.
