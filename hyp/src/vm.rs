@@ -249,7 +249,7 @@ impl Vm {
 
     /// Lets it write a page it shares. False if that is not why it may not.
     pub fn copy_on_write(&self, ipa: Ipa) -> bool {
-        match self.memory.lock().copy_on_write(ipa, self.supply) {
+        match self.memory.lock().copy_on_write(ipa) {
             Ok(copied) => {
                 self.counters.copied_page(copied);
                 true

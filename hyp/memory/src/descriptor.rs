@@ -176,7 +176,8 @@ impl SoftwareState {
     pub const NONE: Self = Self(0);
     /// The frame is shared and read-only: the first write gets a copy.
     pub const COPY_ON_WRITE: Self = Self(1 << 0);
-    /// The frame is not this guest's and not counted (a device, a shared region): it is not given back on unmapping.
+    /// The frame is not this guest's and not counted (a device, a shared region, the archive): it is not given back on
+    /// unmapping.
     pub const BORROWED: Self = Self(1 << 1);
     /// Access is restricted for a trace.
     pub const TRACED: Self = Self(1 << 2);
@@ -197,6 +198,12 @@ impl SoftwareState {
     #[must_use]
     pub const fn contains(self, other: Self) -> bool {
         self.0 & other.0 == other.0
+    }
+
+    /// Whether the frame is this guest's alone, and goes back with its mapping.
+    #[must_use]
+    pub const fn is_private(self) -> bool {
+        self.0 & (Self::COPY_ON_WRITE.0 | Self::BORROWED.0) == 0
     }
 
     /// The bits of both.
@@ -226,9 +233,12 @@ pub struct Attributes {
 impl Attributes {
     /// A guest's own RAM.
     pub const RAM: Self = Self { access: Access::ALL, memory: MemoryType::Normal, state: SoftwareState::NONE };
-    /// RAM shared read-only, copied on the first write.
+    /// RAM shared read-only and counted, copied on the first write.
     pub const SHARED: Self =
         Self { access: Access::READ_EXECUTE, memory: MemoryType::Normal, state: SoftwareState::COPY_ON_WRITE };
+    /// RAM of the archive, copied on the first write.
+    pub const ARCHIVE: Self =
+        Self { state: SoftwareState::COPY_ON_WRITE.with(SoftwareState::BORROWED), ..Self::SHARED };
     /// A device passed through.
     pub const DEVICE: Self =
         Self { access: Access::READ_WRITE, memory: MemoryType::Device, state: SoftwareState::BORROWED };

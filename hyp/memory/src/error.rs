@@ -22,7 +22,7 @@ pub enum Error {
     NotCopyOnWrite(Ipa),
     /// No IPA space of this many bits can be had on this machine.
     IpaBits(u8),
-    /// No free frame that is not promised to somebody.
+    /// Not enough free frames.
     OutOfFrames,
     /// The reservation is used up.
     ReservationEmpty,

@@ -36,7 +36,7 @@ enum Operation {
     Write(Where),
     ShareContent(Where, usize),
     Reserve(usize, u64),
-    GiveBack(usize, u64),
+    Restart(usize),
     Recreate(usize),
 }
 
@@ -65,7 +65,7 @@ fn operation() -> impl Strategy<Value = Operation> {
         8 => where_mapped().prop_map(Write),
         3 => (where_mapped(), 0..VMS).prop_map(|(place, other)| ShareContent(place, other)),
         3 => (0..VMS, 1u64..40).prop_map(|(vm, count)| Reserve(vm, count)),
-        1 => (0..VMS, 1u64..20).prop_map(|(vm, count)| GiveBack(vm, count)),
+        2 => (0..VMS).prop_map(Restart),
         1 => (0..VMS).prop_map(Recreate),
     ]
 }
@@ -83,7 +83,7 @@ fn resolve(world: &World, anchors: [usize; 2], place: Where) -> Option<Place> {
 
 /// A part of something mapped: at its start, a little further on, in the middle, or all of it.
 fn in_step(steps: &[(u64, u64, Page)], place: Where) -> Option<Place> {
-    let shared: Vec<_> = steps.iter().filter(|step| step.2.state == COPY_ON_WRITE).collect();
+    let shared: Vec<_> = steps.iter().filter(|step| step.2.state & COPY_ON_WRITE != 0).collect();
     let (first, count, _) = match shared.get(place.step % 8) {
         Some(step) => **step,
         None => *steps.get(place.step % steps.len().max(1))?,
@@ -115,7 +115,7 @@ fn carry_out(world: &mut World, anchors: [usize; 2], operation: Operation) -> Op
         Write(place) => world.write(at(world, place)?),
         ShareContent(place, other) => world.share_content(at(world, place)?, other),
         Reserve(index, count) => world.reserve(index, count),
-        GiveBack(index, count) => world.give_back(index, count),
+        Restart(index) => world.restart(index),
         Recreate(index) => world.recreate(index),
     }
     Some(())

@@ -96,14 +96,14 @@ fn plan(
 ) -> Plan {
     let mut manifest = require(Manifest::read(archive));
     require(adopt(frames, layout.archive()));
-    let available = frames.available_frames();
+    let available = frames.free_frames();
     let claims = claim(&manifest, frames);
-    let claimed = available - frames.available_frames();
+    let claimed = available - frames.free_frames();
     require(layout.grow_heap(frames, heap_bytes(&manifest)));
     let tree = require(devices::tree(&manifest, tree, layout, frames));
     let board_devices = require(devices::assign(&mut manifest, tree, board, layout));
     let cores: Vec<_> = board.cores.iter().filter(|core| core.usable).cloned().collect();
-    let available = frames.available_frames() + claimed;
+    let available = frames.free_frames() + claimed;
     let placements = require(validate(&manifest, board, layout, gic, available, cores.len()));
     require(devices::map_sub_pages(&manifest, board, layout));
     // What was wrong with them a valid manifest does not have.

@@ -5,7 +5,7 @@ use core::fmt;
 use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
-use tessera_memory::descriptor::SoftwareState;
+use tessera_memory::frames::NoneShared;
 use tessera_memory::physmap::Outcome;
 use tessera_memory::{
     Attributes, Context, Error, Frames, Ipa, MemoryType, Owner, PAGE_SIZE, Pa, PhysMap, Reservation, Span, VmId, Vmid,
@@ -24,7 +24,6 @@ use crate::errata;
 use crate::guest_tree::{self, TreeFacts, TreeTooLarge};
 use crate::manifest::{DeviceKind, MemoryRegion, Placement, Segment, VmConfig};
 use crate::seed::Seed;
-use crate::supply::Supply;
 
 /// Why a guest's memory cannot be made or changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -130,23 +129,10 @@ impl GuestMemory {
     ///
     /// # Errors
     /// The books disagree.
-    pub(super) fn share_again(&mut self, ipa: Ipa, offset: u64, supply: &Supply) -> Result<u64> {
-        let mapping = self.map.translate(ipa, &self.hardware).ok_or(MemoryError::NoMemoryAt(ipa))?;
-        if mapping.attributes.state.contains(SoftwareState::COPY_ON_WRITE) {
-            return mapping.ipa.end().offset_from(ipa).ok_or(MemoryError::NoMemoryAt(ipa));
-        }
+    pub(super) fn share_again(&mut self, ipa: Ipa, offset: u64) -> Result<u64> {
+        let Some(reservation) = &mut self.reservation else { return Err(Error::NotCopyOnWrite(ipa).into()) };
         let pa = Pa::new(self.archive.as_ptr() as u64 + offset);
-        let frames = &mut *supply.frames.lock();
-        frames.share(pa)?;
-        let tables = &mut frames.tables(self.vm);
-        let copied = self.map.replace_page(ipa, pa, Attributes::SHARED, tables, &mut self.hardware)?;
-        frames.release(self.vm, copied.pa)?;
-        // What was given back a moment ago is promised anew.
-        let mut promise = frames.reserve(self.vm, 1)?;
-        if let Some(reservation) = &mut self.reservation {
-            reservation.join(&mut promise);
-        }
-        Ok(PAGE_SIZE)
+        Ok(self.map.share_again(ipa, pa, reservation, &mut self.hardware)?)
     }
 
     /// Writes `bytes` of the archive from `offset` on into the guest's own memory.
@@ -174,10 +160,9 @@ impl GuestMemory {
     ///
     /// # Errors
     /// It is not shared, or its reservation is used up.
-    pub fn copy_on_write(&mut self, ipa: Ipa, supply: &Supply) -> Result<bool> {
+    pub fn copy_on_write(&mut self, ipa: Ipa) -> Result<bool> {
         let Some(reservation) = &mut self.reservation else { return Err(Error::NotCopyOnWrite(ipa).into()) };
-        let mut frames = supply.frames.lock();
-        let outcome = self.map.copy_on_write(ipa, reservation, &mut frames, &mut self.hardware)?;
+        let outcome = self.map.copy_on_write(ipa, reservation, &mut NoneShared, &mut self.hardware)?;
         Ok(matches!(outcome, Outcome::Copied { .. }))
     }
 
@@ -271,16 +256,16 @@ impl GuestMemory {
         Ok(())
     }
 
-    /// Maps the image's whole pages where they lie in the archive, and reserves memory for the copy of each.
+    /// Maps the image's whole pages where they lie in the archive, and sets memory aside for the copy of each.
     fn share_segments(&mut self, config: &VmConfig, frames: &mut Frames) -> Result<()> {
         let mut pages = 0;
         for (ipa, offset) in shared_spans(config) {
             let pa = Pa::new(self.archive.as_ptr() as u64 + offset);
             let machine = Span::new(pa, ipa.bytes()).ok_or(Error::OutsidePaSpace(pa))?;
-            frames.share_span(machine)?;
+            frames.check_archive(machine)?;
             // The guest reads it past the caches at first.
             clean_to_coherency(pa.get(), ipa.bytes());
-            self.map.map(ipa, pa, Attributes::SHARED, &mut frames.tables(self.vm), &mut self.hardware)?;
+            self.map.map(ipa, pa, Attributes::ARCHIVE, &mut frames.tables(self.vm), &mut self.hardware)?;
             pages += ipa.page_count() + self.map.tables_for_pages(ipa, &self.hardware);
         }
         if pages != 0 {

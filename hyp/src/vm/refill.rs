@@ -55,7 +55,7 @@ impl Refill {
     ) -> Result<Option<Self>, MemoryError> {
         match self {
             Self::Begin => Ok(Some(Self::scrub(config, 0))),
-            Self::Scrub { region, ipa } => scrub(memory, config, supply, region, ipa).map(Some),
+            Self::Scrub { region, ipa } => scrub(memory, config, region, ipa).map(Some),
             Self::Copy { segment, done } => copy(memory, config, segment, done).map(Some),
             Self::Finish => {
                 let seed = supply.seed();
@@ -80,24 +80,15 @@ impl Refill {
     }
 }
 
-fn scrub(
-    memory: &mut GuestMemory,
-    config: &VmConfig,
-    supply: &Supply,
-    region: usize,
-    ipa: u64,
-) -> Result<Refill, MemoryError> {
+fn scrub(memory: &mut GuestMemory, config: &VmConfig, region: usize, ipa: u64) -> Result<Refill, MemoryError> {
     let Some(end) = config.memory.get(region).map(|found| found.ipa + found.bytes).filter(|end| ipa < *end) else {
         return Ok(Refill::scrub(config, region + 1));
     };
     let shared = shared_spans(config).filter(|(span, _)| span.end().get() > ipa).min_by_key(|(span, _)| span.start());
     let ipa = match shared {
-        Some((span, offset)) if span.start().get() <= ipa => share_again(
-            memory,
-            supply,
-            Span::new(Ipa::new(ipa), span.end().get() - ipa),
-            offset + ipa - span.start().get(),
-        )?,
+        Some((span, offset)) if span.start().get() <= ipa => {
+            share_again(memory, Span::new(Ipa::new(ipa), span.end().get() - ipa), offset + ipa - span.start().get())?
+        }
         next => {
             let end = next.map_or(end, |(span, _)| end.min(span.start().get()));
             let bytes = SCRUBBED.min(end - ipa);
@@ -108,16 +99,11 @@ fn scrub(
 }
 
 /// Has pages from the start of `span` on, at `offset` in the archive, be the archive's again. Returns how far it got.
-fn share_again(
-    memory: &mut GuestMemory,
-    supply: &Supply,
-    span: Option<Span<Ipa>>,
-    offset: u64,
-) -> Result<u64, MemoryError> {
+fn share_again(memory: &mut GuestMemory, span: Option<Span<Ipa>>, offset: u64) -> Result<u64, MemoryError> {
     let Some(span) = span else { return Ok(u64::MAX) };
     let (mut ipa, mut offset) = (span.start(), offset);
     for _ in 0..SHARED {
-        let done = memory.share_again(ipa, offset, supply)?;
+        let done = memory.share_again(ipa, offset)?;
         let Some(next) = ipa.checked_add(done) else { break };
         (ipa, offset) = (next, offset + done);
         if ipa >= span.end() {

@@ -5,7 +5,9 @@
 //! Here does not belong what a frame is mapped to: that is [`crate::physmap`].
 //!
 //! EL2's own heap holds one small record for each stretch of frames of the same owner, and sharing counts only for
-//! those 2 MiB regions in which something is shared: nothing grows with the memory of guests that share nothing.
+//! those 2 MiB regions in which something is shared: nothing grows with the memory of guests that share nothing. What a
+//! guest takes while it runs comes out of its [`Reservation`], for which no record changes. Archive frames are not
+//! counted: they are never freed, whoever maps them.
 
 mod counts;
 mod guest;
@@ -19,9 +21,9 @@ mod tables;
 pub use guest::GuestSpan;
 pub use reservation::Reservation;
 pub use scrub::{Scrub, Unscrubbed};
-pub use share::Released;
+pub use share::{NoneShared, Released, Sharers};
 pub(crate) use tables::table_span;
-pub use tables::{OwnedTables, ReservedTables, TableFrames};
+pub use tables::{OwnedTables, TableFrames};
 
 use crate::address::{Address, Ipa, PAGE_SHIFT, PAGE_SIZE, Pa, Span};
 use crate::error::Error;
@@ -41,6 +43,8 @@ pub enum Owner {
     Archive,
     /// A VM: its memory, and the tables that map it.
     Vm(VmId),
+    /// A VM's reservation, whether the VM has taken the frame out of it or not.
+    Reserve(VmId),
 }
 
 impl fmt::Display for Owner {
@@ -49,6 +53,7 @@ impl fmt::Display for Owner {
             Self::Hypervisor => write!(out, "the hypervisor"),
             Self::Archive => write!(out, "the archive"),
             Self::Vm(vm) => write!(out, "VM {}", vm.0),
+            Self::Reserve(vm) => write!(out, "the reserve of VM {}", vm.0),
         }
     }
 }
@@ -95,8 +100,7 @@ impl Frames {
     /// Allocates 2^`order` contiguous frames, aligned to their size.
     ///
     /// # Errors
-    /// [`Error::OutOfFrames`] if there is no such span, or if it is promised to reservations. The largest that can be
-    /// had is 1 GiB (`order` 18).
+    /// [`Error::OutOfFrames`] if there is no such span. The largest that can be had is 1 GiB (`order` 18).
     pub fn allocate(&mut self, owner: Owner, order: u32) -> Result<Unscrubbed<Span<Pa>>, Error> {
         let run = self.pool.allocate(order)?;
         self.records.insert(run, owner)?;
@@ -124,23 +128,12 @@ impl Frames {
     /// Allocates exactly the frames at `span`, for a guest that is mapped one to one.
     ///
     /// # Errors
-    /// [`Error::Unaligned`]; [`Error::FrameNotFree`] if any frame is taken or unknown; [`Error::OutOfFrames`] if what
-    /// would be left is less than what is promised. Then nothing is allocated.
+    /// [`Error::Unaligned`]; [`Error::FrameNotFree`] if any frame is taken or unknown. Then nothing is allocated.
     pub fn allocate_exact(&mut self, owner: Owner, span: Span<Pa>) -> Result<Unscrubbed<Span<Pa>>, Error> {
         let run = FrameRun::of(span)?;
         self.pool.allocate_exact(run)?;
         self.records.insert(run, owner)?;
         Ok(Unscrubbed::new(span))
-    }
-
-    /// Takes one promised frame. It is contiguous with the one before where that is possible.
-    ///
-    /// # Errors
-    /// [`Error::ReservationEmpty`]; never lack of memory.
-    pub fn allocate_reserved(&mut self, reservation: &mut Reservation) -> Result<Unscrubbed<Span<Pa>>, Error> {
-        let run = self.pool.take_promised(reservation)?;
-        self.records.insert(run, Owner::Vm(reservation.vm()))?;
-        Ok(Unscrubbed::new(run.span()?))
     }
 
     /// Gives frames back to the pool. No TLB may hold anything of them any more.
@@ -161,24 +154,36 @@ impl Frames {
         Ok(())
     }
 
-    /// Promises `frames` single frames to `vm`. They stay in the pool but nobody else gets the last ones.
+    /// Sets `frames` single frames aside for `vm`, in few pieces.
     ///
     /// # Errors
-    /// [`Error::OutOfFrames`] if they are not there, or promised already.
+    /// [`Error::OutOfFrames`] or [`Error::OutOfHeap`]: then nothing is allocated.
     pub fn reserve(&mut self, vm: VmId, frames: u64) -> Result<Reservation, Error> {
-        self.pool.reserve(vm, frames)
+        let pieces = self.pool.allocate_pieces(frames)?;
+        let reservation = Reservation::new(vm, &pieces);
+        match reservation {
+            Ok(_) => pieces.iter().try_for_each(|piece| self.records.insert(*piece, Owner::Reserve(vm)))?,
+            Err(_) => pieces.iter().for_each(|piece| self.pool.free(*piece)),
+        }
+        reservation
     }
 
-    /// How many frames are in nobody's hands, promised ones included.
+    /// The end of a reservation.
+    ///
+    /// # Errors
+    /// [`Error::Leaked`] if not all that was taken from it was given back: then all its frames are lost.
+    pub fn unreserve(&mut self, reservation: Reservation) -> Result<(), Error> {
+        let (owner, missing) = (Owner::Reserve(reservation.vm()), reservation.size() - reservation.left());
+        if missing != 0 {
+            return Err(Error::Leaked(owner, missing));
+        }
+        reservation.into_runs().try_for_each(|run| self.free(owner, run.span()?))
+    }
+
+    /// How many frames are nobody's.
     #[must_use]
     pub fn free_frames(&self) -> u64 {
         self.pool.free_frames()
-    }
-
-    /// How many frames can be had without a reservation.
-    #[must_use]
-    pub fn available_frames(&self) -> u64 {
-        self.pool.available_frames()
     }
 
     /// Whom the frame at `pa` is recorded for; `None` for a free or unknown frame.
@@ -195,7 +200,7 @@ impl Frames {
         self.records.runs_of(owner).map(|run| run.count - self.counts.shared_in(run)).sum()
     }
 
-    /// The end of a VM: all it had must have been given back.
+    /// The end of a VM: all it had must have been given back. Its reservation is another matter ([`Self::unreserve`]).
     ///
     /// # Errors
     /// [`Error::Leaked`] with the number of frames that still have no sharer but this VM.

@@ -1,8 +1,9 @@
 //! Frames in several maps at once.
 //!
-//! A frame is *private* (one map, its owner's, no count kept) or *shared* (a count of the maps it is in). An archive
-//! frame starts out in no map. This carries declared sharing (the archive's images) and content-based sharing (a
-//! private frame becomes shared) alike; what is mapped where, and read-only, is the caller's to keep in step.
+//! A frame is *private* (one map, its owner's, no count kept) or *shared* (a count of the maps it is in), which is for
+//! content-based sharing: a private frame becomes shared, and goes with its last sharer. What is mapped where, and
+//! read-only, is the caller's to keep in step. Frames of the archive need no count, as they never go: maps borrow them
+//! ([`crate::Attributes::ARCHIVE`]).
 
 use super::{FrameRun, Frames, Owner, VmId};
 use crate::address::{Pa, Span};
@@ -15,8 +16,59 @@ use crate::physmap::Mapping;
 pub enum Released {
     /// It is free again.
     Freed,
-    /// Others have it, or it is the archive's.
+    /// Others have it.
     Kept,
+}
+
+/// Who counts the maps that a shared frame is in; locked, if need be, for each call alone.
+pub trait Sharers {
+    /// Makes a shared frame `vm`'s private one, if no other map has it: then it need not be copied to be written.
+    ///
+    /// # Errors
+    /// [`Error::NotShared`] if it is not shared.
+    fn claim(&mut self, vm: VmId, pa: Pa) -> Result<bool, Error>;
+
+    /// One of `vm`'s maps lets go of a frame, private or shared, of which no TLB holds anything any more.
+    ///
+    /// # Errors
+    /// [`Error::NotOwner`] if the frame is free, or another's private one.
+    fn release(&mut self, vm: VmId, pa: Pa) -> Result<Released, Error>;
+}
+
+/// Where nothing is shared but the archive, nobody counts.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct NoneShared;
+
+impl Sharers for NoneShared {
+    fn claim(&mut self, _: VmId, pa: Pa) -> Result<bool, Error> {
+        Err(Error::NotShared(pa))
+    }
+
+    fn release(&mut self, _: VmId, pa: Pa) -> Result<Released, Error> {
+        Err(Error::NotShared(pa))
+    }
+}
+
+impl Sharers for Frames {
+    fn claim(&mut self, vm: VmId, pa: Pa) -> Result<bool, Error> {
+        match self.counts.get(pa.page_number()) {
+            0 => Err(Error::NotShared(pa)),
+            1 => self.claim_last(vm, pa).map(|()| true),
+            _ => Ok(false),
+        }
+    }
+
+    fn release(&mut self, vm: VmId, pa: Pa) -> Result<Released, Error> {
+        let frame = pa.page_number();
+        if self.counts.decrement_shared(frame).is_some() {
+            return Ok(Released::Kept);
+        }
+        match self.counts.get(frame) {
+            0 => self.free(Owner::Vm(vm), FrameRun::one(pa).span()?)?,
+            _ => self.release_last(pa)?,
+        }
+        Ok(Released::Freed)
+    }
 }
 
 impl Frames {
@@ -37,63 +89,31 @@ impl Frames {
         self.counts.set(run.first, 1)
     }
 
-    /// Counts one more map for a shared frame, or for one of the archive.
+    /// Counts one more map for a shared frame.
     ///
     /// # Errors
-    /// [`Error::NotShared`] for a private or free frame; [`Error::TooManySharers`]; [`Error::OutOfHeap`].
+    /// [`Error::NotShared`] for any other frame; [`Error::TooManySharers`].
     pub fn share(&mut self, pa: Pa) -> Result<(), Error> {
         let frame = pa.page_number();
-        let count = self.counts.get(frame);
-        if count == 0 && self.owner_of(pa) != Some(Owner::Archive) {
-            return Err(Error::NotShared(pa));
-        }
-        let more = count.checked_add(1).ok_or(Error::TooManySharers(pa))?;
-        self.counts.set(frame, more)
-    }
-
-    /// Counts one more map for each frame of `span`, all shared or the archive's: before it is mapped copy-on-write.
-    ///
-    /// # Errors
-    /// As for [`Self::share`]; then no count has changed.
-    pub fn share_span(&mut self, span: Span<Pa>) -> Result<(), Error> {
-        for page in span.pages() {
-            if let Err(error) = self.share(page) {
-                let done = span.pages().take_while(|done| *done != page);
-                done.for_each(|done| self.unshare(done));
-                return Err(error);
-            }
-        }
-        Ok(())
-    }
-
-    /// Takes back what [`Self::share`] has just done.
-    fn unshare(&mut self, pa: Pa) {
-        let frame = pa.page_number();
-        // Cannot fail: only a region's first count can.
-        let _ = self.counts.set(frame, self.counts.get(frame).saturating_sub(1));
-    }
-
-    /// One of `vm`'s maps lets go of a frame, private or shared, of which no TLB holds anything any more.
-    ///
-    /// # Errors
-    /// [`Error::NotOwner`] if the frame is free, or another's private one; [`Error::NotShared`] for an archive
-    /// frame that no map should have.
-    pub fn release(&mut self, vm: VmId, pa: Pa) -> Result<Released, Error> {
-        let frame = pa.page_number();
-        if self.counts.decrement_shared(frame).is_some() {
-            return Ok(Released::Kept);
-        }
         match self.counts.get(frame) {
-            0 => self.release_private(vm, pa),
-            _ => self.release_last(pa),
+            0 => Err(Error::NotShared(pa)),
+            count => self.counts.set(frame, count.checked_add(1).ok_or(Error::TooManySharers(pa))?),
         }
+    }
+
+    /// Whether all of `span` is the archive's, so that it may be mapped as [`crate::Attributes::ARCHIVE`].
+    ///
+    /// # Errors
+    /// [`Error::Unaligned`]; [`Error::NotOwner`] with the first frame that is not.
+    pub fn check_archive(&self, span: Span<Pa>) -> Result<(), Error> {
+        self.records.check_owner(FrameRun::of(span)?, Owner::Archive)
     }
 
     /// Lets go of all that a mapping of `vm`, now gone from every TLB, had: shared frames by their counts, private
     /// ones to the pool, borrowed ones not at all.
     ///
     /// # Errors
-    /// Those of [`Self::release`] and [`Self::free`].
+    /// Those of [`Sharers::release`] and [`Self::free`].
     pub fn release_mapping(&mut self, vm: VmId, mapping: &Mapping) -> Result<(), Error> {
         let state = mapping.attributes.state;
         let frames = mapping.frames().ok_or(Error::OutsidePaSpace(mapping.pa))?;
@@ -107,47 +127,15 @@ impl Frames {
         frames.pages().fold(Ok(()), released)
     }
 
-    fn release_private(&mut self, vm: VmId, pa: Pa) -> Result<Released, Error> {
-        if self.owner_of(pa) == Some(Owner::Archive) {
-            return Err(Error::NotShared(pa));
-        }
-        let page = FrameRun::one(pa).span()?;
-        self.free(Owner::Vm(vm), page)?;
-        Ok(Released::Freed)
-    }
-
-    /// Whoever brought a shared frame in, it goes with the last that has it; but the archive's stays.
-    fn release_last(&mut self, pa: Pa) -> Result<Released, Error> {
+    /// Whoever brought a shared frame in, it goes with the last that has it.
+    fn release_last(&mut self, pa: Pa) -> Result<(), Error> {
         let owner = self.owner_of(pa).ok_or(Error::NotOwner(pa))?;
         self.counts.set(pa.page_number(), 0)?;
-        if owner == Owner::Archive {
-            return Ok(Released::Kept);
-        }
-        self.free(owner, FrameRun::one(pa).span()?)?;
-        Ok(Released::Freed)
+        self.free(owner, FrameRun::one(pa).span()?)
     }
 
-    /// Makes a shared frame `vm`'s private one, if no other map has it: then it need not be copied to be written.
-    /// Archive frames are never claimed.
-    ///
-    /// # Errors
-    /// [`Error::NotShared`] if it is not shared.
-    pub fn claim(&mut self, vm: VmId, pa: Pa) -> Result<bool, Error> {
-        match self.counts.get(pa.page_number()) {
-            0 => Err(Error::NotShared(pa)),
-            1 => self.claim_last(vm, pa),
-            _ => Ok(false),
-        }
-    }
-
-    fn claim_last(&mut self, vm: VmId, pa: Pa) -> Result<bool, Error> {
-        match self.owner_of(pa).ok_or(Error::NotOwner(pa))? {
-            Owner::Archive => Ok(false),
-            owner => self.take_over(vm, FrameRun::one(pa), owner).map(|()| true),
-        }
-    }
-
-    fn take_over(&mut self, vm: VmId, run: FrameRun, owner: Owner) -> Result<(), Error> {
+    fn claim_last(&mut self, vm: VmId, pa: Pa) -> Result<(), Error> {
+        let (run, owner) = (FrameRun::one(pa), self.owner_of(pa).ok_or(Error::NotOwner(pa))?);
         if owner != Owner::Vm(vm) {
             self.records.remove(run, owner);
             self.records.insert(run, Owner::Vm(vm))?;

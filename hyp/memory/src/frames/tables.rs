@@ -1,6 +1,6 @@
 //! Where a map gets the frames of its tables from.
 
-use super::{Frames, Owner, Reservation, Unscrubbed, VmId};
+use super::{FrameRun, Frames, Owner, Reservation, Unscrubbed, VmId};
 use crate::address::{PAGE_SIZE, Pa, Span};
 use crate::error::Error;
 use crate::physmap::Mapping;
@@ -23,39 +23,37 @@ pub trait TableFrames {
     fn available(&self) -> u64;
 }
 
-/// Table frames for a VM from what nobody has reserved.
+/// Table frames for a VM from what nobody has reserved. What came out of its reservation returns there.
 #[derive(Debug)]
 pub struct OwnedTables<'a> {
     frames: &'a mut Frames,
     vm: VmId,
-}
-
-/// Table frames for a VM from its reservation. They return to the pool, not to the reservation.
-#[derive(Debug)]
-pub struct ReservedTables<'a> {
-    frames: &'a mut Frames,
-    reservation: &'a mut Reservation,
+    reservation: Option<&'a mut Reservation>,
 }
 
 impl Frames {
     /// Frames for tables that will be recorded for `vm`.
     pub fn tables(&mut self, vm: VmId) -> OwnedTables<'_> {
-        OwnedTables { frames: self, vm }
-    }
-
-    /// Frames for tables that were promised.
-    pub fn reserved_tables<'a>(&'a mut self, reservation: &'a mut Reservation) -> ReservedTables<'a> {
-        ReservedTables { frames: self, reservation }
+        OwnedTables { frames: self, vm, reservation: None }
     }
 }
 
-impl OwnedTables<'_> {
-    /// Gives back what a mapping of the VM had: [`Frames::release_mapping`]. For use in
-    /// [`crate::PhysMap::unmap`] and [`crate::PhysMap::teardown`].
+impl<'a> OwnedTables<'a> {
+    /// For a VM that has a reservation, from which some of what it gives back may have come.
+    pub fn with(self, reservation: &'a mut Reservation) -> Self {
+        Self { reservation: Some(reservation), ..self }
+    }
+
+    /// Gives back what a mapping of the VM had: [`Frames::release_mapping`], but a frame of the reservation to that. For
+    /// use in [`crate::PhysMap::unmap`] and [`crate::PhysMap::teardown`].
     ///
     /// # Errors
     /// Those of [`Frames::release_mapping`].
     pub fn release(&mut self, mapping: &Mapping) -> Result<(), Error> {
+        let frames = mapping.frames().ok_or(Error::OutsidePaSpace(mapping.pa))?;
+        if mapping.attributes.state.is_private() {
+            return self.give(frames);
+        }
         self.frames.release_mapping(self.vm, mapping)
     }
 }
@@ -65,29 +63,22 @@ impl TableFrames for OwnedTables<'_> {
         self.frames.allocate(Owner::Vm(self.vm), order)
     }
 
+    /// A block may be made of frames of both kinds.
     fn give(&mut self, frames: Span<Pa>) -> Result<(), Error> {
-        self.frames.free(Owner::Vm(self.vm), frames)
+        let Some(reservation) =
+            self.reservation.as_mut().filter(|reserved| frames.pages().any(|page| reserved.knows(page)))
+        else {
+            return self.frames.free(Owner::Vm(self.vm), frames);
+        };
+        let give = |page| match reservation.knows(page) {
+            true => reservation.give_frame(page),
+            false => self.frames.free(Owner::Vm(self.vm), FrameRun::one(page).span()?),
+        };
+        frames.pages().map(give).fold(Ok(()), Result::and)
     }
 
     fn available(&self) -> u64 {
-        self.frames.available_frames()
-    }
-}
-
-impl TableFrames for ReservedTables<'_> {
-    fn take(&mut self, order: u32) -> Result<Unscrubbed<Span<Pa>>, Error> {
-        match order {
-            0 => self.frames.allocate_reserved(self.reservation),
-            _ => self.frames.allocate(Owner::Vm(self.reservation.vm()), order),
-        }
-    }
-
-    fn give(&mut self, frames: Span<Pa>) -> Result<(), Error> {
-        self.frames.free(Owner::Vm(self.reservation.vm()), frames)
-    }
-
-    fn available(&self) -> u64 {
-        self.reservation.left()
+        self.frames.free_frames()
     }
 }
 

@@ -111,57 +111,65 @@ fn an_exact_span_is_all_free_or_not_given() {
 }
 
 #[test]
-fn a_promise_is_kept_whatever_others_take() {
-    let mut frames = with(&[(0, 64)]);
+fn what_is_set_aside_is_nobody_elses() {
+    let mut frames = with(&[(3, 61)]);
     let mut mine = frames.reserve(ONE, 10).unwrap();
-    let mut other = frames.reserve(TWO, 20).unwrap();
-    assert_eq!(frames.reserve(ONE, 35).err(), Some(Error::OutOfFrames));
-    // Draws a run for the other VM before everything else is taken.
-    let _one = frames.allocate_reserved(&mut other).unwrap();
-    let mut taken = 0;
-    while frames.allocate(Owner::Hypervisor, 0).is_ok() {
-        taken += 1;
-    }
-    assert_eq!((taken, frames.available_frames(), frames.free_frames()), (34, 0, 29));
-    for _ in 0..10 {
-        let _one = frames.allocate_reserved(&mut mine).unwrap();
-    }
-    assert_eq!(frames.allocate_reserved(&mut mine).err(), Some(Error::ReservationEmpty));
-    drop(other);
-    assert_eq!((frames.available_frames(), frames.free_frames()), (19, 19));
-    while frames.allocate(Owner::Hypervisor, 0).is_ok() {
-        taken += 1;
-    }
-    assert_eq!((taken, frames.free_frames()), (53, 0));
+    let other = frames.reserve(TWO, 20).unwrap();
+    assert_eq!(frames.reserve(ONE, 32).err(), Some(Error::OutOfFrames));
+    assert_eq!(frames.free_frames(), 31);
+    while frames.allocate(Owner::Hypervisor, 0).is_ok() {}
+    let taken: Vec<Pa> = (0..10).map(|_| mine.take_frame().unwrap().will_be_overwritten().start()).collect();
+    assert!(taken.is_sorted() && taken.iter().all(|pa| frames.owner_of(*pa) == Some(Owner::Reserve(ONE))));
+    assert_eq!(taken.iter().collect::<BTreeSet<_>>().len(), 10);
+    assert_eq!(mine.take_frame().err(), Some(Error::ReservationEmpty));
+    assert_eq!((frames.unreserve(other), frames.free_frames()), (Ok(()), 20));
+    taken.iter().for_each(|pa| mine.give_frame(*pa).unwrap());
+    assert_eq!((frames.unreserve(mine), frames.free_frames()), (Ok(()), 30));
 }
 
 #[test]
-fn promised_frames_lie_together() {
-    let mut frames = with(&[(0, 256)]);
-    let (mut one, mut two) = (frames.reserve(ONE, 32).unwrap(), frames.reserve(TWO, 32).unwrap());
-    let mut next = || {
-        let pair = (frames.allocate_reserved(&mut one).unwrap(), frames.allocate_reserved(&mut two).unwrap());
-        (pair.0.will_be_overwritten().start(), pair.1.will_be_overwritten().start())
-    };
-    let (first, second) = (next(), next());
-    assert_eq!(second.0.offset_from(first.0), Some(4096));
-    assert_eq!(second.1.offset_from(first.1), Some(4096));
+fn a_reserved_frame_is_given_back_once_and_to_its_reservation() {
+    let mut frames = with(&[(0, 16), (32, 200)]);
+    let mut mine = frames.reserve(ONE, 200).unwrap();
+    let first = mine.take_frame().unwrap().will_be_overwritten();
+    let second = mine.take_frame().unwrap().will_be_overwritten();
+    assert_eq!(frames.free(Owner::Vm(ONE), first), Err(Error::NotOwner(first.start())));
+    assert_eq!(frames.make_shared(ONE, first.start()), Err(Error::NotOwner(first.start())));
+    mine.give_frame(first.start()).unwrap();
+    assert_eq!(mine.give_frame(first.start()), Err(Error::NotOwner(first.start())));
+    assert_eq!(mine.give_frame(pa(20)), Err(Error::NotOwner(pa(20))));
+    assert_eq!((mine.left(), mine.size()), (199, 200));
+    // What was given back is the next that is taken.
+    assert_eq!(mine.take_frame().unwrap().will_be_overwritten(), first);
+    mine.give(first).unwrap();
+    assert_eq!(frames.unreserve(mine), Err(Error::Leaked(Owner::Reserve(ONE), 1)));
+    assert_eq!(frames.owner_of(second.start()), Some(Owner::Reserve(ONE)));
 }
 
 #[test]
-fn archive_frames_are_shared_and_never_freed() {
+fn a_reservation_is_made_of_what_there_is() {
+    for fragments in [1, 2, 3, 7, 64] {
+        let parts: Vec<_> = (0..fragments).map(|part| (part * 1000, 700 / fragments)).collect();
+        let mut frames = with(&parts);
+        let count = frames.free_frames();
+        let mut all = frames.reserve(ONE, count).unwrap();
+        let taken: BTreeSet<Pa> = (0..count).map(|_| all.take_frame().unwrap().will_be_overwritten().start()).collect();
+        assert_eq!((taken.len() as u64, all.left(), frames.free_frames()), (count, 0, 0));
+        assert!(taken.iter().all(|pa| pa.page_number() % 1000 < 700 / fragments && all.knows(*pa)));
+        taken.iter().rev().for_each(|pa| all.give_frame(*pa).unwrap());
+        assert_eq!((frames.unreserve(all), frames.free_frames()), (Ok(()), count));
+    }
+}
+
+#[test]
+fn the_archive_is_neither_counted_nor_freed() {
     let mut frames = Frames::new();
     frames.adopt(span(0x10, 4), Owner::Archive).unwrap();
-    assert_eq!(frames.release(ONE, pa(0x10)), Err(Error::NotShared(pa(0x10))));
-    frames.share_span(span(0x10, 4)).unwrap();
-    frames.share(pa(0x10)).unwrap();
-    assert_eq!((frames.sharers(pa(0x10)), frames.sharers(pa(0x11))), (2, 1));
-    // One frame of five is not the archive's: nothing is counted.
-    assert_eq!(frames.share_span(span(0x10, 5)), Err(Error::NotShared(pa(0x14))));
-    assert_eq!((frames.sharers(pa(0x10)), frames.sharers(pa(0x13))), (2, 1));
-    assert_eq!(frames.claim(ONE, pa(0x11)), Ok(false));
-    assert_eq!(frames.release(ONE, pa(0x11)), Ok(Released::Kept));
-    assert_eq!(frames.release(ONE, pa(0x11)), Err(Error::NotShared(pa(0x11))));
+    assert_eq!(frames.check_archive(span(0x10, 4)), Ok(()));
+    assert_eq!(frames.check_archive(span(0x10, 5)), Err(Error::NotOwner(pa(0x14))));
+    assert_eq!(frames.share(pa(0x10)), Err(Error::NotShared(pa(0x10))));
+    assert_eq!(frames.claim(ONE, pa(0x11)), Err(Error::NotShared(pa(0x11))));
+    assert_eq!(frames.release(ONE, pa(0x11)), Err(Error::NotOwner(pa(0x11))));
     assert_eq!(frames.free(Owner::Archive, span(0x10, 1)), Err(Error::Pinned(pa(0x10))));
     assert_eq!(frames.owner_of(pa(0x13)), Some(Owner::Archive));
 }
@@ -200,9 +208,10 @@ fn the_last_sharer_frees_a_frame_that_its_owner_left() {
 
 #[test]
 fn sharers_are_counted_up_to_the_limit() {
-    let mut frames = Frames::new();
-    frames.adopt(span(0, 1), Owner::Archive).unwrap();
-    (0..u16::MAX).for_each(|_| frames.share(pa(0)).unwrap());
+    let mut frames = with(&[(0, 1)]);
+    let _ = frames.allocate(Owner::Vm(ONE), 0).unwrap();
+    frames.make_shared(ONE, pa(0)).unwrap();
+    (1..u16::MAX).for_each(|_| frames.share(pa(0)).unwrap());
     assert_eq!(frames.share(pa(0)), Err(Error::TooManySharers(pa(0))));
     assert_eq!(frames.sharers(pa(0)), u16::MAX);
 }

@@ -32,7 +32,7 @@ pub(super) fn map(table: Table, target: &Target, spare: &mut Spare, memory: &mut
 
 /// A new table for an empty slot: filled, published, and only then linked.
 fn map_below(slot: Slot, target: &Target, spare: &mut Spare, memory: &mut impl PhysicalMemory) {
-    let Some(child) = spare.next().and_then(|base| slot.child(base)) else {
+    let Some(child) = spare.next(memory).and_then(|base| slot.child(base)) else {
         return;
     };
     map(child, target, spare, memory);
@@ -174,7 +174,7 @@ pub(super) fn split(slot: Slot, context: Context, spare: &mut Spare, machine: &m
     let Kind::Leaf(pa) = block.kind(slot.level) else {
         return;
     };
-    let (Some(ipa), Some(child)) = (slot.span(), spare.next().and_then(|base| slot.child(base))) else {
+    let (Some(ipa), Some(child)) = (slot.span(), spare.next(machine).and_then(|base| slot.child(base))) else {
         return;
     };
     map(child, &Target { ipa, pa, attributes: block.attributes() }, spare, machine);

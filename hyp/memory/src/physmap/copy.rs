@@ -1,11 +1,13 @@
-//! Copy on write: a guest's first write to a page that it shares.
+//! Copy on write: a guest's first write to a page that it shares, and back to what it shared.
+//!
+//! Neither needs heap, nor the books of the machine's frames: what is taken is the VM's own already.
 
 use super::walk::Slot;
 use super::{PhysMap, change, flush, plan, walk};
 use crate::address::{Ipa, Pa, Span};
 use crate::descriptor::{Attributes, Descriptor, Kind, Level, SoftwareState};
 use crate::error::Error;
-use crate::frames::{Frames, Reservation};
+use crate::frames::{Reservation, Sharers};
 use crate::machine::Machine;
 
 /// What a write to a shared page has led to. In each case the guest repeats the write.
@@ -28,17 +30,18 @@ impl PhysMap {
     /// Lets the guest write the page at `ipa`, which it shares copy-on-write, out of its reservation. A block
     /// around it is split, which takes tables from the reservation too ([`Self::tables_for_pages`] says how many).
     ///
-    /// The page's access becomes what it was plus writing, unless the page is traced.
+    /// The page's access becomes what it was plus writing, unless the page is traced. `sharers` is asked about counted
+    /// frames only, before and after the work.
     ///
     /// # Errors
     /// [`Error::NotMapped`]; [`Error::NotCopyOnWrite`] for a page that is read-only for other reasons;
-    /// [`Error::NotShared`] if the books do not know the frame as shared; [`Error::ReservationEmpty`]. Then what is
+    /// [`Error::NotShared`] if `sharers` does not know the frame as shared; [`Error::ReservationEmpty`]. Then what is
     /// mapped has not changed.
     pub fn copy_on_write(
         &mut self,
         ipa: Ipa,
         reservation: &mut Reservation,
-        frames: &mut Frames,
+        sharers: &mut impl Sharers,
         machine: &mut impl Machine,
     ) -> Result<Outcome, Error> {
         let page = Span::page(ipa.page()).ok_or(Error::NotMapped(ipa))?;
@@ -55,9 +58,42 @@ impl PhysMap {
             return Err(Error::NotCopyOnWrite(ipa));
         }
         if slot.is_within(page) {
-            return self.break_sharing(slot, descriptor, reservation, frames, machine);
+            return self.break_sharing(slot, descriptor, reservation, sharers, machine);
         }
-        self.copy_out_of_block(page, reservation, frames, machine)
+        self.copy_out_of_block(page, reservation, sharers, machine)
+    }
+
+    /// Has the page at `ipa` be the archive's frame at `pa` again, if it was copied from there; the copy returns to the
+    /// reservation. Returns how many bytes from `ipa` on are the archive's now: more than a page where nothing was split.
+    ///
+    /// # Errors
+    /// [`Error::Unaligned`], [`Error::OutsideIpaSpace`], [`Error::OutsidePaSpace`], [`Error::NotMapped`];
+    /// [`Error::NotOwner`] if it is neither the archive's nor a page from the reservation. Then nothing has changed.
+    pub fn share_again(
+        &mut self,
+        ipa: Ipa,
+        pa: Pa,
+        reservation: &mut Reservation,
+        machine: &mut impl Machine,
+    ) -> Result<u64, Error> {
+        let page = Span::page(ipa).ok_or(Error::Unaligned)?;
+        self.geometry.check_ipa(page)?;
+        self.geometry.check_pa(pa, page.bytes())?;
+        let (slot, old) = walk::lookup(self.root, ipa, machine);
+        let Kind::Leaf(copy) = old.kind(slot.level) else {
+            return Err(Error::NotMapped(ipa));
+        };
+        let state = old.attributes().state;
+        if state.contains(Attributes::ARCHIVE.state) {
+            return slot.span().and_then(|span| span.end().offset_from(ipa)).ok_or(Error::NotMapped(ipa));
+        }
+        if !state.is_private() || !slot.is_within(page) || !reservation.knows(copy) {
+            return Err(Error::NotOwner(copy));
+        }
+        let new = Descriptor::leaf(slot.level, pa, Attributes::ARCHIVE);
+        change::replace(slot, old, new, self.context, machine);
+        reservation.give_frame(copy)?;
+        Ok(page.bytes())
     }
 
     /// How many tables it takes until all of `span` is mapped by pages: what a reservation must hold, besides a frame
@@ -71,15 +107,15 @@ impl PhysMap {
         &mut self,
         page: Span<Ipa>,
         reservation: &mut Reservation,
-        frames: &mut Frames,
+        sharers: &mut impl Sharers,
         machine: &mut impl Machine,
     ) -> Result<Outcome, Error> {
         if plan::tables_to_split(self.root, page, machine) >= reservation.left() {
             return Err(Error::ReservationEmpty);
         }
-        self.split_edges(page, &mut frames.reserved_tables(reservation), machine)?;
+        self.split_edges(page, reservation, machine)?;
         let (slot, descriptor) = walk::lookup(self.root, page.start(), machine);
-        self.break_sharing(slot, descriptor, reservation, frames, machine)
+        self.break_sharing(slot, descriptor, reservation, sharers, machine)
     }
 
     /// The page in `slot` gets a frame that nobody else has.
@@ -88,25 +124,27 @@ impl PhysMap {
         slot: Slot,
         old: Descriptor,
         reservation: &mut Reservation,
-        frames: &mut Frames,
+        sharers: &mut impl Sharers,
         machine: &mut impl Machine,
     ) -> Result<Outcome, Error> {
         let Kind::Leaf(from) = old.kind(slot.level) else {
             return Err(Error::NotMapped(slot.ipa));
         };
-        let attributes = unshared(old.attributes());
-        let vm = reservation.vm();
-        if frames.claim(vm, from)? {
+        let (vm, attributes) = (reservation.vm(), unshared(old.attributes()));
+        let is_counted = !old.attributes().state.contains(SoftwareState::BORROWED);
+        if is_counted && sharers.claim(vm, from)? {
             // Only permissions change: no break, but a core that keeps the old ones would fault for ever.
             slot.write(Descriptor::leaf(slot.level, from, attributes), machine);
             flush::flush_page(self.context, slot.ipa, machine);
             return Ok(Outcome::Claimed(from));
         }
-        let to = frames.allocate_reserved(reservation)?.will_be_overwritten().start();
+        let to = reservation.take_frame()?.will_be_overwritten().start();
         machine.copy_page(from, to);
         change::replace(slot, old, Descriptor::leaf(slot.level, to, attributes), self.context, machine);
-        // Not before: until the flush, another core of this guest could still read the old frame.
-        frames.release(vm, from)?;
+        if is_counted {
+            // Not before: until the flush, another core of this guest could still read the old frame.
+            sharers.release(vm, from)?;
+        }
         Ok(Outcome::Copied { from, to })
     }
 }
@@ -115,7 +153,8 @@ impl PhysMap {
 fn unshared(old: Attributes) -> Attributes {
     let traced = old.state.contains(SoftwareState::TRACED);
     let access = if traced { old.access } else { old.access.with_write() };
-    Attributes { access, state: old.state.without(SoftwareState::COPY_ON_WRITE), ..old }
+    let state = old.state.without(SoftwareState::COPY_ON_WRITE).without(SoftwareState::BORROWED);
+    Attributes { access, state, ..old }
 }
 
 /// The tables below a block of which all pages in `span` are to have descriptors of their own.

@@ -136,7 +136,7 @@ impl PhysMap {
         // Nothing invalid is ever cached: there is nothing to flush, but the walkers must see it.
         machine.publish();
         machine.synchronize();
-        self.settle(needed, spare, tables)
+        self.settle(needed, spare, tables, machine)
     }
 
     /// Unmaps whatever is mapped in `span`; a block that is partly in it is split.
@@ -305,7 +305,7 @@ impl PhysMap {
         for edge in [span.start(), span.last()] {
             self.split_at_edge(edge, span, &mut spare, machine);
         }
-        self.settle(needed, spare, tables)
+        self.settle(needed, spare, tables, machine)
     }
 
     fn split_at_edge(&self, edge: Ipa, span: Span<Ipa>, spare: &mut Spare, machine: &mut impl Machine) {
@@ -343,8 +343,14 @@ impl PhysMap {
     }
 
     /// After a commit for which `taken` tables were taken: counts those used, gives back the others.
-    fn settle(&mut self, taken: u64, spare: Spare, tables: &mut impl TableFrames) -> Result<(), Error> {
+    fn settle(
+        &mut self,
+        taken: u64,
+        spare: Spare,
+        tables: &mut impl TableFrames,
+        memory: &mut impl PhysicalMemory,
+    ) -> Result<(), Error> {
         self.table_frames += taken - spare.len();
-        spare.give_back(tables)
+        spare.give_back(tables, memory)
     }
 }

@@ -7,7 +7,7 @@ use std::collections::{HashMap, HashSet};
 use tessera_memory::{Ipa, Owner, Pa};
 
 impl World {
-    /// How many maps each copy-on-write frame is in, counted page by page.
+    /// How many maps each counted frame is in, page by page.
     pub fn sharers(&self) -> HashMap<u64, u16> {
         let mut sharers = HashMap::new();
         for guest in &self.guests {
@@ -73,22 +73,31 @@ impl World {
             used.extend(tables);
             for (_, count, page) in self.guests[index].model.mapped() {
                 if page.state == 0 {
-                    assert_eq!(self.frames.owner_of(Pa::new(page.frame << 12)), Some(Owner::Vm(vm(index))));
+                    let owner = self.frames.owner_of(Pa::new(page.frame << 12)).unwrap();
+                    assert!([Owner::Vm(vm(index)), Owner::Reserve(vm(index))].contains(&owner), "{owner}");
                     used.extend(page.frame..page.frame + count);
                 }
             }
+            self.check_reservation(index, &mut used);
         }
-        used.extend(sharers.keys().filter(|frame| !is_archive(**frame)));
-        assert_eq!(self.frames.free_frames(), RAM.1 - used.len() as u64, "frames leaked, or freed twice");
+        used.extend(sharers.keys());
+        let reserved: u64 = self.guests.iter().map(|guest| guest.reservation.size()).sum();
+        assert_eq!(self.frames.free_frames(), RAM.1 - reserved - used.len() as u64, "frames leaked, or freed twice");
         for frame in ARCHIVE.0..ARCHIVE.0 + ARCHIVE.1 {
-            let expected = sharers.get(&frame).copied().unwrap_or(0);
-            assert_eq!(self.frames.sharers(Pa::new(frame << 12)), expected);
+            assert_eq!(self.frames.owner_of(Pa::new(frame << 12)), Some(Owner::Archive));
             assert!(self.machine.data_is(frame, archive_word(frame)), "the archive was written");
         }
         for (frame, count) in sharers {
             assert_eq!(self.frames.sharers(Pa::new(frame << 12)), count);
         }
-        let reserved: u64 = self.guests.iter().map(|guest| guest.reserved).sum();
-        assert_eq!(self.frames.available_frames(), self.frames.free_frames() - reserved);
+    }
+
+    /// What is used of a guest's reservation is not in it; takes that out of `used`.
+    fn check_reservation(&self, index: usize, used: &mut HashSet<u64>) {
+        let reservation = &self.guests[index].reservation;
+        let is_reserved = |frame: &u64| self.frames.owner_of(Pa::new(frame << 12)) == Some(Owner::Reserve(vm(index)));
+        let taken = used.iter().filter(|frame| is_reserved(frame)).count() as u64;
+        assert_eq!(reservation.size() - reservation.left(), taken, "frames of the reservation leaked, or given twice");
+        used.retain(|frame| !is_reserved(frame));
     }
 }

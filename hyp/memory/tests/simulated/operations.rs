@@ -3,7 +3,7 @@
 
 use super::model::{Model, Page};
 use super::world::*;
-use tessera_memory::frames::{GuestSpan, Released};
+use tessera_memory::frames::GuestSpan;
 use tessera_memory::{Access, Attributes, Error, Ipa, Level, MemoryType, Owner, Pa, SoftwareState};
 
 impl World {
@@ -45,11 +45,10 @@ impl World {
             return;
         }
         let before = self.frames.free_frames();
-        let available = self.frames.available_frames();
         let pieces = match self.frames.allocate_guest(vm(place.vm), ipa_span(first, count)) {
             Ok(pieces) => pieces.scrub(&mut self.machine),
             Err(error) => {
-                assert!(error == Error::OutOfFrames && count > available, "{error}");
+                assert!(error == Error::OutOfFrames && count > before, "{error}");
                 return;
             }
         };
@@ -92,13 +91,9 @@ impl World {
             return;
         }
         let frame = ARCHIVE.0 + part * 0x100;
-        self.frames.share_span(pa_span(frame, count)).unwrap();
-        let page = Page { frame, rwx: 0b101, memory: 0b1111, state: COPY_ON_WRITE };
-        if !self.map(place.vm, first, count, page, Attributes::SHARED) {
-            for page in pa_span(frame, count).pages() {
-                assert_eq!(self.frames.release(vm(place.vm), page), Ok(Released::Kept));
-            }
-        }
+        self.frames.check_archive(pa_span(frame, count)).unwrap();
+        let page = Page { frame, rwx: 0b101, memory: 0b1111, state: COPY_ON_WRITE | IS_BORROWED };
+        self.map(place.vm, first, count, page, Attributes::ARCHIVE);
     }
 
     pub fn unmap(&mut self, place: Place) {
@@ -109,12 +104,12 @@ impl World {
     pub fn unmap_span(&mut self, index: usize, first: u64, count: u64) {
         self.begin(index, first, count, &|_| None);
         let regime = self.regime(index);
-        let map = self.guests[index].map.as_mut().unwrap();
+        let Guest { map, reservation, .. } = &mut self.guests[index];
         let mut removed = 0;
         let tlb = self.machine.tlb();
-        let result = map.unmap(
+        let result = map.as_mut().unwrap().unmap(
             ipa_span(first, count),
-            &mut self.frames.tables(vm(index)),
+            &mut self.frames.tables(vm(index)).with(reservation),
             &mut self.machine,
             |tables, mapping| {
                 let (page, pages) = (mapping.ipa.start().get() >> 12, mapping.ipa.page_count());
@@ -129,6 +124,7 @@ impl World {
         assert_eq!(removed, expected);
         self.guests[index].model.change(first, count, |_, _| None);
         self.guests[index].written.retain(|page, _| *page < first || *page >= first + count);
+        self.guests[index].copied.retain(|page, _| *page < first || *page >= first + count);
     }
 
     pub fn protect(&mut self, place: Place, kind: usize) {
@@ -177,9 +173,9 @@ impl World {
         let Place { first, count, .. } = place;
         let same = self.same(place.vm);
         self.begin(place.vm, first, count, &same);
-        let map = self.guests[place.vm].map.as_mut().unwrap();
-        let mut tables = self.frames.tables(vm(place.vm));
-        map.merge(ipa_span(first, count), &mut tables, &mut self.machine).unwrap();
+        let Guest { map, reservation, .. } = &mut self.guests[place.vm];
+        let mut tables = self.frames.tables(vm(place.vm)).with(reservation);
+        map.as_mut().unwrap().merge(ipa_span(first, count), &mut tables, &mut self.machine).unwrap();
         self.check_merged(place.vm, first);
     }
 
@@ -225,15 +221,18 @@ impl World {
     /// The VM ends, and another begins in its place.
     pub fn recreate(&mut self, index: usize) {
         self.begin(index, 0, self.guests[index].model.pages(), &|_| None);
-        let map = self.guests[index].map.take().unwrap();
+        let Guest { map, reservation, .. } = &mut self.guests[index];
+        let map = map.take().unwrap();
         let vmid = map.context().vmid();
-        map.teardown(&mut self.frames.tables(vm(index)), &mut self.machine, |tables, mapping| tables.release(&mapping))
-            .unwrap();
+        let mut tables = self.frames.tables(vm(index)).with(reservation);
+        map.teardown(&mut tables, &mut self.machine, |tables, mapping| tables.release(&mapping)).unwrap();
+        assert_eq!(reservation.left(), reservation.size(), "frames of the reservation are lost");
         self.machine.begin(Vec::new());
         self.frames.check_returned(vm(index)).unwrap();
         self.vmids.release(vmid).unwrap();
         self.guests[index].model = Model::new(self.guests[index].model.pages());
         self.guests[index].written.clear();
+        self.guests[index].copied.clear();
         self.create(index);
     }
 
@@ -245,7 +244,8 @@ impl World {
             let map = guest.map.unwrap();
             let index = IPA_BITS.iter().position(|bits| *bits == map.geometry().ipa_bits()).unwrap();
             map.teardown(&mut self.frames.tables(vm(index)), &mut self.machine, |_, _| Ok(())).unwrap();
+            self.frames.unreserve(guest.reservation).unwrap();
         }
-        assert_eq!(self.frames.available_frames(), RAM.1);
+        assert_eq!(self.frames.free_frames(), RAM.1);
     }
 }

@@ -5,7 +5,7 @@ use super::Seen;
 use super::model::Page;
 use super::world::*;
 use tessera_memory::physmap::Outcome;
-use tessera_memory::{Access, Attributes, Error, Ipa, Pa, SoftwareState, Span};
+use tessera_memory::{Access, Attributes, Error, Ipa, Owner, Pa, SoftwareState, Span};
 
 impl World {
     /// A guest stores to a page; the hypervisor handles the fault if there is one.
@@ -14,7 +14,7 @@ impl World {
         let Some(old) = self.guests[place.vm].model.at(first) else {
             return;
         };
-        if old.state == COPY_ON_WRITE {
+        if old.state & COPY_ON_WRITE != 0 {
             self.copy_on_write(place.vm, first, old);
         }
         let now = self.guests[place.vm].model.at(first).unwrap();
@@ -28,11 +28,12 @@ impl World {
     pub fn copy_on_write(&mut self, index: usize, page: u64, old: Page) {
         let content = self.content(index, page);
         let sharers = self.sharers().get(&old.frame).copied().unwrap_or(0);
-        let last = sharers == 1 && !is_archive(old.frame);
+        let last = sharers == 1;
         let expected = Seen { frame: last.then_some(old.frame), rwx: old.rwx | 0b010, memory: old.memory };
         let in_block = self.machine.descriptor_pages(self.regime(index), page) != Some(1);
         let needed = u64::from(in_block) + u64::from(!last || in_block);
-        let enough = self.guests[index].reserved >= needed;
+        let left = self.guests[index].reservation.left();
+        let enough = left >= needed;
         let seen = Some(old.seen());
         self.begin(index, page, 1, &|_| {
             if enough { Some(expected) } else { seen }
@@ -45,12 +46,13 @@ impl World {
             Ok(Outcome::Copied { from, to }) => {
                 assert!(!last && from.get() >> 12 == old.frame);
                 self.check_unused(Span::page(to).unwrap());
-                self.guests[index].reserved -= 1 + u64::from(in_block);
+                assert_eq!(self.frames.owner_of(to), Some(Owner::Reserve(vm(index))));
+                assert_eq!(self.guests[index].reservation.left(), left - 1 - u64::from(in_block));
                 to.get() >> 12
             }
             Ok(Outcome::Claimed(pa)) => {
                 assert!(last && pa.get() >> 12 == old.frame);
-                self.guests[index].reserved -= u64::from(in_block);
+                assert_eq!(self.guests[index].reservation.left(), left - u64::from(in_block));
                 old.frame
             }
             Err(Error::ReservationEmpty) if !enough => return,
@@ -60,6 +62,9 @@ impl World {
         let new = Page { frame, rwx: old.rwx | 0b010, state: 0, ..old };
         self.guests[index].model.change(page, 1, |_, _| Some(new));
         assert!(self.machine.data_is(frame, content), "the copy is not like the original");
+        if is_archive(old.frame) {
+            self.guests[index].copied.insert(page, old.frame);
+        }
         let guest = &mut self.guests[index];
         let map = guest.map.as_mut().unwrap();
         let outcome = map.copy_on_write(ipa, &mut guest.reservation, &mut self.frames, &mut self.machine);
@@ -73,7 +78,8 @@ impl World {
         let Some(old) = self.guests[index].model.at(page) else {
             return;
         };
-        if other == index || old.state & IS_BORROWED != 0 || page >= self.guests[other].model.pages() {
+        let is_reserved = self.frames.owner_of(Pa::new(old.frame << 12)) == Some(Owner::Reserve(vm(index)));
+        if other == index || is_reserved || old.state & IS_BORROWED != 0 || page >= self.guests[other].model.pages() {
             return;
         }
         if !self.is_unmapped(other, page, 1) {
@@ -99,20 +105,46 @@ impl World {
         self.guests[other].written.insert(page, content);
     }
 
+    /// Another size of reservation, if nothing of the old one is in use.
     pub fn reserve(&mut self, index: usize, count: u64) {
-        let available = self.frames.available_frames();
+        let guest = &mut self.guests[index];
+        if guest.reservation.left() < guest.reservation.size() {
+            return;
+        }
+        let none = self.frames.reserve(vm(index), 0).unwrap();
+        self.frames.unreserve(std::mem::replace(&mut guest.reservation, none)).unwrap();
+        let free = self.frames.free_frames();
         match self.frames.reserve(vm(index), count) {
-            Ok(mut more) => {
-                self.guests[index].reservation.join(&mut more);
-                self.guests[index].reserved += count;
+            Ok(reservation) => {
+                assert_eq!((reservation.left(), self.frames.free_frames()), (count, free - count));
+                self.guests[index].reservation = reservation;
             }
-            Err(error) => assert!(error == Error::OutOfFrames && available < count),
+            Err(error) => assert!(error == Error::OutOfFrames && free < count),
         }
     }
 
-    pub fn give_back(&mut self, index: usize, count: u64) {
+    /// The guest starts again: what it copied of the archive is the archive's, page by page.
+    pub fn restart(&mut self, index: usize) {
+        let copied: Vec<(u64, u64)> = self.guests[index].copied.iter().map(|(page, frame)| (*page, *frame)).collect();
+        for (page, frame) in copied {
+            assert_eq!(self.share_again(index, page, frame), Ok(4096));
+            self.check_translations(index);
+        }
+    }
+
+    fn share_again(&mut self, index: usize, page: u64, frame: u64) -> Result<u64, Error> {
+        let shared = Page { frame, rwx: 0b101, memory: 0b1111, state: COPY_ON_WRITE | IS_BORROWED };
+        self.begin(index, page, 1, &|_| Some(shared.seen()));
         let guest = &mut self.guests[index];
-        guest.reservation.give_back(count);
-        guest.reserved = guest.reserved.saturating_sub(count);
+        let (ipa, pa) = (Ipa::new(page << 12), Pa::new(frame << 12));
+        let map = guest.map.as_mut().unwrap();
+        let bytes = map.share_again(ipa, pa, &mut guest.reservation, &mut self.machine)?;
+        guest.model.change(page, 1, |_, _| Some(shared));
+        guest.written.remove(&page);
+        guest.copied.remove(&page);
+        // Once more does nothing.
+        assert_eq!(map.share_again(ipa, pa, &mut guest.reservation, &mut self.machine), Ok(bytes));
+        self.end();
+        Ok(bytes)
     }
 }

@@ -43,9 +43,10 @@ pub struct Guest {
     pub map: Option<PhysMap>,
     pub model: Model,
     pub reservation: Reservation,
-    pub reserved: u64,
     /// What the guest last wrote to a page.
     pub written: HashMap<u64, u64>,
+    /// The archive's frames of which it has copies, by page.
+    pub copied: HashMap<u64, u64>,
 }
 
 pub struct World {
@@ -90,7 +91,7 @@ impl World {
         for (index, bits) in IPA_BITS.into_iter().enumerate() {
             let reservation = world.frames.reserve(vm(index), 0).unwrap();
             let model = Model::new(1 << (bits - 12));
-            world.guests.push(Guest { map: None, model, reservation, reserved: 0, written: HashMap::new() });
+            world.guests.push(Guest { map: None, model, reservation, written: HashMap::new(), copied: HashMap::new() });
             world.create(index);
         }
         world

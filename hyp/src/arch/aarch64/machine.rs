@@ -33,11 +33,31 @@ macro_rules! for_each_line {
 /// A guest starts with its MMU off, and then accesses memory past the caches: what EL2 wrote for it must be there, and what
 /// it writes must not be hidden later by lines that were there before, as there are none after a reset.
 pub fn clean_to_coherency(start: u64, bytes: u64) {
+    clean_lines(start, bytes);
+    complete_cleaning();
+}
+
+/// [`clean_to_coherency`] that [`complete_cleaning`] completes.
+fn clean_lines(start: u64, bytes: u64) {
     let line = data_line();
     // SAFETY: changes no contents; the addresses are mapped, as they were just written.
     unsafe { for_each_line!(["dc civac"], start & !(line - 1), start.saturating_add(bytes), line) };
+}
+
+fn complete_cleaning() {
     // SAFETY: a barrier.
     unsafe { asm!("dsb sy", options(nostack, preserves_flags)) };
+}
+
+/// Calls `work` with the start and the size of each part of a span: pages, so that what is written is still in the nearest
+/// cache when it is cleaned.
+fn by_pages(start: u64, bytes: u64, mut work: impl FnMut(u64, u64)) {
+    let mut done = 0;
+    while done < bytes {
+        let part = (bytes - done).min(PAGE_SIZE);
+        work(start + done, part);
+        done += part;
+    }
 }
 
 /// Makes instructions written to memory visible to all cores' fetches.
@@ -53,9 +73,13 @@ pub fn invalidate_instruction_caches() {
 /// # Safety
 /// Both spans are RAM mapped in EL2's address space; the target belongs to the caller; neither is a Rust object.
 pub unsafe fn copy_to_guest(from: u64, to: u64, bytes: u64) {
-    // SAFETY: as the caller says; EL2 maps all RAM at its own address.
-    unsafe { core::ptr::copy_nonoverlapping(from as *const u8, to as *mut u8, bytes as usize) };
-    clean_to_coherency(to, bytes);
+    by_pages(to, bytes, |part, bytes| {
+        let from = from + (part - to);
+        // SAFETY: as the caller says; EL2 maps all RAM at its own address.
+        unsafe { core::ptr::copy_nonoverlapping(from as *const u8, part as *mut u8, bytes as usize) };
+        clean_lines(part, bytes);
+    });
+    complete_cleaning();
 }
 
 /// Takes the lines of the first and last of `bytes` from `start` out of the caches.
@@ -98,20 +122,28 @@ pub fn write_shared_word(at: u64, value: u64) {
     unsafe { core::ptr::write_volatile((at & !7) as *mut u64, value) };
 }
 
-/// Fills pages with zeros by whole cache blocks (DC ZVA), cleaned to the point of coherency.
+/// Fills pages with zeros by whole cache blocks (DC ZVA), if the processor allows that, cleaned to the point of coherency in
+/// the same pass. Such a block and a cache line are of the same size on all cores that are known, but need not be.
 fn zero_pages(start: u64, bytes: u64) {
-    let control = read_register!("dczid_el0");
+    let (control, line) = (read_register!("dczid_el0"), data_line());
     let block = 4u64 << (control & 0xf);
-    if control & 0x10 != 0 || block != data_line() {
-        // SAFETY: whole frames that the caller of `zero` owns; mapped at their own address.
-        unsafe { core::ptr::write_bytes(start as *mut u8, 0, bytes as usize) };
-        return clean_to_coherency(start, bytes);
+    let is_allowed = control & 0x10 == 0;
+    if is_allowed && block == line {
+        // SAFETY: zeroes aligned blocks within the caller's frames.
+        unsafe { for_each_line!(["dc zva", "dc civac"], start, start + bytes, block) };
+        return complete_cleaning();
     }
-    // Each line is written back while it is at hand.
-    // SAFETY: zeroes aligned blocks within the caller's frames.
-    unsafe { for_each_line!(["dc zva", "dc civac"], start, start + bytes, block) };
-    // SAFETY: a barrier.
-    unsafe { asm!("dsb sy", options(nostack, preserves_flags)) };
+    by_pages(start, bytes, |page, bytes| {
+        if is_allowed {
+            // SAFETY: as above; no block is larger than half a page.
+            unsafe { for_each_line!(["dc zva"], page, page + bytes, block) };
+        } else {
+            // SAFETY: whole frames that the caller owns; mapped at their own address.
+            unsafe { core::ptr::write_bytes(page as *mut u8, 0, bytes as usize) };
+        }
+        clean_lines(page, bytes);
+    });
+    complete_cleaning();
 }
 
 /// Whose TLBs may hold translations of the maps that are changed.
