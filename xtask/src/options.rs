@@ -83,6 +83,9 @@ pub struct BenchArguments {
     /// Measure Linux on two vCPUs too, beside Linux on two plain cores: instructions, time, exits.
     #[arg(long)]
     smp: bool,
+    /// Measure only how late the ticks of a system with a period of 1 ms are: alone, beside others, sharing a core.
+    #[arg(long, conflicts_with_all = ["only", "peers", "smp", "write_budget", "twice", "json"])]
+    latency: bool,
     /// Fail, with a table of what rose, where a figure exceeds its bound in xtask/budget.toml.
     #[arg(long)]
     check: bool,
@@ -103,8 +106,8 @@ pub struct BenchArguments {
 impl BenchArguments {
     /// The options.
     pub fn into_options(self) -> BenchOptions {
-        let Self { gic, only, peers, smp, check, write_budget, twice, json, svg } = self;
-        BenchOptions { gic, only, peers, smp, check, write_budget, twice, json, svg }
+        let Self { gic, only, peers, smp, latency, check, write_budget, twice, json, svg } = self;
+        BenchOptions { gic, only, peers, smp, latency, check, write_budget, twice, json, svg }
     }
 }
 

@@ -53,7 +53,7 @@ fn with_controller(action: impl FnOnce(&Controller)) {
 }
 
 /// Brings the controller to a known state and lets interrupts through to `handler`.
-fn begin(machine: &Machine, handler: vectors::Handler) -> Controller {
+pub fn begin(machine: &Machine, handler: vectors::Handler) -> Controller {
     register::mask_interrupts();
     timer::Timer::Virtual.stop();
     let controller = Controller::new(machine.gic_frames);
@@ -66,12 +66,18 @@ fn begin(machine: &Machine, handler: vectors::Handler) -> Controller {
     controller
 }
 
-/// Acknowledges and ends, as the shortest useful handler does.
-extern "C" fn take(entered: u64) {
+/// Takes and ends an interrupt.
+#[inline(always)]
+pub fn acknowledge_and_end() {
     with_controller(|controller| {
         let interrupt = controller.acknowledge();
         controller.end(interrupt);
     });
+}
+
+/// Acknowledges and ends, as the shortest useful handler does.
+extern "C" fn take(entered: u64) {
+    acknowledge_and_end();
     ENTERED.store(entered, Ordering::Relaxed);
     DONE.store(1, Ordering::Release);
 }

@@ -17,6 +17,7 @@ mod memory;
 mod operations;
 mod roles;
 mod samples;
+mod ticker;
 mod vectors;
 
 use guest_runtime::Machine;

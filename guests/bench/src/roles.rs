@@ -7,7 +7,7 @@ use core::arch::asm;
 use guest_runtime::{Machine, println, psci, register, smp, timer, write_register};
 
 use crate::gic::{Controller, SGIS};
-use crate::{clock, interrupts};
+use crate::{clock, interrupts, ticker};
 
 /// How often the waiter gives its core away.
 const WAITS: u32 = 32;
@@ -27,6 +27,7 @@ pub fn named(name: &str) -> Option<fn(&Machine)> {
         "resetter" => reset,
         "talker" => talk,
         "storm" => storm,
+        "ticker" => ticker::run,
         _ => return None,
     })
 }

@@ -7,7 +7,7 @@
 //!   may come up very often: it is written only after a line of another one.
 //! - `image=START-END`: the machine addresses of EL2's image, which tells its instructions from others; see `image`.
 //! - `roles=FILE`: what is special about some of them; see `image`.
-//! - `stretches=on`: lines about how long EL2 goes on; see `stretch`.
+//! - `stretches=on`: lines about how long EL2 goes on; see `stretch`. `each=CORE` tells of all on this core, too.
 //!
 //! The interface is QEMU's include/qemu/qemu-plugin.h, version 3 (QEMU 9.1) or newer.
 
@@ -38,6 +38,8 @@ struct Run {
     marks: Vec<Mark>,
     image: Option<Image>,
     stretches: bool,
+    /// The core of which each stretch is written down.
+    each: Option<c_uint>,
     out: Mutex<File>,
     /// The mark of the line written last.
     last: AtomicU32,
@@ -91,7 +93,8 @@ pub unsafe extern "C" fn qemu_plugin_install(
 
 /// Reads the arguments and opens the file.
 fn start(arguments: &[String]) -> Result<Run, String> {
-    let (mut marks, mut image, mut roles, mut out, mut stretches) = (Vec::new(), None, None, None, false);
+    let (mut marks, mut image, mut roles, mut out) = (Vec::new(), None, None, None);
+    let (mut stretches, mut each) = (false, None);
     for argument in arguments {
         match argument.split_once('=') {
             Some((kind @ ("mark" | "next"), word)) => {
@@ -103,6 +106,7 @@ fn start(arguments: &[String]) -> Result<Run, String> {
             }
             Some(("roles", path)) => roles = Some(path),
             Some(("stretches", "on")) => stretches = true,
+            Some(("each", core)) => each = Some(core.parse().map_err(|_| format!("no core: {core}"))?),
             Some(("out", path)) => out = Some(File::create(path).map_err(|error| format!("{path}: {error}"))?),
             _ => return Err(format!("unknown argument {argument}")),
         }
@@ -111,7 +115,7 @@ fn start(arguments: &[String]) -> Result<Run, String> {
         image.read_roles(path)?;
     }
     let out = Mutex::new(out.ok_or("no file")?);
-    Ok(Run { marks, image, stretches, out, last: AtomicU32::new(0) })
+    Ok(Run { marks, image, stretches, each, out, last: AtomicU32::new(0) })
 }
 
 /// An instruction while its block is translated.
@@ -230,6 +234,11 @@ extern "C" fn reached(_core: c_uint, index: *mut c_void) {
         |number: fn(&Executed) -> &AtomicU64| EXECUTED.iter().map(|core| number(core).load(Ordering::Relaxed)).sum();
     let (within, elsewhere): (u64, u64) = (sum(|core| &core.within), sum(|core| &core.elsewhere));
     write(&format!("{:08x} {} {within}\n", mark.word, within.wrapping_add(elsewhere)));
+}
+
+/// Whether each stretch of this core is to be written down.
+fn is_told_of_each(core: c_uint) -> bool {
+    RUN.get().is_some_and(|run| run.each == Some(core))
 }
 
 /// Writes a line.

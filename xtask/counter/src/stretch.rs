@@ -170,6 +170,9 @@ pub extern "C" fn reached(index: c_uint, place: *mut c_void) {
     match place.event {
         Event::End => {
             let length = core.end(now);
+            if has_booted(index) && crate::is_told_of_each(index) {
+                crate::write(&format!("each {length:x}\n"));
+            }
             if has_booted(index) && LONGEST.is_raised(length) {
                 crate::write(&format!("stretch {length:x}{}\n", most(&core.blocks)));
             }

@@ -61,6 +61,7 @@ pub struct Counter {
     next: Option<Mark>,
     roles: Option<NamedTempFile>,
     stretches: bool,
+    each: Option<usize>,
     out: NamedTempFile,
 }
 
@@ -69,7 +70,7 @@ impl Counter {
     pub fn new(marks: &[Mark]) -> Result<Self> {
         let out = NamedTempFile::new().context("no temporary file")?;
         let plugin = build::counter_path();
-        Ok(Self { plugin, marks: marks.to_vec(), next: None, roles: None, stretches: false, out })
+        Ok(Self { plugin, marks: marks.to_vec(), next: None, roles: None, stretches: false, each: None, out })
     }
 
     /// Tells of this mark too, where it follows another one: it may be executed as often as may be.
@@ -89,6 +90,11 @@ impl Counter {
         Self { stretches: true, ..self }
     }
 
+    /// Tells of all stretches of one core, too.
+    pub fn with_each_stretch_of(self, core: usize) -> Self {
+        Self { stretches: true, each: Some(core), ..self }
+    }
+
     /// QEMU's arguments; a comma in a value is written twice.
     pub fn arguments(&self) -> Vec<String> {
         let escaped = |path: &Path| path.display().to_string().replace(',', ",,");
@@ -106,6 +112,9 @@ impl Counter {
         }
         if self.stretches {
             plugin.push_str(",stretches=on");
+        }
+        if let Some(core) = self.each {
+            plugin.push_str(&format!(",each={core}"));
         }
         vec!["-plugin".to_owned(), plugin]
     }
@@ -141,6 +150,8 @@ fn parse(line: &str) -> Option<Reached> {
 pub enum Length {
     /// Tessera without taking an interrupt.
     Stretch,
+    /// Each stretch of one core, the longest or not.
+    Each,
     /// A lock held.
     Hold,
     /// A lock waited for.
@@ -165,6 +176,7 @@ impl Longest {
         let mut words = line.split(' ');
         let of = match words.next()? {
             "stretch" => Length::Stretch,
+            "each" => Length::Each,
             "hold" => Length::Hold,
             "wait" => Length::Wait,
             _ => return None,

@@ -1,7 +1,7 @@
 //! `cargo xtask bench`: what Tessera costs, in executed instructions, beside the plain machine and its peers.
 //! The parts: `operation` (the rows), `machine` (what runs), `counter` (how it counts), `rows` (which run gives which cell),
 //! `table`, `json` and `svg` (what is shown), `budget` (what may not rise), `trace` and `attribution` (where the instructions
-//! go), `smp` (Linux on two cores).
+//! go), `smp` (Linux on two cores), `systems` and `stretches` (several VMs, and EL2 at its longest), `latency` (ticks).
 
 mod attribution;
 pub mod budget;
@@ -9,6 +9,7 @@ mod counter;
 mod figures;
 mod image;
 mod json;
+mod latency;
 mod linux;
 pub mod machine;
 pub mod operation;
@@ -47,6 +48,8 @@ pub struct BenchOptions {
     pub peers: bool,
     /// Linux on two cores too.
     pub smp: bool,
+    /// Only how late the ticks of a system with short periods are.
+    pub latency: bool,
     /// Fail where a figure of ours exceeds its bound.
     pub check: bool,
     /// Make the bounds what is measured.
@@ -82,6 +85,9 @@ pub fn bench(options: &BenchOptions) -> Result<ExitCode> {
     let toolchain = setup::ensure(setup::toolchain::Choice::Auto)?;
     let hypervisor = build::all(&toolchain, Profile::Release)?;
     build::counter()?;
+    if options.latency {
+        return latency(options, &wanted.gics, &hypervisor);
+    }
     let rows = rows::measure(&wanted, &hypervisor)?;
     println!("{}", table::render(&rows, wanted.peers));
     if !options.is_verdict() {
@@ -101,6 +107,23 @@ pub fn bench(options: &BenchOptions) -> Result<ExitCode> {
         good &= keeps_to_the_budget(options, &hypervisor, &rows)?;
     }
     Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Shows how late ticks are; with `--check` the exit status says whether one is too late.
+fn latency(options: &BenchOptions, gics: &[u32], hypervisor: &Hypervisor) -> Result<ExitCode> {
+    let mut good = true;
+    for (index, gic) in gics.iter().enumerate() {
+        let rows = latency::measure(*gic, hypervisor);
+        println!("{}", latency::render(&rows, *gic));
+        for why in latency::too_late(&rows) {
+            good = false;
+            println!("{why}");
+        }
+        if let Some(path) = options.svg.as_ref().filter(|_| index == 0) {
+            fs::write(path, latency::chart(&rows, *gic)).with_context(|| format!("cannot write {}", path.display()))?;
+        }
+    }
+    Ok(if good || !options.check { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn write_files(options: &BenchOptions, rows: &[Row], smp: Option<&[smp::Row]>) -> Result<()> {

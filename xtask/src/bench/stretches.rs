@@ -17,7 +17,7 @@ use super::figures::Figures;
 use super::machine::{NO_SEEDS, Ours, Timing};
 use super::systems::{idle_vms, restarting, vm_on};
 use super::table::{columns, grouped};
-use super::{linux, roles};
+use super::{latency, linux, roles};
 use crate::build::Hypervisor;
 use crate::paths;
 use crate::progress::Step;
@@ -71,6 +71,13 @@ fn storm() -> Result<String> {
     Ok(["bench", "other"].map(|name| vm_on("[0, 1]", name, SMALL_MIB, "role=storm", "")).concat())
 }
 
+/// The guest that does anything, beside one that ticks.
+fn chaos() -> Option<Scenario> {
+    let system = || Ok(vm_on("[0]", "bench", SMALL_MIB, "role=ticker ticks=3000", "") + &latency::chaos());
+    let scenario = Scenario { label: "chaos", system, timing: Timing::Counted, until: DONE };
+    paths::guests().join("chaos").is_dir().then_some(scenario)
+}
+
 /// What one scenario shows.
 pub struct Shown {
     label: &'static str,
@@ -95,7 +102,7 @@ pub fn measure(gic: u32, hypervisor: &Hypervisor, step: &Step) -> Result<Vec<Sho
         let longest = follow(scenario, gic, hypervisor, &locks).map_err(|error| format!("{error:#}"));
         Shown { label: scenario.label, timing: scenario.timing, longest }
     };
-    Ok(SCENARIOS.iter().map(run).collect())
+    Ok(SCENARIOS.iter().chain(chaos().as_ref()).map(run).collect())
 }
 
 fn follow(scenario: &Scenario, gic: u32, hypervisor: &Hypervisor, locks: &str) -> Result<Vec<Longest>> {
