@@ -104,6 +104,9 @@ impl Core {
 
     fn look(&mut self, now: u64) {
         if let Some(lock) = self.locks.last_mut() {
+            if lock.first_look.is_some() {
+                self.waited = self.waited.wrapping_add(now.saturating_sub(lock.last_look));
+            }
             lock.first_look.get_or_insert(now);
             lock.last_look = now;
         }
@@ -113,7 +116,6 @@ impl Core {
     fn release(&mut self, now: u64) -> Option<(u64, u64)> {
         let lock = self.locks.pop()?;
         let waited = lock.last_look.saturating_sub(lock.first_look?);
-        self.waited = self.waited.wrapping_add(waited);
         Some((now.saturating_sub(lock.last_look), waited))
     }
 }
