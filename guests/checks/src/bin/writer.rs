@@ -1,14 +1,15 @@
 //! Writes to pages of its own image, as many as it is told: for counting what copy on write copies.
 //!
 //! The image holds a table of 1024 pages, no two alike, aligned to 4 MiB's worth of pages. `write N` writes the first N
-//! of them, `check` compares every page with what it must hold, `off` powers off. With `pages=N` on the command line,
-//! N pages are written at the start.
+//! of them, `check` compares every page with what it must hold, `off` powers off, `reset` starts again. With `pages=N` on
+//! the command line, N pages are written at the start. Whatever is written, a word of memory outside the image is, too:
+//! after a reset both must be as they were at first.
 #![no_std]
 #![no_main]
 
 use core::cell::UnsafeCell;
 
-use guest_runtime::{Machine, console, entry, println};
+use guest_runtime::{Machine, console, entry, machine, println, psci};
 
 entry!(main);
 
@@ -67,6 +68,12 @@ fn write_page(index: usize) {
     }
 }
 
+/// A word of memory that nothing else uses: zero at the start of every life.
+fn spare_word() -> *mut u64 {
+    let memory = machine::get().memory;
+    (memory.start + memory.size / 4 * 3) as *mut u64
+}
+
 /// A checksum of the whole table (FNV-1a by words).
 fn checksum() -> u64 {
     let words = (0..PAGES).flat_map(|index| (0..WORDS).map(move |word| read_word(index, word)));
@@ -85,10 +92,16 @@ fn write(pages: usize, already: &mut usize) {
     let pages = pages.min(PAGES);
     (0..pages).for_each(write_page);
     *already = pages.max(*already);
+    // SAFETY: memory that is the guest's and nobody's.
+    unsafe { spare_word().write_volatile(1) };
     println!("writer: wrote {pages} pages, checksum {:016x}", checksum());
 }
 
 fn check(pages: usize) {
+    // SAFETY: as in `write`.
+    if unsafe { spare_word().read_volatile() } != u64::from(pages > 0) {
+        return println!("writer: FAIL: memory outside the image is not as it was left");
+    }
     match first_wrong_page(pages) {
         None => println!("writer: check ok, {pages} written, {} original", PAGES - pages),
         Some(index) => println!("writer: FAIL: page {index} holds {:016x}", read_word(index, 0)),
@@ -111,8 +124,9 @@ fn main(machine: &Machine) {
             (Some("write"), Some(count)) => write(count, &mut pages),
             (Some("check"), None) => check(pages),
             (Some("off"), None) => return println!("writer: off"),
+            (Some("reset"), None) => _ = psci::call(psci::SYSTEM_RESET, [0; 3]),
             (None, _) => {}
-            _ => println!("writer: write N, check, off"),
+            _ => println!("writer: write N, check, reset, off"),
         }
     }
 }

@@ -23,7 +23,7 @@ pub(super) fn cases() -> Vec<Case> {
     let name = "two linux guests share their kernel";
     let linux = Case::new(name, System::Named("two-linux-shared")).steps(&linux);
     let linux = Case { seconds: 150, verify: shares_the_whole_kernel, ..linux.ends(0) };
-    vec![linux, writers()]
+    vec![linux, writers(), writers_that_start_again()]
 }
 
 /// Each shares as many pages as the kernel's file has, and copies some of them.
@@ -47,14 +47,15 @@ fn shares_the_whole_kernel(console: &str) -> Result<(), String> {
 /// How many more pages the first writer is told to write than the second.
 const MORE_PAGES: u64 = 90;
 
+fn writer(name: &str, share: bool) -> String {
+    format!(
+        "[[vm]]\nname = \"{name}\"\ncpus = 1\nmemory = \"16M\"\nimage = \"tessera:guest/writer\"\nshare-image = {share}\n"
+    )
+}
+
 /// Two guests from one image differ only in how many pages they write; a third has the image for itself.
 fn writers() -> Case {
-    let vm = |name: &str, share: bool| {
-        format!(
-            "[[vm]]\nname = \"{name}\"\ncpus = 1\nmemory = \"16M\"\nimage = \"tessera:guest/writer\"\nshare-image = {share}\n"
-        )
-    };
-    let system = System::Inline(vm("many", true) + &vm("few", true) + &vm("alone", false));
+    let system = System::Inline(writer("many", true) + &writer("few", true) + &writer("alone", false));
     let steps = [
         "expect many:writer> $",
         "expect few:writer> $",
@@ -75,6 +76,24 @@ fn writers() -> Case {
     ];
     let case = Case::new("writers of a shared image copy what they write", system).steps(&steps);
     Case { verify: copies_what_is_written, ..case.ends(0) }
+}
+
+/// Whatever a guest wrote before it starts again: each life begins with the image as it was, and with empty memory; and a
+/// neighbour that shares the image keeps what it wrote.
+fn writers_that_start_again() -> Case {
+    let system = System::Inline(writer("many", true) + &writer("alone", false) + &writer("neighbour", true));
+    let mut steps = vec!["expect neighbour:writer> $", "send neighbour:write 9\\n", "expect neighbour:wrote 9 pages"];
+    for _ in 0..3 {
+        steps.extend(["expect many:check ok, 0 written", "expect many:writer> $"]);
+        steps.extend(["send many:write 1024\\n", "expect many:wrote 1024 pages", "expect many:writer> $"]);
+        steps.extend(["send many:reset\\n", "expect alone:check ok, 0 written", "expect alone:writer> $"]);
+        steps.extend(["send alone:write 700\\n", "expect alone:wrote 700 pages", "expect alone:writer> $"]);
+        steps.push("send alone:reset\\n");
+    }
+    steps.extend(["expect many:check ok, 0 written", "expect many:writer> $", "send many:off\\n"]);
+    steps.extend(["expect alone:check ok, 0 written", "expect alone:writer> $", "send alone:off\\n"]);
+    steps.extend(["send neighbour:check\\n", "expect neighbour:check ok, 9 written", "send neighbour:off\\n"]);
+    Case::new("writers of a shared image start afresh", system).steps(&steps).ends(0)
 }
 
 fn copies_what_is_written(console: &str) -> Result<(), String> {
