@@ -94,6 +94,27 @@ impl IdentityMap {
         self.fill(0, 0, start..end, attributes)
     }
 
+    /// Writes the entries of the pages from `start` to `end`, which are mapped singly, anew: with these attributes, or as
+    /// nothing if they are 0. False if one is not mapped so.
+    pub fn rewrite(&mut self, start: u64, end: u64, attributes: u64) -> bool {
+        (start..end).step_by(PAGE as usize).all(|page| {
+            let Some(entry) = self.page_entry(page) else { return false };
+            *entry = if attributes == 0 { 0 } else { page | attributes | TABLE_OR_PAGE };
+            true
+        })
+    }
+
+    /// The entry of a page, if there is a table for it.
+    fn page_entry(&mut self, page: u64) -> Option<&mut u64> {
+        let mut table = 0;
+        for level in 0..LAST_LEVEL {
+            let entry = self.entries(table, index(page, level)).first().copied()?;
+            let is_table = entry & TABLE_OR_PAGE == TABLE_OR_PAGE;
+            table = self.tables.iter().position(|other| is_table && other.address() == entry & ADDRESS)?;
+        }
+        self.entries(table, index(page, LAST_LEVEL)).first_mut()
+    }
+
     /// Maps what of `span` lies below entries of table number `table`, which is of level `level`.
     fn fill(&mut self, table: usize, level: u32, span: Range<u64>, attributes: u64) -> Result<(), MapError> {
         let bytes = entry_bytes(level);
@@ -224,6 +245,22 @@ mod tests {
         map.map(0x20_1000, 0x20_2000, READ).expect("free");
         assert_eq!(map.map(0, 0x40_0000, WRITE), Err(MapError::Overlap(0x20_0000)));
         assert_eq!(map.map(0x20_0000, 0x20_3000, WRITE), Err(MapError::Overlap(0x20_1000)));
+    }
+
+    #[test]
+    fn pages_can_change_what_they_are() {
+        let mut map = IdentityMap::empty();
+        map.map(0x3f_e000, 0x40_2000, READ).expect("free");
+        assert!(map.rewrite(0x3f_f000, 0x40_1000, 0));
+        assert_eq!((walk(&map, 0x3f_f000), walk(&map, 0x40_0000)), (None, None));
+        assert!(map.rewrite(0x3f_f000, 0x40_1000, WRITE));
+        assert_eq!(walk(&map, 0x40_0123), Some((0x40_0123, WRITE, 4096)));
+        for kept in [0x3f_e000, 0x40_1000] {
+            assert_eq!(walk(&map, kept), Some((kept, READ, 4096)));
+        }
+        map.map(0x60_0000, 0x80_0000, READ).expect("free");
+        assert!(!map.rewrite(0x60_0000, 0x60_1000, WRITE), "a block");
+        assert!(!map.rewrite(0x4000_0000, 0x4000_1000, WRITE), "nothing");
     }
 
     #[test]

@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::flat;
 use crate::images;
+use crate::link;
 use crate::paths;
 use crate::process;
 use crate::progress::Step;
@@ -85,6 +86,7 @@ pub fn hypervisor(toolchain: &Toolchain, profile: Profile) -> Result<Hypervisor>
     let step = Step::start("Building the hypervisor");
     compile(&step, toolchain, profile, &[HYPERVISOR.to_owned()])?;
     let elf = hypervisor_elf(profile);
+    link::prove(&fs::read(&elf)?).with_context(|| format!("{} is not to be run", elf.display()))?;
     let flat = flatten(&elf)?;
     step.done();
     Ok(Hypervisor { elf, flat })

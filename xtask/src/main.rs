@@ -8,6 +8,7 @@ mod check;
 mod console;
 mod flat;
 mod images;
+mod link;
 mod options;
 mod paths;
 mod process;
@@ -27,10 +28,12 @@ use clap::{ArgMatches, CommandFactory, FromArgMatches};
 use options::{Command, Options};
 
 fn main() -> ExitCode {
-    let matches = Options::command().get_matches();
-    let outcome = Options::from_arg_matches(&matches).map_err(Into::into).and_then(|options| {
-        progress::set_verbose(options.verbose);
-        carry_out(options.command, &matches)
+    let outcome = link::requested().unwrap_or_else(|| {
+        let matches = Options::command().get_matches();
+        Options::from_arg_matches(&matches).map_err(Into::into).and_then(|options| {
+            progress::set_verbose(options.verbose);
+            carry_out(options.command, &matches)
+        })
     });
     outcome.unwrap_or_else(|error: anyhow::Error| {
         match error.downcast_ref::<system::SystemError>() {

@@ -14,17 +14,15 @@ use tessera_platform::psci::Firmware;
 use tessera_platform::{Affinity, Span, timer};
 
 use super::layout::Layout;
-use super::{own_index, selftest};
+use super::{handover, own_index, selftest};
 use crate::arch::aarch64::machine::clean_to_coherency;
-use crate::arch::aarch64::stage1::SecondaryStart;
+use crate::arch::aarch64::stage1::{AddressSpace, SecondaryStart};
 use crate::arch::aarch64::{self as arch, traps, virtual_interface};
 use crate::fault;
 use crate::leave;
-use crate::run::Core;
 use crate::scheduler::{Claims, CoreSchedule, Scheduler};
 use crate::system::System;
 use crate::terminal;
-
 use crate::vcpu::Vcpu;
 use crate::vm::Vm;
 
@@ -32,9 +30,8 @@ use crate::vm::Vm;
 /// come says by itself what is wrong with it, however long it takes to find out.
 pub(super) const PATIENCE: Duration = Duration::from_secs(2);
 
-/// How many secondary cores have come, and how many of them have set themselves up.
+/// How many secondary cores have come.
 static COME: AtomicUsize = AtomicUsize::new(0);
-static READY: AtomicUsize = AtomicUsize::new(0);
 
 unsafe extern "C" {
     /// A secondary core's first instruction: see `arch::aarch64::start`.
@@ -62,7 +59,7 @@ pub fn start_all(system: &'static System, board: &Board, layout: &Layout) -> Res
     }
     wait_to_come(system, others.len())?;
     // Without a limit: each of them gets ready, or stops the machine and says why, in a bounded number of steps.
-    while READY.load(Ordering::Acquire) < others.len() {
+    while handover::ready() < others.len() {
         core::hint::spin_loop();
     }
     Ok(others.len())
@@ -147,14 +144,13 @@ extern "C" fn tessera_secondary() -> ! {
     let Some(index) = own_index(system) else { leave::refuse(format_args!("{}", no_own_core())) };
     set_up(system);
     // Before boot takes back what is free of the heap.
-    let (mut own, scheduler) = own(system, index);
+    let own = own(system, index);
     selftest::run(index);
-    READY.fetch_add(1, Ordering::Release);
-    Core::new(index, system, scheduler).run(&mut own)
+    handover::secondary(system, index, own)
 }
 
 /// The rest of the boot core's life.
-pub fn boot_core(system: &'static System, (mut own, scheduler): Own) -> ! {
+pub fn boot_core(system: &'static System, own: Own, map: &'static mut AddressSpace) -> ! {
     let index = own_index(system).unwrap_or(0);
     set_up(system);
     // Not before the timer that this was tried with is known to be right.
@@ -167,7 +163,7 @@ pub fn boot_core(system: &'static System, (mut own, scheduler): Own) -> ! {
     enable_shared_interrupts(system);
     fault::exploration_is_over();
     system.vms.iter().for_each(Vm::start);
-    Core::new(index, system, scheduler).run(&mut own)
+    handover::boot_core(system, index, own, map)
 }
 
 /// What each core has of its own: traps, interrupt controller, timers.

@@ -11,6 +11,7 @@ use tessera_memory::{Frames, Owner, PAGE_SIZE, Pa, Span};
 use tessera_platform::board::Board;
 use tessera_platform::span;
 
+use super::handover;
 use super::room::Rooms;
 use crate::arch::aarch64::stage1::{self, AddressSpace, SecondaryStart, Use};
 use crate::heap;
@@ -228,15 +229,20 @@ impl Layout {
         self.stacks.get(number).map(|top| self.map.secondary_start(*top))
     }
 
-    /// Bytes that EL2 keeps for itself: the image, its heap, the other cores' stacks.
+    /// The map, for the last change of all.
+    pub fn into_map(self) -> &'static mut AddressSpace {
+        self.map
+    }
+
+    /// Bytes that EL2 keeps for itself once boot's code is given away: the image, its heap, the other cores' stacks.
     pub fn kept_bytes(&self) -> u64 {
         let carved: u64 = self.carved.iter().map(|carved| carved.size()).sum();
-        self.image.size() + carved + self.grown_bytes - self.given_back_bytes
+        self.image.size() - boot_text_bytes() + carved + self.grown_bytes - self.given_back_bytes
     }
 
     /// Bytes of the image that do not change.
     pub fn constant_bytes(&self) -> u64 {
-        &raw const __rodata_end as u64 - self.image.start()
+        &raw const __rodata_end as u64 - self.image.start() - boot_text_bytes()
     }
 
     /// What no guest may be given by its machine address, and whose it is.
@@ -247,6 +253,12 @@ impl Layout {
         kept.extend(board.own_registers().into_iter().map(|span| ("EL2's own devices", span)));
         kept
     }
+}
+
+/// Bytes of code that are given away at the end.
+pub fn boot_text_bytes() -> u64 {
+    let (start, end) = handover::boot_text();
+    end - start
 }
 
 /// The registers that EL2 itself uses, in whole pages.

@@ -4,6 +4,7 @@
 
 mod cores;
 mod devices;
+mod handover;
 mod layout;
 mod room;
 mod selftest;

@@ -14,7 +14,7 @@ use tessera_platform::smccc::Architecture;
 use tessera_platform::timer::Clock;
 use tessera_platform::{IntId, gicv2};
 
-use super::layout::Layout;
+use super::layout::{Layout, boot_text_bytes};
 use super::{cores, devices, own_index, require};
 use crate::arch::aarch64::registers::read_register;
 use crate::archive::Archive;
@@ -71,7 +71,7 @@ pub fn start(board: Board, mut layout: Layout, tree: &'static [u8]) -> ! {
     drop(frames);
     // Ends the line of marks: guests speak from here on.
     report(system, &layout);
-    cores::boot_core(system, own)
+    cores::boot_core(system, own, layout.into_map())
 }
 
 fn hardware(board: &Board) -> Hardware {
@@ -288,7 +288,7 @@ fn passthrough(vms: &[Vm]) -> Vec<(IntId, usize)> {
 }
 
 fn report(system: &System, layout: &Layout) {
-    let free = system.supply.frames.lock().free_frames() * 4;
+    let free = system.supply.frames.lock().free_frames() * 4 + boot_text_bytes() / 1024;
     let (used, heap) = heap::usage();
     log::info!(
         "{} cores, {free} KiB free; EL2 keeps {} KiB: code {} KiB, data, heap and stacks {} KiB; {} of {} KiB of heap used",

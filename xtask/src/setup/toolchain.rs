@@ -1,5 +1,6 @@
 //! The Rust that compiles the bare-metal programs: rustup's ready-made target, or Debian's compiler building its own.
 
+use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -7,12 +8,16 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 
+use crate::link;
 use crate::paths;
 use crate::process;
 use crate::progress::Step;
 
 /// What the hypervisor and the small guests are compiled for: EL2 must not touch the guests' FP/SIMD registers.
 pub const TARGET: &str = "aarch64-unknown-none-softfloat";
+
+/// Where cargo looks for what links programs of [`TARGET`]: this program, which calls the compiler's own.
+const LINKER: &str = "CARGO_TARGET_AARCH64_UNKNOWN_NONE_SOFTFLOAT_LINKER";
 
 /// How long rustup may take to fetch the target before Debian's Rust is used instead.
 const RUSTUP_LIMIT: Duration = Duration::from_secs(120);
@@ -150,6 +155,10 @@ impl Toolchain {
         if matches!(self, Self::Debian) {
             command.env("CARGO", "/usr/bin/cargo");
         }
+        let linker = if matches!(self, Self::Debian) { "ld.lld" } else { "rust-lld" };
+        if let Ok(program) = env::current_exe() {
+            command.env(LINKER, program).env(link::VARIABLE, linker);
+        }
         command.current_dir(paths::workspace());
         command.arg("--target-dir").arg(paths::bare_metal());
         command
@@ -177,7 +186,6 @@ fn debian_cargo(subcommand: &str) -> Command {
     // The core library of a stable compiler can be built only with its unstable options unlocked.
     command.env("RUSTC_BOOTSTRAP", "1").env("RUSTC", "/usr/bin/rustc");
     command.env("RUSTDOC", "/usr/bin/rustdoc");
-    command.env("CARGO_TARGET_AARCH64_UNKNOWN_NONE_SOFTFLOAT_LINKER", "ld.lld");
     command
 }
 

@@ -170,6 +170,20 @@ pub enum Use {
     OthersDevice,
 }
 
+impl Use {
+    /// Bits of the descriptors.
+    fn attributes(self) -> u64 {
+        let own = match self {
+            Self::Execute => NORMAL | READ_ONLY,
+            Self::Read => NORMAL | READ_ONLY | NEVER_EXECUTE,
+            Self::Write => NORMAL | NEVER_EXECUTE,
+            Self::Device => DEVICE | NEVER_EXECUTE,
+            Self::OthersDevice => DEVICE_WITHOUT_EARLY_ACKNOWLEDGEMENT | NEVER_EXECUTE,
+        };
+        own | VALID | ACCESSED | AP1
+    }
+}
+
 /// EL2's final translation tables.
 pub struct AddressSpace {
     map: IdentityMap,
@@ -183,14 +197,7 @@ impl AddressSpace {
 
     /// Maps `start..end` (machine addresses, whole pages) at its own address, where nothing may be mapped yet.
     pub fn map(&mut self, start: u64, end: u64, how: Use) -> Result<(), MapError> {
-        let attributes = match how {
-            Use::Execute => NORMAL | READ_ONLY,
-            Use::Read => NORMAL | READ_ONLY | NEVER_EXECUTE,
-            Use::Write => NORMAL | NEVER_EXECUTE,
-            Use::Device => DEVICE | NEVER_EXECUTE,
-            Use::OthersDevice => DEVICE_WITHOUT_EARLY_ACKNOWLEDGEMENT | NEVER_EXECUTE,
-        };
-        self.map.map(start, end, attributes | VALID | ACCESSED | AP1)
+        self.map.map(start, end, how.attributes())
     }
 
     /// Maps more while the map is in use: no TLB holds what was not there.
@@ -199,6 +206,20 @@ impl AddressSpace {
         // SAFETY: barriers: walks see the new entries from here on.
         unsafe { asm!("dsb ishst", "isb", options(nostack, preserves_flags)) };
         Ok(())
+    }
+
+    /// Makes pages of code, mapped singly, memory that can be written, on all cores; false if they are not mapped so.
+    ///
+    /// # Safety
+    /// No core executes anything of them any more.
+    pub unsafe fn release(&mut self, start: u64, end: u64) -> bool {
+        let were_mapped = self.map.rewrite(start, end, 0);
+        // SAFETY: barriers and maintenance: rights change only where nothing was before (Arm ARM D8.16.1).
+        unsafe { asm!("dsb ishst", "tlbi alle2is", "dsb ish", "isb", options(nostack, preserves_flags)) };
+        let are_mapped = were_mapped && self.map.rewrite(start, end, Use::Write.attributes());
+        // SAFETY: barriers: walks see the new entries from here on.
+        unsafe { asm!("dsb ishst", "isb", options(nostack, preserves_flags)) };
+        are_mapped
     }
 
     /// Runs this core on the map from here on.
