@@ -55,6 +55,15 @@ impl Core {
                     self.work(vcpus, index)
                 }
                 Some(index) => {
+                    if !self.is_loaded(index) && self.loaded.is_some() {
+                        // Who leaves may wait for its virtual timer: only now is it known until when.
+                        self.unload(vcpus);
+                        let again = self.scheduler.decide(now);
+                        self.until = again.until;
+                        if again.run != run {
+                            continue;
+                        }
+                    }
                     self.load(vcpus, index);
                     // Who was taken out may have rung for another vCPU of this core.
                     if !self.processor.doorbell().is_rung() {
