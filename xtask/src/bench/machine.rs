@@ -210,7 +210,8 @@ fn run(command: &mut Command) -> Result<String, String> {
 
 fn run_into(command: &mut Command, text: &mut Vec<u8>, errors: &mut String) -> Result<Verdict> {
     let mut session = Session::start(command, &[])?;
-    let plan = Plan { script: Script::new(Vec::new(), &[] as &[&str])?, stop_after_script: false, limit: Some(LIMIT) };
+    let script = Script::new(Vec::new(), &[] as &[&str])?;
+    let plan = Plan { script, stop_after_script: false, limit: Some(LIMIT), patience: None };
     let verdict = session.run(plan, &mut |bytes| text.extend(bytes))?;
     session.stop();
     *errors = session.errors();

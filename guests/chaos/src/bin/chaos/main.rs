@@ -23,8 +23,9 @@ use actions::Actor;
 
 entry!(main);
 
-/// Lines about progress from beginning to end.
+/// A line about progress comes twenty times from beginning to end, and after so many actions at the latest.
 const LINES: u64 = 20;
+const LONGEST: u64 = 50_000;
 
 static DONE: AtomicU64 = AtomicU64::new(0);
 static STARTS: AtomicUsize = AtomicUsize::new(0);
@@ -75,7 +76,7 @@ fn main(machine: &Machine) {
         let done = DONE.load(Ordering::Relaxed).min(limit);
         if done >= next {
             say(format_args!("chaos: {done} of {limit} actions"));
-            next += limit.div_ceil(LINES).max(1);
+            next += (limit / LINES).clamp(1, LONGEST);
         }
     }
     say(format_args!("chaos: done, {} starts of other cores", STARTS.load(Ordering::Relaxed)));

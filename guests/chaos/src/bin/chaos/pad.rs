@@ -116,27 +116,30 @@ impl Run {
     pub fn carry_out(&self, context: &mut Context, random: &mut Random) -> u64 {
         context.state = some_state(random);
         (context.half, context.breaks) = (0, 0);
-        self.go_through(context, random, ground::executable(self.start));
-        self.length
+        self.go_through(context, random, ground::executable(self.start))
     }
 
     /// The same in the upper half, with `tables` for the lower.
     pub fn carry_out_on(&self, context: &mut Context, random: &mut Random, tables: u64) -> u64 {
         context.state = some_state(random);
         (context.half, context.breaks, context.tables) = (UPPER, 1, tables);
-        self.go_through(context, random, self.start + UPPER);
-        self.length
+        self.go_through(context, random, self.start + UPPER)
     }
 
-    fn go_through(&self, context: &mut Context, random: &mut Random, start: u64) {
+    fn go_through(&self, context: &mut Context, random: &mut Random, start: u64) -> u64 {
         let end = start + 4 * self.length;
         context.start = start;
+        // More often than there are instructions: interrupts come in between, but not for ever.
         for _ in 0..2 * self.length {
             fill(context, random);
             leap(context);
-            let Some(next) = self.next(context, start..end) else { return };
-            context.start = next;
+            match self.next(context, start..end) {
+                Some(next) => context.start = next,
+                None => break,
+            }
         }
+        let last = context.end.at.clamp(context.start, end);
+        ((last - start) / 4).max(1)
     }
 
     /// Where it goes on after an exception; None at its end.
