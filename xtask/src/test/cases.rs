@@ -134,12 +134,25 @@ impl Case {
 /// The cases, the longest first: they decide when the last one ends. With a version of the GIC, all of them on that; else
 /// all on a GICv3, what has to do with interrupts on a GICv2 too, and other boards.
 pub fn all(gic: Option<u32>) -> Vec<Case> {
-    let with_interrupts =
-        [chaos::cases(), real::guests(), small::guests(), small::passthrough(), real::by_name(), small::containment(), small::budget()]
-            .concat();
-    let others =
-        [vec![real::eight_cores()], sharing::cases(), sub_page::cases(), chaos::others(), refused::faults(), refused::refusals()]
-            .concat();
+    let with_interrupts = [
+        chaos::cases(),
+        real::guests(),
+        small::guests(),
+        small::passthrough(),
+        real::by_name(),
+        small::containment(),
+        small::budget(),
+    ]
+    .concat();
+    let others = [
+        vec![real::eight_cores()],
+        sharing::cases(),
+        sub_page::cases(),
+        chaos::others(),
+        refused::faults(),
+        refused::refusals(),
+    ]
+    .concat();
     match gic {
         Some(2) => with_interrupts.iter().chain(&others).filter_map(Case::on_gicv2).collect(),
         Some(_) => [with_interrupts, others].concat(),

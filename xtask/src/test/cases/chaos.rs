@@ -77,7 +77,8 @@ pub(super) fn others() -> Vec<Case> {
 
 /// The neighbour's share and period are judged where time is counted in instructions.
 fn share() -> Case {
-    let system = vm("chaos", "chaos", "0", "seed=3 actions=20000") + &vm("same", "neighbour", "0", "seed=1 share=45 gap=8000");
+    let system =
+        vm("chaos", "chaos", "0", "seed=3 actions=20000") + &vm("same", "neighbour", "0", "seed=1 share=45 gap=8000");
     let case = Case::new("a hostile guest leaves its neighbour its share", System::Inline(system));
     let steps = ["expect chaos:^chaos: done", "expect tessera:chaos: off", "send same:o", "expect same:^PASS"];
     Case { qemu: &COUNTING, patience: Some(PATIENCE), ..case.steps(&steps).ends(0) }
@@ -93,7 +94,9 @@ fn restarts() -> Case {
 }
 
 fn loses_nothing(console: &str) -> Result<(), String> {
-    let starts = console.lines().filter_map(|line| line.split_once("chaos: starts again, ")?.1.split_once(" KiB").map(|(free, _)| free));
+    let starts = console
+        .lines()
+        .filter_map(|line| line.split_once("chaos: starts again, ")?.1.split_once(" KiB").map(|(free, _)| free));
     let mut free: Vec<&str> = starts.collect();
     let count = free.len();
     free.dedup();

@@ -2,7 +2,7 @@
 //!
 //! Its own code and data are for EL1 only and at their own addresses. Devices, holes and scratch memory are for EL0 too, so
 //! that an action can be done at either level, and lie under several aliases with other attributes. In the upper half all
-//! memory is executable and read-only.
+//! memory is executable and read-only: at its address for EL1, under an alias for both levels.
 
 use core::cell::UnsafeCell;
 
@@ -27,6 +27,7 @@ mod bit {
     pub const USER: u64 = 1 << 6;
     pub const READ_ONLY: u64 = 1 << 7;
     pub const NEVER_EXECUTE: u64 = 3 << 53;
+    pub const USER_NEVER_EXECUTES: u64 = 1 << 54;
 }
 
 /// Aliases of the first gigabyte, by what is added to an address, and the first of them.
@@ -37,8 +38,7 @@ const USER_EXECUTABLE_ALIAS: u64 = 258;
 const CODE_ALIAS: u64 = 260;
 
 /// What may be added to an address of a device or a hole.
-pub const ALIASES: [u64; 6] =
-    [0, 0, 0, NORMAL_ALIAS * GIB, EXECUTABLE_ALIAS * GIB, USER_EXECUTABLE_ALIAS * GIB];
+pub const ALIASES: [u64; 6] = [0, 0, 0, NORMAL_ALIAS * GIB, EXECUTABLE_ALIAS * GIB, USER_EXECUTABLE_ALIAS * GIB];
 
 /// Where something may end, or nothing be: addresses on both sides of these are tried.
 pub const EDGES: [u64; 12] = [
@@ -103,6 +103,7 @@ static LOWER: Table = Table::new();
 static HIGHER: Table = Table::new();
 static MEMORY: Table = Table::new();
 static CODE: Table = Table::new();
+static OWN_CODE: Table = Table::new();
 
 /// Fills the tables. Called once, by the boot core.
 pub fn fill() {
@@ -112,15 +113,18 @@ pub fn fill() {
         LOWER.set(index, index * GIB | bit::BLOCK | bit::DEVICE | bit::USER | bit::NEVER_EXECUTE);
         let start = first * GIB + index * MIB2;
         MEMORY.set(index, start | of_memory(start));
-        let code = bit::BLOCK | bit::NORMAL | bit::USER | bit::READ_ONLY;
-        CODE.set(index, if memory.contains(start, MIB2) { start | code } else { 0 });
+        let code = if memory.contains(start, MIB2) { start | bit::BLOCK | bit::NORMAL | bit::READ_ONLY } else { 0 };
+        CODE.set(index, code | if code != 0 { bit::USER } else { 0 });
+        OWN_CODE.set(index, code | if code != 0 { bit::USER_NEVER_EXECUTES } else { 0 });
     }
     LOWER.set(first, MEMORY.address() | bit::TABLE);
     LOWER.set(NORMAL_ALIAS, bit::BLOCK | bit::UNCACHED | bit::USER | bit::NEVER_EXECUTE);
     LOWER.set(EXECUTABLE_ALIAS, bit::BLOCK | bit::DEVICE);
     LOWER.set(USER_EXECUTABLE_ALIAS, bit::BLOCK | bit::UNCACHED | bit::USER | bit::READ_ONLY);
     LOWER.set(CODE_ALIAS, CODE.address() | bit::TABLE);
-    HIGHER.set(first, CODE.address() | bit::TABLE);
+    // The vectors read there, and PSTATE.PAN keeps EL1 from reading what EL0 can read or,
+    // by SCTLR_EL1.EPAN, execute.
+    HIGHER.set(first, OWN_CODE.address() | bit::TABLE);
     HIGHER.set(CODE_ALIAS, CODE.address() | bit::TABLE);
 }
 

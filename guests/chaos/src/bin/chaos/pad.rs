@@ -123,7 +123,7 @@ impl Run {
     pub fn carry_out_on(&self, context: &mut Context, random: &mut Random, tables: u64) -> u64 {
         context.state = some_state(random);
         (context.half, context.breaks, context.tables) = (UPPER, 1, tables);
-        self.go_through(context, random, self.start + UPPER)
+        self.go_through(context, random, ground::executable(self.start) + UPPER)
     }
 
     fn go_through(&self, context: &mut Context, random: &mut Random, start: u64) -> u64 {

@@ -96,7 +96,7 @@ pub fn control(actor: &mut Actor) -> u64 {
     let context = &mut *actor.context;
     fill(context, &mut actor.random);
     (context.x[3], context.tables, context.breaks, context.state) = (value, tables, 1, 0x3c5);
-    (context.half, context.start) = if is_off { (0, start) } else { (UPPER, start + UPPER) };
+    (context.half, context.start) = if is_off { (0, start) } else { (UPPER, ground::executable(start) + UPPER) };
     if is_off {
         // Physical: neither an alias nor, by a store, this guest itself.
         context.x[1] &= (1 << 36) - 1;
