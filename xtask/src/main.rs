@@ -4,6 +4,7 @@
 mod bench;
 mod build;
 mod card;
+mod chaos;
 mod check;
 mod console;
 mod flat;
@@ -62,6 +63,7 @@ fn carry_out(command: Command, matches: &ArgMatches) -> Result<ExitCode> {
         Command::Check => check::check(&setup::ensure(setup::toolchain::Choice::Auto)?),
         Command::Test { only, filter, gic, list } => test::test(&test::TestOptions { only, filter, gic, list }),
         Command::Bench(arguments) => bench::bench(&arguments.into_options()),
+        Command::Chaos { actions, seed, gic, cpu } => chaos::chaos(&chaos::ChaosOptions { actions, seed, gic, cpu }),
         Command::Image(arguments) => card::image(&arguments.into_options()),
         Command::Run(arguments) => {
             let own = matches.subcommand_matches("run").unwrap_or(matches);

@@ -9,6 +9,7 @@ use clap::{ArgMatches, Args, Parser, Subcommand};
 use crate::bench::BenchOptions;
 use crate::build::Profile;
 use crate::card::{CardBoard, CardOptions, Uart};
+use crate::chaos::Processor;
 use crate::console::Step;
 use crate::qemu::Board;
 use crate::run::RunOptions;
@@ -64,6 +65,21 @@ pub enum Command {
     },
     /// Count what operations cost, in executed instructions, beside the plain machine and peers.
     Bench(BenchArguments),
+    /// Run a guest that does at random whatever a guest can, beside neighbours that must not notice.
+    Chaos {
+        /// How many actions.
+        #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..))]
+        actions: u64,
+        /// Which ones: the same again for the same number [default: the time of day].
+        #[arg(long)]
+        seed: Option<u32>,
+        /// The version of the machine's interrupt controller.
+        #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(2..=3))]
+        gic: u32,
+        /// The machine's processors.
+        #[arg(long, value_enum, default_value = "cortex-a72")]
+        cpu: Processor,
+    },
     /// Check format, lints and documentation, as CI does.
     Check,
 }

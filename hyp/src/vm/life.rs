@@ -152,6 +152,8 @@ impl Vm {
                 return false;
             }
             Ok(None) => {
+                let free = self.supply.frames.lock().free_frames() * 4;
+                log::info!("{}: starts again, {free} KiB are free", self.config.name);
                 let now = self.machine.clock.now();
                 self.begin(|life| life.work_done(now));
             }

@@ -232,7 +232,7 @@ fn run_script(command: &mut Command, steps: Vec<Step>) -> Result<String, String>
 fn run_into(command: &mut Command, steps: Vec<Step>, text: &mut Vec<u8>, errors: &mut String) -> Result<Verdict> {
     let mut session = Session::start(command, &["bench".to_owned()])?;
     let stop_after_script = !steps.is_empty();
-    let plan = Plan { script: Script::new(steps, &["bench"])?, stop_after_script, limit: Some(LIMIT) };
+    let plan = Plan { script: Script::new(steps, &["bench"])?, stop_after_script, limit: Some(LIMIT), patience: None };
     let verdict = session.run(plan, &mut |bytes| text.extend(bytes))?;
     session.stop();
     *errors = session.errors();

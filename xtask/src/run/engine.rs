@@ -36,6 +36,8 @@ pub struct Plan {
     pub stop_after_script: bool,
     /// The longest it may take.
     pub limit: Option<Duration>,
+    /// The longest that one step may take.
+    pub patience: Option<Duration>,
 }
 
 /// How a run ended.
@@ -96,6 +98,7 @@ impl Session {
     /// Carries the plan out; the console's bytes go to `sink` as they come.
     pub fn run(&mut self, mut plan: Plan, sink: &mut dyn FnMut(&[u8])) -> Result<Verdict> {
         let end = plan.limit.and_then(|limit| Instant::now().checked_add(limit));
+        let (mut step, mut step_end) = (None, None);
         loop {
             let wake = match plan.script.next(&self.demultiplexer, Instant::now()) {
                 Action::Send(bytes) => {
@@ -106,6 +109,12 @@ impl Session {
                 Action::Done if plan.stop_after_script => return Ok(Verdict::ScriptDone),
                 Action::Done => None,
             };
+            let current = plan.script.current().map(|(number, _)| number);
+            if step_end.is_none() || current != step {
+                step = current;
+                step_end = plan.patience.and_then(|patience| Instant::now().checked_add(patience));
+            }
+            let end = end.into_iter().chain(step_end).min();
             let until = [end, wake, self.quit.deadline].into_iter().flatten().min();
             let verdict = match self.receive(until) {
                 Some(event) => self.take(event, &mut plan, sink)?,

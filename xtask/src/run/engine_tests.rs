@@ -17,6 +17,7 @@ fn plan(steps: &[&str], stop_after_script: bool) -> Plan {
         script: Script::new(steps.collect(), &guests()).expect("valid"),
         stop_after_script,
         limit: Some(Duration::from_secs(20)),
+        patience: None,
     }
 }
 

@@ -117,7 +117,7 @@ fn plan(options: &RunOptions, guests: &[String]) -> Result<Plan> {
     let script = Script::new(options.steps.clone(), guests)?;
     let limit = options.timeout.or((!script.is_empty()).then_some(SCRIPT_LIMIT));
     let stop_after_script = !script.is_empty();
-    Ok(Plan { script, stop_after_script, limit })
+    Ok(Plan { script, stop_after_script, limit, patience: None })
 }
 
 /// The exit status, and the reason of a failure on standard error.

@@ -1,5 +1,6 @@
 //! The guests' cases: which system, what is said to it, how it must end. Only data; running them is `guests`.
 
+pub mod chaos;
 mod real;
 mod refused;
 mod sharing;
@@ -48,6 +49,8 @@ pub struct Case {
     pub end: End,
     /// The longest it may take.
     pub seconds: u64,
+    /// Instead, the longest that one step of it may take.
+    pub patience: Option<u64>,
     /// It measures time: nothing else may run.
     pub alone: bool,
     /// What must hold of the whole console's text besides; the error says what does not.
@@ -101,6 +104,7 @@ impl Case {
             steps: Vec::new(),
             end: End::Script,
             seconds: 90,
+            patience: None,
             alone: false,
             verify: |_| Ok(()),
         }
@@ -130,12 +134,25 @@ impl Case {
 /// The cases, the longest first: they decide when the last one ends. With a version of the GIC, all of them on that; else
 /// all on a GICv3, what has to do with interrupts on a GICv2 too, and other boards.
 pub fn all(gic: Option<u32>) -> Vec<Case> {
-    let with_interrupts =
-        [real::guests(), small::guests(), small::passthrough(), real::by_name(), small::containment(), small::budget()]
-            .concat();
-    let others =
-        [vec![real::eight_cores()], sharing::cases(), sub_page::cases(), refused::faults(), refused::refusals()]
-            .concat();
+    let with_interrupts = [
+        chaos::cases(),
+        real::guests(),
+        small::guests(),
+        small::passthrough(),
+        real::by_name(),
+        small::containment(),
+        small::budget(),
+    ]
+    .concat();
+    let others = [
+        vec![real::eight_cores()],
+        sharing::cases(),
+        sub_page::cases(),
+        chaos::others(),
+        refused::faults(),
+        refused::refusals(),
+    ]
+    .concat();
     match gic {
         Some(2) => with_interrupts.iter().chain(&others).filter_map(Case::on_gicv2).collect(),
         Some(_) => [with_interrupts, others].concat(),

@@ -84,7 +84,8 @@ fn run(case: &Case, hypervisor: &Hypervisor) -> Result<Option<String>> {
     let plan = Plan {
         script: Script::new(steps, &guests)?,
         stop_after_script: case.end == End::Script,
-        limit: Some(Duration::from_secs(case.seconds)),
+        limit: case.patience.is_none().then_some(Duration::from_secs(case.seconds)),
+        patience: case.patience.map(Duration::from_secs),
     };
     let logs = paths::target().join("test-logs");
     fs::create_dir_all(&logs)?;

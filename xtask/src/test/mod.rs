@@ -2,8 +2,8 @@
 //! The guests' cases are in `cases`; how a case is run is `guests`, how host tests are counted is `host`.
 //! `interactive` is the one case with a terminal.
 
-mod cases;
-mod guests;
+pub mod cases;
+pub mod guests;
 mod host;
 mod interactive;
 
