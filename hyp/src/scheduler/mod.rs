@@ -13,6 +13,7 @@
 //!
 //! A core that has one vCPU without budget and windows needs no timer and no decision but one.
 
+mod configured;
 mod frame;
 mod parameters;
 #[cfg(test)]
