@@ -8,6 +8,7 @@ use tessera_platform::IntId;
 use crate::console::Input;
 use crate::leave;
 use crate::machine::Machine;
+use crate::manifest::CoreFrame;
 use crate::processor::Processor;
 use crate::supply::Supply;
 use crate::terminal::{self, Work};
@@ -26,6 +27,10 @@ pub struct System {
     pub supply: &'static Supply,
     /// SPIs passed through: physical number, and index of the VM.
     pub passthrough: Vec<(IntId, usize)>,
+    /// Cores that run their VMs in windows.
+    pub frames: Vec<CoreFrame>,
+    /// The core that has the console's input; else the one that booted.
+    pub housekeeping: Option<usize>,
 }
 
 static SYSTEM: Once<System> = Once::new();

@@ -5,13 +5,14 @@
 //! here; how they are read is in the hypervisor's `manifest` module, how they are written in xtask's `system` module.
 //!
 //! Every address and length is 64 bits wide (two cells), in bytes. Addresses are guest physical unless the property is
-//! called `machine`. EL2 refuses a node or property that is not listed here.
+//! called `machine`. A time is 64 bits wide, in nanoseconds. EL2 refuses a node or property that is not listed here.
 //!
 //! | node | property | value |
 //! | --- | --- | --- |
 //! | `/` | `compatible` | `tessera,system` |
 //! | | `format-version` | u32, [`FORMAT_VERSION`] |
 //! | | `description` | string, optional: one line about the system |
+//! | | `housekeeping` | u32, optional: the core that works for all, and is no VM's alone |
 //! | `/vm@N` | `vm-name` | string: `[a-z0-9][a-z0-9_-]*`, at most [`MAX_NAME`] bytes, unique, not `tessera` |
 //! | | `cpus` | u32: number of vCPUs, each on a core of its own that EL2 picks; or |
 //! | | `cores` | u32 list: the machine's cores, one for each vCPU, counted from 0 in the board's device tree |
@@ -20,6 +21,12 @@
 //! | | `initrd` | u64 start, u64 bytes, optional: what `/chosen` names as the initrd |
 //! | | `share-image` | empty, optional: map image segments in place, copied on write |
 //! | | `on-reset`, `on-crash` | string, optional: `restart` or `stop`; a reset restarts, a crash stops by default |
+//! | | `restart-limit` | u32, optional: how often it restarts in all; without it any number of times |
+//! | | `restart-delay` | time, optional: what the second restart in a row waits for, [`DEFAULT_RESTART_DELAY`] without it; see SYSTEMS.md |
+//! | | `priority` | u32, optional: 0 to [`MAX_PRIORITY`], higher is more urgent, [`DEFAULT_PRIORITY`] without it |
+//! | | `weight` | u32, optional: 1 to [`MAX_WEIGHT`], slices of as many times [`SLICE_PER_WEIGHT`], [`DEFAULT_WEIGHT`] without it |
+//! | | `budget`, `period` | time, optional, both or none: how long each of its vCPUs runs at most in each period |
+//! | | `dedicated` | empty, optional: nobody else is on its cores; VMs with `cpus` always have that |
 //! | | `board-devices` | string list, optional: paths of the board's tree whose devices it gets, with all that they need |
 //! | | `board-devices-except` | string list, optional, instead: it gets all but these (none: an empty value) |
 //! | | `board-devices-without-dma` | string list, optional: paths of devices that do not access memory by themselves |
@@ -43,6 +50,12 @@
 //! | | `console` | empty, optional: this `pl011` is the guest's end of the shared console |
 //! | | `node-name`, `compatible` | string and string list for the guest's device tree, of a `passthrough` device |
 //! | `/vm@N/device@A/properties` | any | copied into the guest's node as they are |
+//! | `/core@N` | `core` | u32: the core that runs its VMs in windows, counted as in `cores` |
+//! | | `frame` | time: the length of the major frame, which repeats for ever |
+//! | | `lend` | empty, optional: time in no window is anybody's; else it is nobody's |
+//! | `/core@N/window@T` | `vm` | string: the VM whose time it is, by its `vm-name`; it has a vCPU on this core |
+//! | | `start`, `length` | time: where in the frame it begins (0 is the frame's beginning), and how long it is; windows are in their order, without overlap |
+//! | | `lend` | empty, optional: others may run while none of the VM's can; else the core is idle |
 
 /// The name of the archive's file that holds the manifest: the first one.
 pub const FILE_NAME: &str = "manifest.dtb";
@@ -78,6 +91,27 @@ pub const MAX_BOARD_DEVICES: usize = 64;
 /// Most bytes of a manifest: EL2 reads it with a small heap.
 pub const MAX_BYTES: usize = 64 * 1024;
 
+/// The highest, most urgent, priority.
+pub const MAX_PRIORITY: u8 = 31;
+/// The priority of who says nothing: there is room for more and for less urgent ones.
+pub const DEFAULT_PRIORITY: u8 = 16;
+/// The greatest weight.
+pub const MAX_WEIGHT: u8 = 100;
+/// The weight of who says nothing: slices of 5 ms.
+pub const DEFAULT_WEIGHT: u8 = 10;
+/// What each unit of weight adds to a slice, in nanoseconds.
+pub const SLICE_PER_WEIGHT: u64 = 500_000;
+/// The shortest budget, period or window, in nanoseconds: a switch at each end must not be most of it.
+pub const MIN_TIME: u64 = 20_000;
+/// The longest period, frame or delay, in nanoseconds.
+pub const MAX_TIME: u64 = 10_000_000_000;
+/// What the second restart in a row waits for, in nanoseconds, if nothing else is said.
+pub const DEFAULT_RESTART_DELAY: u64 = 10_000_000;
+/// Most cores that have a frame.
+pub const MAX_FRAMES: usize = 64;
+/// Most windows of a frame.
+pub const MAX_WINDOWS: usize = 32;
+
 /// Bytes of a GIC distributor's frame (GICv3: IHI 0069H, 12.8; a GICv2's 4 KiB fit into it).
 pub const GIC_DISTRIBUTOR_BYTES: u64 = 0x1_0000;
 /// Bytes of a GICv2 CPU interface (IHI 0048B, 4.1.2: `GICC_DIR` is at 0x1000).
@@ -108,6 +142,10 @@ pub mod node {
     pub const DEVICE: &str = "device";
     /// Further properties of a device's node in the guest's tree.
     pub const PROPERTIES: &str = "properties";
+    /// A core that runs its VMs in windows.
+    pub const CORE: &str = "core";
+    /// One VM's time in the frame of a core.
+    pub const WINDOW: &str = "window";
 }
 
 /// Property names.
@@ -118,6 +156,8 @@ pub mod property {
     pub const FORMAT_VERSION: &str = "format-version";
     /// One line about the system.
     pub const DESCRIPTION: &str = "description";
+    /// The core that works for all.
+    pub const HOUSEKEEPING: &str = "housekeeping";
     /// The VM's name.
     pub const VM_NAME: &str = "vm-name";
     /// How many vCPUs, on cores that EL2 picks.
@@ -146,6 +186,32 @@ pub mod property {
     pub const ON_RESET: &str = "on-reset";
     /// What follows a crash.
     pub const ON_CRASH: &str = "on-crash";
+    /// How often a VM restarts.
+    pub const RESTART_LIMIT: &str = "restart-limit";
+    /// What its second restart in a row waits for.
+    pub const RESTART_DELAY: &str = "restart-delay";
+    /// How urgent a VM is.
+    pub const PRIORITY: &str = "priority";
+    /// How long its slices are.
+    pub const WEIGHT: &str = "weight";
+    /// How long its vCPUs run at most...
+    pub const BUDGET: &str = "budget";
+    /// ... in so long.
+    pub const PERIOD: &str = "period";
+    /// A VM whose cores are nobody else's.
+    pub const DEDICATED: &str = "dedicated";
+    /// Which core has a frame.
+    pub const CORE: &str = "core";
+    /// How long a frame is.
+    pub const FRAME: &str = "frame";
+    /// Time that others may have.
+    pub const LEND: &str = "lend";
+    /// Whose window it is.
+    pub const VM: &str = "vm";
+    /// Where a window begins.
+    pub const START: &str = "start";
+    /// How long it is.
+    pub const LENGTH: &str = "length";
     /// Address and length.
     pub const REG: &str = "reg";
     /// A machine address.

@@ -20,7 +20,7 @@ use crate::arch::aarch64::stage1::{AddressSpace, SecondaryStart};
 use crate::arch::aarch64::{self as arch, traps, virtual_interface};
 use crate::fault;
 use crate::leave;
-use crate::scheduler::{Claims, CoreSchedule, Scheduler};
+use crate::scheduler::{CoreSchedule, Scheduler};
 use crate::system::System;
 use crate::terminal;
 use crate::vcpu::Vcpu;
@@ -74,12 +74,12 @@ fn no_own_core() -> String {
     )
 }
 
-/// A core is wanted if it has vCPUs. One that spins in memory that only the device tree protects is taken out of there in
-/// any case, and waits here at less cost.
+/// A core is wanted if it has vCPUs or works for all. One that spins in memory that only the device tree protects is taken
+/// out of there in any case, and waits here at less cost.
 fn is_wanted(system: &System, index: usize) -> bool {
     let is_used = system.vms.iter().any(|vm| vm.vcpus.iter().any(|vcpu| vcpu.place.core == index));
     let spins = |core: &BoardCore| matches!(core.enable, EnableMethod::SpinTable { .. });
-    is_used || system.machine.cores.get(index).is_some_and(spins)
+    is_used || system.housekeeping == Some(index) || system.machine.cores.get(index).is_some_and(spins)
 }
 
 /// Waits until `count` other cores have come.
@@ -198,7 +198,8 @@ fn check_timers(system: &System) {
 
 fn enable_shared_interrupts(system: &System) {
     if let Some(uart) = system.machine.interrupts.uart {
-        system.machine.gic.route(uart, Affinity::of_this_core());
+        let home = system.housekeeping.and_then(|index| system.machine.core_affinity(index));
+        system.machine.gic.route(uart, home.unwrap_or(Affinity::of_this_core()));
         system.machine.gic.enable(uart);
         terminal::enable_input();
     }
@@ -222,9 +223,8 @@ pub fn own(system: &'static System, index: usize) -> Own {
     let own = vcpus.filter(|(_, (_, control))| control.place.core == index);
     let own: Vec<_> = own.map(|(vm, (number, _))| Vcpu::new(vm, number)).collect();
     let clock = system.machine.clock;
-    let slice = clock.ticks(Duration::from_millis(5));
-    let claims = |vcpu: &Vcpu| Claims { vm: vcpu.vm.index, priority: 0, slice, budget: None };
-    let schedule = CoreSchedule { vcpus: own.iter().map(claims).collect(), frame: None };
-    let scheduler = Scheduler::new(clock.now(), schedule);
+    let claims = own.iter().map(|vcpu| (vcpu.vm.index, &vcpu.vm.config.scheduling));
+    let frame = system.frames.iter().find(|frame| frame.core == index);
+    let scheduler = Scheduler::new(clock.now(), CoreSchedule::new(claims, frame, clock));
     (own, scheduler)
 }

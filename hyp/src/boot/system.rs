@@ -127,8 +127,9 @@ fn build(board: &Board, hardware: Hardware, plan: Plan, frames: Frames, archive:
         board_devices: plan.board_devices,
         claims: plan.claims,
     };
-    let vms = require(build_vms(plan.manifest.vms, &plan.placements, parts));
-    System { machine, passthrough: passthrough(&vms), vms, supply }
+    let Manifest { vms, frames, housekeeping, .. } = plan.manifest;
+    let vms = require(build_vms(vms, &plan.placements, parts));
+    System { machine, passthrough: passthrough(&vms), vms, supply, frames, housekeeping }
 }
 
 /// What EL2 drives of the board from here on.

@@ -12,7 +12,8 @@ use tessera_platform::tree::DeviceNode;
 
 use super::*;
 use crate::manifest::{
-    BoardDevices, CoreRequest, Device, DeviceKind, DeviceTreeArea, GicConfig, Interrupt, Policy, Span, WantedDevices,
+    BoardDevices, CoreRequest, Device, DeviceKind, DeviceTreeArea, GicConfig, Interrupt, Policy, Restarts, Scheduling,
+    Span, WantedDevices,
 };
 
 fn uart(ipa: u64, spi: u32, console: bool) -> Device {
@@ -54,6 +55,8 @@ fn config() -> VmConfig {
         share_image: false,
         on_reset: Policy::Restart,
         on_crash: Policy::Stop,
+        restarts: Restarts::default(),
+        scheduling: Scheduling::default(),
     }
 }
 

@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 use core::fmt::Display;
 
 use super::abi::{self, node, property as key};
-use super::{CoreRequest, Interrupt, ManifestError, Span, VmConfig, check};
+use super::{CoreRequest, Interrupt, Manifest, ManifestError, Span, VmConfig, check, sharing};
 
 type Result<T> = core::result::Result<T, ManifestError>;
 
@@ -54,13 +54,15 @@ pub struct Placement {
 const GICV2_MAX_VCPUS: usize = 8;
 
 /// Checks all VMs against the board and each other.
-pub(super) fn validate(vms: &[VmConfig], facts: &BoardFacts<'_>) -> Result<Vec<Placement>> {
+pub(super) fn validate(manifest: &Manifest, facts: &BoardFacts<'_>) -> Result<Vec<Placement>> {
+    let vms = &manifest.vms;
     vms.iter().try_for_each(|vm| gic(vm, facts))?;
     vms.iter().try_for_each(|vm| address_width(vm, facts))?;
     machine_spans(vms, facts)?;
     interrupts(vms, facts)?;
     memory_suffices(vms, facts)?;
-    let cores = assign_cores(vms, facts)?;
+    let cores = assign_cores(manifest, facts)?;
+    sharing::check(manifest, &cores)?;
     let placement = |cores| Placement { cores, gic_version: facts.gic_version };
     Ok(cores.into_iter().map(placement).collect())
 }
@@ -203,9 +205,13 @@ fn memory_suffices(vms: &[VmConfig], facts: &BoardFacts<'_>) -> Result<()> {
 }
 
 /// Which core each vCPU gets: the listed ones, and for those that only count, cores that nobody else has.
-fn assign_cores(vms: &[VmConfig], facts: &BoardFacts<'_>) -> Result<Vec<Vec<usize>>> {
+fn assign_cores(manifest: &Manifest, facts: &BoardFacts<'_>) -> Result<Vec<Vec<usize>>> {
     let mut taken = vec![false; facts.cores];
-    for vm in vms {
+    if let Some(core) = manifest.housekeeping {
+        let missing = || ManifestError::in_system(key::HOUSEKEEPING, no_core(core, facts));
+        *taken.get_mut(core).ok_or_else(missing)? = true;
+    }
+    for vm in &manifest.vms {
         let CoreRequest::List(list) = &vm.cores else {
             continue;
         };
@@ -214,7 +220,7 @@ fn assign_cores(vms: &[VmConfig], facts: &BoardFacts<'_>) -> Result<Vec<Vec<usiz
             *slot = true;
         }
     }
-    vms.iter().map(|vm| cores_of(vm, &mut taken)).collect()
+    manifest.vms.iter().map(|vm| cores_of(vm, &mut taken)).collect()
 }
 
 fn cores_of(vm: &VmConfig, taken: &mut [bool]) -> Result<Vec<usize>> {
@@ -241,7 +247,9 @@ fn cores_of(vm: &VmConfig, taken: &mut [bool]) -> Result<Vec<usize>> {
 }
 
 fn missing_core(vm: &VmConfig, core: usize, facts: &BoardFacts<'_>) -> ManifestError {
-    let last = facts.cores.saturating_sub(1);
-    let problem = format!("there is no core {core}: this board has cores 0 to {last}");
-    ManifestError::in_vm(&vm.name, key::CORES, problem)
+    ManifestError::in_vm(&vm.name, key::CORES, no_core(core, facts))
+}
+
+fn no_core(core: usize, facts: &BoardFacts<'_>) -> String {
+    format!("there is no core {core}: this board has cores 0 to {}", facts.cores.saturating_sub(1))
 }

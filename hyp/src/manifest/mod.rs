@@ -11,6 +11,8 @@ mod check;
 mod error;
 mod fields;
 mod parse;
+mod scheduling;
+mod sharing;
 mod span;
 #[cfg(test)]
 mod tests;
@@ -21,6 +23,7 @@ use alloc::vec::Vec;
 pub use assign::assign;
 pub use board::{BoardFacts, Placement, Reserved};
 pub use error::ManifestError;
+pub use scheduling::{CoreFrame, FrameWindow, Restarts, Scheduling, TimeBudget};
 pub use span::Span;
 use tessera_abi::manifest as abi;
 
@@ -33,6 +36,10 @@ pub struct Manifest {
     pub description: String,
     /// The VMs, in the manifest's order; at least one, names unique.
     pub vms: Vec<VmConfig>,
+    /// The core that works for all, if it is settled which: none of a VM that is alone on its cores.
+    pub housekeeping: Option<usize>,
+    /// The frames of cores that run their VMs in windows, one for each such core.
+    pub frames: Vec<CoreFrame>,
 }
 
 impl Manifest {
@@ -67,6 +74,7 @@ impl Manifest {
         let manifest = parse::manifest(blob, archive)?;
         manifest.vms.iter().try_for_each(check::vm)?;
         check::names(&manifest.vms)?;
+        sharing::frames(&manifest.frames)?;
         Ok(manifest)
     }
 
@@ -76,9 +84,9 @@ impl Manifest {
     /// # Errors
     ///
     /// The first thing found wrong: cores, memory, devices or interrupts that the board lacks, keeps for itself, or
-    /// would have to give twice.
+    /// would have to give twice; and time that they cannot have: windows of who is not there, more budget than a core.
     pub fn validate(&self, facts: &BoardFacts<'_>) -> Result<Vec<Placement>, ManifestError> {
-        board::validate(&self.vms, facts)
+        board::validate(self, facts)
     }
 }
 
@@ -114,6 +122,10 @@ pub struct VmConfig {
     pub on_reset: Policy,
     /// What follows when it is stopped for a fault of its own.
     pub on_crash: Policy,
+    /// How often it starts again, and how soon.
+    pub restarts: Restarts,
+    /// How it shares its cores.
+    pub scheduling: Scheduling,
 }
 
 impl VmConfig {

@@ -11,7 +11,7 @@ use super::abi::{self, node, property as key, value};
 use super::fields::Fields;
 use super::{
     BoardDevices, CoreRequest, Device, DeviceKind, DeviceTreeArea, GicConfig, Interrupt, Manifest, ManifestError,
-    MemoryRegion, OwnTree, Policy, Segment, VmConfig, WantedDevices,
+    MemoryRegion, OwnTree, Policy, Segment, VmConfig, WantedDevices, scheduling,
 };
 use crate::archive::{Archive, File};
 
@@ -29,14 +29,18 @@ pub(super) fn manifest(blob: &[u8], archive: &Archive<'_>) -> Result<Manifest> {
     })?;
     let root = Fields::new(tree.root(), None);
     format_version(&root)?;
-    root.expect_only(&[key::COMPATIBLE, key::FORMAT_VERSION, key::DESCRIPTION], &[node::VM])?;
+    let known = [key::COMPATIBLE, key::FORMAT_VERSION, key::DESCRIPTION, key::HOUSEKEEPING];
+    root.expect_only(&known, &[node::VM, node::CORE])?;
     let vms = root.children_called(node::VM, abi::MAX_VMS)?;
     if vms.is_empty() {
         return Err(root.error_here("there is no VM: describe at least one"));
     }
+    let vms = vms.into_iter().map(|fields| vm(fields, archive)).collect::<Result<Vec<_>>>()?;
     Ok(Manifest {
         description: text(&root, key::DESCRIPTION)?,
-        vms: vms.into_iter().map(|fields| vm(fields, archive)).collect::<Result<_>>()?,
+        housekeeping: root.u32(key::HOUSEKEEPING)?.map(index),
+        frames: scheduling::frames(&root, &vms)?,
+        vms,
     })
 }
 
@@ -69,7 +73,7 @@ fn vm(fields: Fields<'_>, archive: &Archive<'_>) -> Result<VmConfig> {
     vm_named(name, fields.of_vm(name), archive)
 }
 
-const VM_PROPERTIES: [&str; 14] = [
+const VM_PROPERTIES: [&str; 21] = [
     key::VM_NAME,
     key::CPUS,
     key::CORES,
@@ -79,6 +83,13 @@ const VM_PROPERTIES: [&str; 14] = [
     key::SHARE_IMAGE,
     key::ON_RESET,
     key::ON_CRASH,
+    key::RESTART_LIMIT,
+    key::RESTART_DELAY,
+    key::PRIORITY,
+    key::WEIGHT,
+    key::BUDGET,
+    key::PERIOD,
+    key::DEDICATED,
     key::BOARD_DEVICES,
     key::BOARD_DEVICES_EXCEPT,
     key::BOARD_DEVICES_WITHOUT_DMA,
@@ -108,6 +119,8 @@ fn vm_named(name: &str, fields: Fields<'_>, archive: &Archive<'_>) -> Result<VmC
         share_image,
         on_reset: policy(&fields, key::ON_RESET, Policy::Restart)?,
         on_crash: policy(&fields, key::ON_CRASH, Policy::Stop)?,
+        restarts: scheduling::restarts(&fields)?,
+        scheduling: scheduling::of_vm(&fields)?,
     })
 }
 
@@ -304,6 +317,6 @@ fn text(fields: &Fields<'_>, property: &str) -> Result<String> {
 }
 
 /// A 32-bit number as an index: no target of ours has a narrower `usize`.
-fn index(value: u32) -> usize {
+pub(super) fn index(value: u32) -> usize {
     usize::try_from(value).unwrap_or(usize::MAX)
 }

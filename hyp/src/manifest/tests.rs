@@ -5,6 +5,7 @@ mod board;
 mod broken;
 mod fuzz;
 mod sample;
+mod sharing;
 
 use std::vec;
 

@@ -5,14 +5,16 @@
 //! 1. A vCPU runs only if it is on and does not wait, its [`Budget`] for the period is not spent, and the [`Window`] that
 //!    the core is in is its VM's, or lent.
 //! 2. The most urgent runs, at once.
-//! 3. Of equals, the one whose turn came first. It keeps its turn until its slice is spent, also if a more urgent one takes
-//!    the core meanwhile. One that wakes comes last, with what is left of its slice: to wait and wake gains nothing.
+//! 3. Of equals, the one whose turn came first. It keeps its turn until its slice is spent and an equal can run, also if a
+//!    more urgent one takes the core meanwhile. One that wakes comes last, with what is left of its slice: to wait and wake
+//!    gains nothing.
 //!
 //! So a vCPU that is ready and has budget left runs after at most the slices of its equals, one each, besides the time of
 //! more urgent ones and of windows that are not its own.
 //!
 //! A core that has one vCPU without budget and windows needs no timer and no decision but one.
 
+mod configured;
 mod frame;
 mod parameters;
 #[cfg(test)]
@@ -133,6 +135,9 @@ impl Scheduler {
         let Some(entity) = self.entities.get_mut(slot).filter(|_| self.ready & bit(slot) == 0) else { return };
         entity.turn = self.turns;
         entity.ready_since = now;
+        if entity.slice_left == 0 {
+            entity.slice_left = entity.claims.slice.max(1);
+        }
         self.turns += 1;
         self.forget(slot);
         self.ready |= bit(slot);
@@ -177,7 +182,7 @@ impl Scheduler {
         self.charge(now);
         self.renew(now);
         let (allowed, window_left) = self.allowed(now);
-        let run = self.best(allowed);
+        let run = self.next_turn(allowed);
         self.run(run, now);
         Decision { run, until: self.until(run, allowed, window_left, now) }
     }
@@ -256,22 +261,16 @@ impl Scheduler {
         self.charged = now;
         if let Some(entity) = self.running.and_then(|slot| self.entities.get_mut(slot)) {
             entity.slice_left = entity.slice_left.saturating_sub(used);
-            entity.budget_left = entity.budget_left.saturating_sub(used);
+            entity.charge_budget(used, self.start, now);
         }
     }
 
-    /// New periods for those whose period is over, and the end of the queue for who has spent its slice.
+    /// New periods for those whose period is over.
     fn renew(&mut self, now: u64) {
         for slot in slots(self.budgeted) {
             if let Some(entity) = self.entities.get_mut(slot) {
                 entity.renew_budget(self.start, now);
             }
-        }
-        let Some(entity) = self.running.and_then(|slot| self.entities.get_mut(slot)) else { return };
-        if entity.slice_left == 0 {
-            entity.slice_left = entity.claims.slice.max(1);
-            entity.turn = self.turns;
-            self.turns += 1;
         }
     }
 
@@ -291,6 +290,31 @@ impl Scheduler {
     fn spent(&self) -> u64 {
         let is_spent = |slot: &usize| self.entities.get(*slot).is_some_and(|entity| entity.budget_left == 0);
         slots(self.budgeted & self.ready).filter(is_spent).fold(0, |set, slot| set | bit(slot))
+    }
+
+    /// The best of `allowed`, when each whose slice is spent has let its equals have their turn.
+    fn next_turn(&mut self, allowed: u64) -> Option<usize> {
+        let mut best = self.best(allowed);
+        // Each has a new slice once at most.
+        for _ in 0..MAXIMUM_SLOTS {
+            let slot = best?;
+            let entity = self.entities.get(slot)?;
+            if entity.slice_left > 0 || !self.has_equal(entity, allowed & !bit(slot)) {
+                break;
+            }
+            self.begin_slice(slot);
+            best = self.best(allowed);
+        }
+        best
+    }
+
+    /// A new slice, behind all others.
+    fn begin_slice(&mut self, slot: usize) {
+        if let Some(entity) = self.entities.get_mut(slot) {
+            entity.slice_left = entity.claims.slice.max(1);
+            entity.turn = self.turns;
+            self.turns += 1;
+        }
     }
 
     /// The most urgent of `allowed`; of equals the one whose turn it is.
@@ -334,9 +358,9 @@ impl Scheduler {
             .any(|slot| self.entities.get(slot).is_some_and(|other| other.claims.priority == own.claims.priority))
     }
 
-    /// When somebody who is no less urgent than who runs has a budget again.
+    /// When somebody has a budget again who is no less urgent than who runs, or may have its window back.
     fn next_budget(&self, own: Option<&Entity>) -> Option<u64> {
-        let priority = own.map_or(0, |own| own.claims.priority);
+        let priority = own.filter(|_| self.frame.is_none()).map_or(0, |own| own.claims.priority);
         let spent = slots(self.spent()).filter_map(|slot| self.entities.get(slot));
         spent.filter(|entity| entity.claims.priority >= priority).map(|entity| entity.period_end).min()
     }
@@ -348,6 +372,14 @@ impl Entity {
         let period = period.max(1);
         self.budget_left = ticks;
         self.period_end = start.saturating_add(((now - start) / period + 1).saturating_mul(period));
+    }
+
+    /// Charges its budget for the ticks up to `now` that it used, of which those before the period are forgotten.
+    fn charge_budget(&mut self, used: u64, start: u64, now: u64) {
+        let Some(Budget { period, .. }) = self.claims.budget else { return };
+        self.renew_budget(start, now);
+        let period_start = self.period_end.saturating_sub(period.max(1));
+        self.budget_left = self.budget_left.saturating_sub(used.min(now.saturating_sub(period_start)));
     }
 
     /// When its run ends: its budget's end, or that of its slice if an equal waits for it.

@@ -1,5 +1,8 @@
 //! Rule by rule; random events against a model are in `property`.
 
+mod model;
+mod property;
+
 use alloc::vec;
 use alloc::vec::Vec;
 
@@ -121,6 +124,7 @@ fn a_deadline_is_told_once_and_never_armed_in_the_past() {
     core.block(1, Some(30), 0);
     core.block(2, Some(u64::MAX), 0);
     assert_eq!(core.decide(0), Decision { run: None, until: Some(30) });
+    assert_eq!(core.decide(60), Decision { run: None, until: Some(61) }, "who did not ask what is due is told to");
     assert_eq!((core.expire(29), core.expire(60), core.expire(60), core.expire(60)), (None, Some(0), Some(1), None));
     assert_eq!(core.decide(60), Decision { run: None, until: None });
     assert!(core.is_blocked(0) && core.is_blocked(1));

@@ -12,9 +12,7 @@ use crate::devices::Pl031;
 use crate::life::{CrashReason, Effects, Event, NotNow, Order, Power, Refusal, RestartPolicy, StopReason, Then};
 use crate::manifest::VmConfig;
 
-/// The second restart in a row waits for so long, each further one twice as long...
-const RESTART_DELAY: Duration = Duration::from_millis(10);
-/// ... but never longer than this.
+/// Each further restart in a row waits twice as long, up to this, unless the manifest wants more already.
 const LONGEST_DELAY: Duration = Duration::from_secs(1);
 /// A VM that ran for so long may restart at once again.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(10);
@@ -171,9 +169,9 @@ pub(super) fn restart_policy(config: &VmConfig, clock: Clock) -> RestartPolicy {
     RestartPolicy {
         on_reset: config.on_reset,
         on_crash: config.on_crash,
-        limit: None,
-        delay: clock.ticks(RESTART_DELAY),
-        longest_delay: clock.ticks(LONGEST_DELAY),
+        limit: config.restarts.limit,
+        delay: clock.ticks(config.restarts.delay),
+        longest_delay: clock.ticks(config.restarts.delay.max(LONGEST_DELAY)),
         forgotten_after: clock.ticks(FORGOTTEN_AFTER),
     }
 }

@@ -56,9 +56,11 @@ const BLOB: usize = PAGE_BYTES as usize;
 const MEMORY: &str = "/vm@0/memory@40000000";
 const UART: u64 = 0x0900_0000;
 const RAM: u64 = 0x4000_0000;
+/// In nanoseconds.
+const MILLISECOND: u64 = 1_000_000;
 
 /// One case for each kind of damage.
-pub const CASES: [Broken; 20] = [
+pub const CASES: [Broken; 24] = [
     archive("archive-magic", "system archive: at offset 0x0: no `newc` cpio entry", |a| a[0] = b'x'),
     archive("archive-digits", "a header field is not eight hexadecimal digits", |a| a[54] = b'z'),
     archive("archive-cut", "goes beyond the archive's end", |a| a.truncate(a.len() - 100)),
@@ -92,6 +94,15 @@ pub const CASES: [Broken; 20] = [
     manifest("entry-outside", "entry: 0x0..0x4 does not lie in one region", |t| set(t, "/vm@0", "entry", 0u64)),
     manifest("file-missing", "there is no file `none` in the archive", |t| set(t, "/vm@0/device-tree", "file", "none")),
     manifest("uart-of-el2", "belongs to", |t| passthrough(t, "/vm@0/device@a000000", 0x0a00_0000, UART)),
+    manifest("priority-too-high", "priority: 32: give 0 to 31", |t| set(t, "/vm@0", "priority", 32u32)),
+    manifest("budget-without-period", "budget: given without `period`", |t| set(t, "/vm@0", "budget", MILLISECOND)),
+    manifest("windows-overlap", "begins before the window in front of it ends", |t| {
+        set(t, "/core@0", "core", 0u32);
+        set(t, "/core@0", "frame", 10 * MILLISECOND);
+        window(t, "/core@0/window@0", 0);
+        window(t, "/core@0/window@1", MILLISECOND - 1);
+    }),
+    manifest("housekeeping-missing", "housekeeping: there is no core 99", |t| set(t, "/", "housekeeping", 99u32)),
     manifest("device-twice", "is given to VM", |t| {
         passthrough(t, "/vm@0/device@a000000", 0x0a00_0000, 0x0a00_0000);
         passthrough(t, "/vm@0/device@a001000", 0x0a00_1000, 0x0a00_0000);
@@ -117,6 +128,13 @@ fn passthrough(tree: &mut DeviceTree, path: &str, address: u64, machine: u64) {
     set(tree, path, "kind", "passthrough");
     set(tree, path, "reg", pair(address, PAGE_BYTES));
     set(tree, path, "machine", machine);
+}
+
+/// One millisecond for the first VM of `hello`.
+fn window(tree: &mut DeviceTree, path: &str, start: u64) {
+    set(tree, path, "vm", "hello");
+    set(tree, path, "start", start);
+    set(tree, path, "length", MILLISECOND);
 }
 
 fn pair(first: u64, second: u64) -> Vec<u8> {

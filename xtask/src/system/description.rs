@@ -14,6 +14,9 @@ pub(super) struct System {
     /// Files that are the machine's disks.
     pub(super) disks: Vec<At<String>>,
     pub(super) vms: Vec<Vm>,
+    pub(super) housekeeping: Option<At<u64>>,
+    /// Cores that run their VMs in windows.
+    pub(super) cores: Vec<Core>,
     /// The file's beginning, for problems that have no better place.
     pub(super) span: Range<usize>,
 }
@@ -38,6 +41,46 @@ pub(super) struct Vm {
     pub(super) layout: Layout,
     pub(super) on_reset: Option<At<String>>,
     pub(super) on_crash: Option<At<String>>,
+    pub(super) restart_limit: Option<At<u64>>,
+    /// In nanoseconds.
+    pub(super) restart_delay: Option<At<u64>>,
+    pub(super) scheduling: Scheduling,
+}
+
+/// How a VM shares its cores; times are in nanoseconds.
+#[derive(Debug)]
+pub(super) struct Scheduling {
+    pub(super) priority: Option<At<u64>>,
+    pub(super) weight: Option<At<u64>>,
+    /// `budget` and `period`.
+    pub(super) budget: Option<(At<u64>, At<u64>)>,
+    /// `dedicated`, if that is true.
+    pub(super) dedicated: Option<At<bool>>,
+}
+
+/// A `[[core]]`; times are in nanoseconds.
+#[derive(Debug)]
+pub(super) struct Core {
+    pub(super) number: At<u64>,
+    pub(super) frame: At<u64>,
+    /// By their start.
+    pub(super) windows: Vec<At<Window>>,
+    pub(super) lend: bool,
+}
+
+/// A window in the frame of a core.
+#[derive(Debug)]
+pub(super) struct Window {
+    pub(super) vm: At<String>,
+    pub(super) start: u64,
+    pub(super) length: u64,
+    pub(super) lend: bool,
+}
+
+impl Window {
+    pub(super) fn end(&self) -> u64 {
+        self.start.saturating_add(self.length)
+    }
 }
 
 /// `cpus`: a count, or physical cores.

@@ -4,9 +4,10 @@ use dtoolkit::ToPropertyValue;
 use dtoolkit::model::{DeviceTree, DeviceTreeNode, DeviceTreeProperty};
 use tessera_abi::manifest::{self as abi, node, property as key, value};
 
-use super::description::{Cpus, Device, DeviceKind, Layout, System, Vm};
+use super::description::{Core, Cpus, Device, DeviceKind, Layout, Scheduling, System, Vm, Window};
 use super::files::Files;
 use super::place::{Plan, Region, Segment};
+use super::problem::At;
 
 /// The manifest for the VMs of `system`, placed as `plans` say.
 pub(super) fn tree(system: &System, plans: &[Plan], files: &Files) -> DeviceTree {
@@ -18,6 +19,8 @@ pub(super) fn tree(system: &System, plans: &[Plan], files: &Files) -> DeviceTree
     for (position, (vm, plan)) in system.vms.iter().zip(plans).enumerate() {
         root.child(self::vm(position, vm, plan, files));
     }
+    root.number_if_given(key::HOUSEKEEPING, &system.housekeeping);
+    system.cores.iter().for_each(|found| _ = root.child(core(found)));
     let mut tree = DeviceTree::new();
     tree.root = root.0;
     tree
@@ -45,6 +48,11 @@ impl Writer {
             Some(value) => self.set(property, value),
             None => self,
         }
+    }
+
+    /// 32 bits of what is checked to fit.
+    fn number_if_given(&mut self, property: &str, value: &Option<At<u64>>) -> &mut Self {
+        self.set_if_given(property, value.as_ref().map(|value| value.value as u32))
     }
 
     fn flag(&mut self, property: &str, is_set: bool) -> &mut Self {
@@ -76,6 +84,9 @@ fn vm(position: usize, vm: &Vm, plan: &Plan, files: &Files) -> Writer {
         .flag(key::SHARE_IMAGE, vm.share_image)
         .set_if_given(key::ON_RESET, vm.on_reset.as_ref().map(|policy| &*policy.value))
         .set_if_given(key::ON_CRASH, vm.on_crash.as_ref().map(|policy| &*policy.value));
+    node.number_if_given(key::RESTART_LIMIT, &vm.restart_limit)
+        .set_if_given(key::RESTART_DELAY, vm.restart_delay.as_ref().map(|delay| delay.value));
+    scheduling(&mut node, &vm.scheduling);
     board_devices(&mut node, vm);
     if let Some((start, bytes)) = plan.initrd {
         node.span(key::INITRD, start, bytes);
@@ -87,6 +98,31 @@ fn vm(position: usize, vm: &Vm, plan: &Plan, files: &Files) -> Writer {
         node.child(console(&vm.layout));
     }
     vm.devices.iter().for_each(|found| _ = node.child(device(&found.value)));
+    node
+}
+
+fn scheduling(node: &mut Writer, scheduling: &Scheduling) {
+    node.number_if_given(key::PRIORITY, &scheduling.priority)
+        .number_if_given(key::WEIGHT, &scheduling.weight)
+        .flag(key::DEDICATED, scheduling.dedicated.is_some());
+    if let Some((budget, period)) = &scheduling.budget {
+        node.set(key::BUDGET, budget.value).set(key::PERIOD, period.value);
+    }
+}
+
+fn core(core: &Core) -> Writer {
+    let mut node = Writer::at(node::CORE, core.number.value);
+    node.set(key::CORE, core.number.value as u32).set(key::FRAME, core.frame.value).flag(key::LEND, core.lend);
+    core.windows.iter().for_each(|found| _ = node.child(window(&found.value)));
+    node
+}
+
+fn window(window: &Window) -> Writer {
+    let mut node = Writer::at(node::WINDOW, window.start);
+    node.set(key::VM, &*window.vm.value)
+        .set(key::START, window.start)
+        .set(key::LENGTH, window.length)
+        .flag(key::LEND, window.lend);
     node
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Every decision about placement is made here and stated in the manifest; EL2 only checks it. The steps, a module
 //! each: `read` (TOML to typed values), `board` (devices by their names), `image` (what kind of file is it), `place` (where
-//! everything goes), `conflicts` (VMs against each other), `target` (VMs against the machine), `manifest` (the blob),
+//! everything goes), `conflicts` and `sharing` (VMs against each other), `target` (VMs against the machine), `manifest` (the blob),
 //! `archive` (the cpio). Each error is a [`Problem`] at a span of the TOML file, shown with line, column and what to
 //! change. Where images come from is the caller's business: see [`ImageProvider`].
 
@@ -19,6 +19,7 @@ mod manifest;
 mod place;
 mod problem;
 mod read;
+mod sharing;
 mod table;
 mod target;
 #[cfg(test)]
@@ -158,6 +159,7 @@ fn compile_source(source: &str, sources: Sources<'_>, change: impl FnOnce(&mut D
     let board = BoardTree::new(sources.images);
     board::find(&mut system, &board, sources.images.tree_is_shown_by())?;
     conflicts::check(&system)?;
+    sharing::check(&system)?;
     conflicts::gic(&system, sources.images.gic())?;
     let mut files = Files::default();
     let plans = system.vms.iter().map(|vm| place::vm(vm, sources, &mut files)).collect::<Result<Vec<_>>>()?;

@@ -136,3 +136,12 @@ pub(super) fn size(bytes: u64) -> String {
         None => format!("{bytes} bytes"),
     }
 }
+
+/// `nanoseconds` with the largest unit that divides it.
+pub(super) fn time(nanoseconds: u64) -> String {
+    const UNITS: [(u64, &str); 3] = [(1_000_000_000, "s"), (1_000_000, "ms"), (1_000, "us")];
+    match UNITS.into_iter().find(|(unit, _)| nanoseconds.is_multiple_of(*unit)) {
+        Some((unit, name)) => format!("{}{name}", nanoseconds / unit),
+        None => format!("{nanoseconds}ns"),
+    }
+}

@@ -1,6 +1,7 @@
 //! From TOML to typed values. Types, keys, names and numbers are checked here, each by itself.
 
 mod device;
+mod sharing;
 
 use tessera_abi::manifest as abi;
 use toml::de::DeTable;
@@ -15,7 +16,7 @@ pub(super) fn system(source: &str) -> Result<System> {
         let span = error.span().unwrap_or(0..0);
         Problem::new(span, format!("this is no TOML: {}", error.message().trim_end()))
     })?;
-    let keys = ["description", "machine", "vm"];
+    let keys = ["description", "machine", "housekeeping", "vm", "core"];
     let root = Table::new(document.get_ref(), 0..source.len(), "a system file", &keys)?;
     let (machine_cpus, machine_memory, disks) = machine(&root)?;
     let vms = root.array("vm")?;
@@ -29,6 +30,8 @@ pub(super) fn system(source: &str) -> Result<System> {
         machine_memory,
         disks,
         vms: vms.into_iter().map(vm).collect::<Result<_>>()?,
+        housekeeping: sharing::housekeeping(&root)?,
+        cores: root.array("core")?.into_iter().map(sharing::core).collect::<Result<_>>()?,
         span: root.head(),
     })
 }
@@ -44,7 +47,7 @@ fn machine(root: &Table<'_>) -> Result<MachineKeys> {
     Ok((machine.integer("cpus")?, machine.size("memory")?, disks))
 }
 
-const VM_KEYS: [&str; 16] = [
+const VM_KEYS: [&str; 23] = [
     "name",
     "cpus",
     "memory",
@@ -61,6 +64,13 @@ const VM_KEYS: [&str; 16] = [
     "layout",
     "on-reset",
     "on-crash",
+    "restart-limit",
+    "restart-delay",
+    "priority",
+    "weight",
+    "budget",
+    "period",
+    "dedicated",
 ];
 
 fn vm(value: Value<'_>) -> Result<Vm> {
@@ -84,6 +94,9 @@ fn vm(value: Value<'_>) -> Result<Vm> {
         board_devices,
         on_reset: policy(&table, "on-reset")?,
         on_crash: policy(&table, "on-crash")?,
+        restart_limit: sharing::number(&table, "restart-limit", 0..=u32::MAX.into())?,
+        restart_delay: sharing::time(&table, "restart-delay", 0..=abi::MAX_TIME)?,
+        scheduling: sharing::of_vm(&table)?,
         name,
         layout,
     })
@@ -125,9 +138,7 @@ fn no_core_twice(cpus: &At<Cpus>) -> Result<()> {
         return Ok(());
     };
     for (position, core) in cores.iter().enumerate() {
-        if core.value > u64::from(u16::MAX) {
-            return Err(core.problem(format!("no machine has a core {}", core.value)));
-        }
+        sharing::is_core(core)?;
         if cores.iter().take(position).any(|earlier| earlier.value == core.value) {
             let problem = core.problem(format!("core {} is listed twice", core.value));
             return Err(problem.help("a VM can have one vCPU on a core; list another core"));

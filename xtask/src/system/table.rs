@@ -81,6 +81,10 @@ impl<'a> Table<'a> {
         self.map(key, |value| size(value, key))
     }
 
+    pub(super) fn time(&self, key: &str) -> Result<Option<At<u64>>> {
+        self.map(key, |value| time(value, key))
+    }
+
     /// An array, or nothing.
     pub(super) fn array(&self, key: &str) -> Result<Vec<Value<'a>>> {
         self.map(key, |value| array(value, key)).map(Option::unwrap_or_default)
@@ -146,6 +150,30 @@ fn parse_size(text: &str) -> Option<u64> {
     digits.parse::<u64>().ok()?.checked_mul(1 << shift)
 }
 
+/// A time in nanoseconds: a string with the unit us, ms or s.
+fn time(value: Value<'_>, key: &str) -> Result<At<u64>> {
+    let text = value.get_ref().as_str().ok_or_else(|| wrong(value, key, "a time such as \"5ms\""))?;
+    let time = parse_time(text).ok_or_else(|| {
+        let problem = Problem::new(value.span(), format!("`{text}` is no time"));
+        problem.help("write a number with the unit us, ms or s: \"5ms\"")
+    })?;
+    Ok(At::new(time, value.span()))
+}
+
+fn parse_time(text: &str) -> Option<u64> {
+    let digits = text.trim_end_matches(|character: char| !character.is_ascii_digit());
+    let nanoseconds = match text.get(digits.len()..)? {
+        "us" => 1_000,
+        "ms" => 1_000_000,
+        "s" => 1_000_000_000,
+        _ => return None,
+    };
+    if digits.starts_with('+') {
+        return None;
+    }
+    digits.parse::<u64>().ok()?.checked_mul(nanoseconds)
+}
+
 pub(super) fn array<'a>(value: Value<'a>, key: &str) -> Result<Vec<Value<'a>>> {
     let array = value.get_ref().as_array().ok_or_else(|| wrong(value, key, "an array"))?;
     Ok(array.iter().collect())
@@ -153,7 +181,7 @@ pub(super) fn array<'a>(value: Value<'a>, key: &str) -> Result<Vec<Value<'a>>> {
 
 #[cfg(test)]
 mod tests {
-    use super::parse_size;
+    use super::{parse_size, parse_time};
 
     #[test]
     fn sizes_have_binary_units() {
@@ -163,6 +191,16 @@ mod tests {
         assert_eq!(parse_size("2GiB"), Some(2 << 30));
         for bad in ["", "M", "1T", "1.5G", "-1M", "+1M", "1 M", "256MB", "18014398509481984K"] {
             assert_eq!(parse_size(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn times_have_decimal_units() {
+        assert_eq!(parse_time("20us"), Some(20_000));
+        assert_eq!(parse_time("5ms"), Some(5_000_000));
+        assert_eq!(parse_time("0s"), Some(0));
+        for bad in ["", "5", "ms", "5 ms", "+5ms", "-5ms", "1.5ms", "5m", "5MS", "18446744074s"] {
+            assert_eq!(parse_time(bad), None, "{bad}");
         }
     }
 }

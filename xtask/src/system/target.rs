@@ -61,7 +61,7 @@ pub(super) fn machine(system: &System, plans: &[Plan], archive_bytes: u64, targe
 }
 
 fn cpus(system: &System, target: &Target) -> Result<u64> {
-    let needed = cpus_needed(&system.vms);
+    let needed = cpus_needed(system);
     let given = system.machine_cpus.as_ref();
     match (target.cpus, given) {
         (Amount::UpTo(most), Some(given)) if given.value > most => {
@@ -69,26 +69,28 @@ fn cpus(system: &System, target: &Target) -> Result<u64> {
             Err(problem.help(either("give it fewer", target.more_cpus)))
         }
         (Amount::UpTo(_), Some(given)) if given.value < needed => {
+            housekeeping(system, given.value, target)?;
             let message = format!("the VMs need {needed} cores, the machine has {}", given.value);
             Err(given.problem(message).help("give the machine more or the VMs fewer"))
         }
         (Amount::UpTo(_), Some(given)) => Ok(given.value),
-        (Amount::UpTo(most), None) => enough_cpus(&system.vms, most, target).map(|()| needed),
-        (Amount::Exactly(there), _) => enough_cpus(&system.vms, there, target).map(|()| there),
+        (Amount::UpTo(most), None) => enough_cpus(system, most, target).map(|()| needed),
+        (Amount::Exactly(there), _) => enough_cpus(system, there, target).map(|()| there),
     }
 }
 
 /// Listed cores are there, and enough besides for the VMs that only count, in their order.
-fn enough_cpus(vms: &[Vm], there: u64, target: &Target) -> Result<()> {
-    let listed = listed(vms);
+fn enough_cpus(system: &System, there: u64, target: &Target) -> Result<()> {
+    housekeeping(system, there, target)?;
+    let listed = listed(&system.vms);
     if let Some(core) = listed.iter().find(|core| core.value >= there) {
-        let message = format!("there is no core {}: {} has cores 0 to {}", core.value, target.name, there - 1);
+        let message =
+            format!("there is no core {}: {} has cores 0 to {}", core.value, target.name, there.saturating_sub(1));
         return Err(core.problem(message).help(either("list another core", target.more_cpus)));
     }
     let mut needed = distinct(&listed);
-    for vm in vms {
-        let Cpus::Count(count) = vm.cpus.value else { continue };
-        needed += count;
+    for vm in &system.vms {
+        needed += counted(vm);
         if needed > there {
             let message =
                 format!("with VM `{}` that makes {needed} cores, but {} has {there}", vm.name.value, target.name);
@@ -97,6 +99,31 @@ fn enough_cpus(vms: &[Vm], there: u64, target: &Target) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// The core that works for all is there, and VMs that have cores for themselves leave it.
+fn housekeeping(system: &System, there: u64, target: &Target) -> Result<()> {
+    let Some(core) = &system.housekeeping else { return Ok(()) };
+    if core.value >= there {
+        let message =
+            format!("there is no core {}: {} has cores 0 to {}", core.value, target.name, there.saturating_sub(1));
+        return Err(core.problem(message).help(either("choose another core", target.more_cpus)));
+    }
+    let listed = listed(&system.vms);
+    let counted: u64 = system.vms.iter().map(counted).sum();
+    let is_nobodys = listed.iter().all(|one| one.value != core.value);
+    if is_nobodys && distinct(&listed) + counted == there {
+        let message = format!("core {} is needed by a VM that has its cores for itself", core.value);
+        let help =
+            format!("list cores (`cpus = [{}]`) for a VM that can share it, or leave `housekeeping` out", core.value);
+        return Err(core.problem(message).help(either(&help, target.more_cpus)));
+    }
+    Ok(())
+}
+
+/// How many cores a VM has for itself, wherever they are.
+fn counted(vm: &Vm) -> u64 {
+    if let Cpus::Count(count) = vm.cpus.value { count } else { 0 }
 }
 
 /// The cores that VMs list.
@@ -112,12 +139,12 @@ fn distinct(cores: &[&At<u64>]) -> u64 {
     cores.iter().map(|core| core.value).collect::<std::collections::BTreeSet<_>>().len() as u64
 }
 
-/// Cores that are listed, and as many more as are counted.
-fn cpus_needed(vms: &[Vm]) -> u64 {
-    let listed = listed(vms);
-    let count = |vm: &Vm| if let Cpus::Count(count) = vm.cpus.value { count } else { 0 };
-    let highest = listed.iter().map(|core| core.value + 1).max().unwrap_or(0);
-    highest.max(vms.iter().map(count).sum::<u64>() + distinct(&listed))
+/// Cores that are listed or work for all, and as many more as are counted.
+fn cpus_needed(system: &System) -> u64 {
+    let mut named = listed(&system.vms);
+    named.extend(&system.housekeeping);
+    let highest = named.iter().map(|core| core.value + 1).max().unwrap_or(0);
+    highest.max(system.vms.iter().map(counted).sum::<u64>() + distinct(&named))
 }
 
 fn memory(system: &System, plans: &[Plan], archive_bytes: u64, target: &Target) -> Result<u64> {

@@ -6,5 +6,6 @@ mod errors;
 mod fuzz;
 mod images;
 mod placed;
+mod sharing;
 mod support;
 mod target;

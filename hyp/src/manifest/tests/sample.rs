@@ -83,6 +83,31 @@ pub(super) fn good() -> DeviceTree {
     tree
 }
 
+/// The same, and `rtos` shares its core by all means that there are.
+pub(super) fn shared() -> DeviceTree {
+    let mut tree = good();
+    set(&mut tree, "/housekeeping", 3u32);
+    Writer { tree: &mut tree, vm: "/vm@1" }
+        .set("restart-limit", 5u32)
+        .set("restart-delay", 20_000_000u64)
+        .set("priority", 20u32)
+        .set("weight", 30u32)
+        .set("budget", 2_000_000u64)
+        .set("period", 10_000_000u64);
+    Writer { tree: &mut tree, vm: "/core@0" }
+        .set("core", 0u32)
+        .set("frame", 20_000_000u64)
+        .set("lend", NOTHING)
+        .set("window@0/vm", "rtos")
+        .set("window@0/start", 0u64)
+        .set("window@0/length", 5_000_000u64)
+        .set("window@989680/vm", "rtos")
+        .set("window@989680/start", 10_000_000u64)
+        .set("window@989680/length", 10_000_000u64)
+        .set("window@989680/lend", NOTHING);
+    tree
+}
+
 /// Sets properties of `vm`, making nodes as they are needed.
 struct Writer<'a> {
     tree: &'a mut DeviceTree,

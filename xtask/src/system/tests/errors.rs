@@ -9,7 +9,7 @@ fn error(toml: &str) -> SystemError {
 
 /// Expects `message` where `toml` has the first character of `mark`, and `help` in what to change.
 #[track_caller]
-fn expect(toml: &str, mark: &str, message: &str, help: &str) {
+pub(super) fn expect(toml: &str, mark: &str, message: &str, help: &str) {
     expect_in(&Workshop::new(), toml, mark, message, help);
 }
 

@@ -8,6 +8,7 @@ use super::support::Workshop;
 
 /// Every key there is; numbers are where it hurts.
 const TOML: &str = r#"
+housekeeping = 4
 [machine]
 cpus = 8
 memory = "2G"
@@ -31,6 +32,18 @@ memory = "16M"
 image = "rtos.elf"
 devices = ["/pl061@9030000", { device = "/fw-cfg@9020000", dma = false, without = ["dma-coherent"] }]
 on-reset = "stop"
+restart-limit = 3
+restart-delay = "20ms"
+priority = 20
+weight = 30
+budget = "2ms"
+period = "10ms"
+dedicated = true
+[[core]]
+number = 0
+frame = "20ms"
+lend = true
+windows = [{ vm = "rtos", start = "10ms", length = "10ms", lend = true }, { vm = "rtos", start = "0ms", length = "5ms" }]
 "#;
 
 /// Where a number starts and ends in [`TOML`].
