@@ -55,7 +55,7 @@ impl System {
                     }
                 }
                 Input::Quit => end("quit", || leave::stop_machine(true)),
-                Input::Reboot => end("reboot", leave::restart_machine),
+                Input::Reboot => end("reboot", || leave::restart_machine(true)),
             }
         }
         self.resume_output(processor);

@@ -11,6 +11,7 @@ use crate::build::{self, Hypervisor};
 use crate::console::Script;
 use crate::paths;
 use crate::qemu::{self, Board};
+use crate::run::ending::Ending;
 use crate::run::engine::{Plan, Session, Verdict};
 use crate::run::failure;
 use crate::run::prepare::{self, Request};
@@ -198,8 +199,8 @@ fn run(command: &mut Command) -> Result<String, String> {
     let said = errors.lines().rev().map(str::trim).find(|line| !line.is_empty());
     let said = said.map(|line| line.strip_prefix("qemu-system-aarch64: ").unwrap_or(line));
     match (outcome, said) {
-        (Ok(Verdict::Ended(Some(_))), Some(said)) if text.is_empty() => Err(format!("QEMU: {said}")),
-        (Ok(Verdict::Ended(Some(_))), _) => Ok(text),
+        (Ok(Verdict::Ended(Ending::Silent(Some(_)))), Some(said)) if text.is_empty() => Err(format!("QEMU: {said}")),
+        (Ok(Verdict::Ended(Ending::Silent(Some(_)))), _) => Ok(text),
         (Ok(verdict), said) => {
             let why = failure(&verdict).unwrap_or_else(|| "it did not end".to_owned());
             Err(said.map_or(why.clone(), |said| format!("{why}: {said}")))
@@ -209,7 +210,7 @@ fn run(command: &mut Command) -> Result<String, String> {
 }
 
 fn run_into(command: &mut Command, text: &mut Vec<u8>, errors: &mut String) -> Result<Verdict> {
-    let mut session = Session::start(command, &[])?;
+    let mut session = Session::start(command, &[], None)?;
     let plan = Plan { script: Script::new(Vec::new(), &[] as &[&str])?, stop_after_script: false, limit: Some(LIMIT) };
     let verdict = session.run(plan, &mut |bytes| text.extend(bytes))?;
     session.stop();
