@@ -3,7 +3,7 @@
 use core::str::SplitAsciiWhitespace;
 
 /// The words there are, for messages.
-pub const KNOWN: &str = "tessera.exit=semihosting, tessera.on-fault=reset, tessera.colour=on, tessera.harden=exits, \
+pub const KNOWN: &str = "tessera.verdict=TOKEN, tessera.on-fault=reset, tessera.colour=on, tessera.harden=exits, \
                          tessera.selftest=NAME";
 
 /// What EL2's words begin with.
@@ -12,8 +12,8 @@ const PREFIX: &str = "tessera.";
 /// What is asked for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Arguments<'a> {
-    /// An exit code through semihosting.
-    pub exit_by_semihosting: bool,
+    /// What the last line is to carry, beside how it went: whoever starts the machine tells it from a guest's by that.
+    pub verdict: Option<&'a str>,
     /// A start anew after a fault of EL2's own.
     pub reset_on_fault: bool,
     /// Coloured tags.
@@ -37,13 +37,13 @@ impl<'a> Arguments<'a> {
     /// False if there is no such word.
     fn take(&mut self, word: &'a str) -> bool {
         match word {
-            "exit=semihosting" => self.exit_by_semihosting = true,
             "on-fault=reset" => self.reset_on_fault = true,
             "colour=on" => self.colour = true,
             "harden=exits" => self.hardens_exits = true,
-            _ => match word.strip_prefix("selftest=") {
-                Some(name) => self.selftest = Some(name),
-                None => return false,
+            _ => match word.split_once('=') {
+                Some(("selftest", name)) => self.selftest = Some(name),
+                Some(("verdict", token)) => self.verdict = Some(token),
+                _ => return false,
             },
         }
         true
@@ -80,16 +80,16 @@ mod tests {
     fn each_word_asks_for_one_thing() {
         let read = |text| Arguments::read(Some(text));
         let none = Arguments::default();
-        assert_eq!(read("tessera.exit=semihosting"), Arguments { exit_by_semihosting: true, ..none });
+        assert_eq!(read("tessera.verdict=3f2a"), Arguments { verdict: Some("3f2a"), ..none });
         assert_eq!(read("tessera.on-fault=reset"), Arguments { reset_on_fault: true, ..none });
         assert_eq!(read("tessera.colour=on"), Arguments { colour: true, ..none });
         assert_eq!(read("tessera.harden=exits"), Arguments { hardens_exits: true, ..none });
         assert_eq!(read("tessera.selftest=panic@1"), Arguments { selftest: Some("panic@1"), ..none });
         assert_eq!(Arguments::read(None), none);
-        let all = "tessera.exit=semihosting tessera.on-fault=reset\ttessera.colour=on  tessera.harden=exits tessera.selftest=";
-        let (flag, selftest) = (true, Some(""));
+        let all = "tessera.verdict= tessera.on-fault=reset\ttessera.colour=on  tessera.harden=exits tessera.selftest=";
+        let (flag, empty) = (true, Some(""));
         let expected =
-            Arguments { exit_by_semihosting: flag, reset_on_fault: flag, colour: flag, hardens_exits: flag, selftest };
+            Arguments { verdict: empty, reset_on_fault: flag, colour: flag, hardens_exits: flag, selftest: empty };
         assert_eq!(read(all), expected);
         assert_eq!(unknown(Some(all)).count(), 0);
     }
@@ -98,14 +98,13 @@ mod tests {
     fn the_words_for_messages_are_those_that_are_read() {
         let words = KNOWN.replace(',', "");
         assert_eq!(unknown(Some(&words)).count(), 0);
-        let Arguments { exit_by_semihosting, reset_on_fault, colour, hardens_exits, selftest } =
-            Arguments::read(Some(&words));
-        assert!(exit_by_semihosting && reset_on_fault && colour && hardens_exits && selftest == Some("NAME"));
+        let Arguments { verdict, reset_on_fault, colour, hardens_exits, selftest } = Arguments::read(Some(&words));
+        assert!(verdict == Some("TOKEN") && reset_on_fault && colour && hardens_exits && selftest == Some("NAME"));
     }
 
     #[test]
     fn only_words_meant_for_el2_are_unknown() {
-        let text = "quiet tessera.color=on root=/dev/vda tessera.harden=all tessera. mytessera.exit=semihosting tessera \
+        let text = "quiet tessera.color=on root=/dev/vda tessera.harden=all tessera. mytessera.colour=on tessera \
                     tessera.selftest tessera.colour=on,off TESSERA.colour=on";
         let found: Vec<_> = unknown(Some(text)).collect();
         assert_eq!(found, ["color=on", "harden=all", "", "selftest", "colour=on,off"]);

@@ -1,17 +1,22 @@
-//! The ways out of the machine: off, or from the start again; by firmware, by a watchdog where there is none, or with an exit
-//! code if somebody listens for it. What waits to be said goes before: see `terminal`.
+//! The ways out of the machine: off, or from the start again; by firmware, or by a watchdog where there is none. What waits to
+//! be said goes before (see `terminal`), and last how it went, if somebody listens for it.
+//!
+//! The verdict carries a word that whoever started the machine chose for this run: no guest knows it, so none can say it.
 
 use core::fmt::{self, Write};
 
+use arrayvec::ArrayString;
 use spin::Once;
 use tessera_platform::board::{Psci, PsciVersion};
 use tessera_platform::psci::{Firmware, PsciError};
-use tessera_platform::semihosting;
 use tessera_platform::watchdog::Watchdog;
 
 use crate::arch::aarch64 as arch;
 use crate::arguments::Arguments;
 use crate::terminal::{self, Emergency};
+
+/// The longest word that a verdict carries, in bytes: a longer one is wanted by nobody.
+const VERDICT_LIMIT: usize = 64;
 
 /// How the machine is left.
 static LEAVE: Once<Leave> = Once::new();
@@ -20,38 +25,41 @@ struct Leave {
     /// Firmware that can do it.
     psci: Option<Psci>,
     watchdog: Option<Watchdog>,
-    exit_by_semihosting: bool,
+    /// The word that the verdict carries, if one is wanted.
+    verdict: Option<ArrayString<VERDICT_LIMIT>>,
     reset_on_fault: bool,
 }
 
-/// Learns how the machine is left: by the firmware, or by a watchdog where there is none, or with an exit code if the boot
-/// arguments say who listens for it.
+/// Learns how the machine is left: by the firmware, or by a watchdog where there is none; and whether the boot arguments want
+/// a verdict.
 pub fn set(arguments: Arguments<'_>, psci: Option<Psci>, watchdog: Option<Watchdog>) {
-    let Arguments { exit_by_semihosting, reset_on_fault, .. } = arguments;
+    let Arguments { verdict, reset_on_fault, .. } = arguments;
+    let verdict = verdict.and_then(|word| ArrayString::from(word).ok());
     let psci = psci.filter(|psci| !matches!(psci.version, PsciVersion::V0_1 { .. }));
-    LEAVE.call_once(|| Leave { psci, watchdog, exit_by_semihosting, reset_on_fault });
+    LEAVE.call_once(|| Leave { psci, watchdog, verdict, reset_on_fault });
 }
 
-/// The end: says what waits to be said, and leaves the machine. `is_success` becomes the exit code, where there is one.
+/// The end: says what waits to be said, and leaves the machine. `is_success` becomes the verdict.
 pub fn stop_machine(is_success: bool) -> ! {
-    leave_by(Some(u32::from(!is_success)), Firmware::system_off, Watchdog::power_off)
+    leave_by(is_success, Firmware::system_off, Watchdog::power_off)
 }
 
-/// Says what waits to be said, and starts the machine anew.
-pub fn restart_machine() -> ! {
+/// Says what waits to be said, and starts the machine anew. `is_success`: because it was asked for.
+pub fn restart_machine(is_success: bool) -> ! {
     if LEAVE.get().is_none_or(|leave| leave.psci.is_none() && leave.watchdog.is_none()) {
         log::error!("cannot restart: the device tree has neither PSCI 0.2 nor a watchdog; switch the board off");
     }
-    leave_by(None, Firmware::system_reset, Watchdog::reset)
+    leave_by(is_success, Firmware::system_reset, Watchdog::reset)
 }
 
-/// Leaves the machine by whatever there is; `exit_code` is for those who listen.
-fn leave_by(exit_code: Option<u32>, by_firmware: fn(Firmware) -> PsciError, by_watchdog: fn(&Watchdog)) -> ! {
-    terminal::fall_silent();
-    let Some(leave) = LEAVE.get() else { arch::halt() };
-    if let Some(code) = exit_code.filter(|_| leave.exit_by_semihosting) {
-        semihosting::exit(code);
+/// Leaves the machine by whatever there is.
+fn leave_by(is_success: bool, by_firmware: fn(Firmware) -> PsciError, by_watchdog: fn(&Watchdog)) -> ! {
+    let leave = LEAVE.get();
+    match leave.and_then(|leave| leave.verdict) {
+        Some(word) => terminal::fall_silent(format_args!("verdict {word}: {}\n", u32::from(!is_success))),
+        None => terminal::fall_silent(format_args!("")),
     }
+    let Some(leave) = leave else { arch::halt() };
     if let Some(psci) = leave.psci {
         let _ = by_firmware(Firmware::new(psci));
     }
@@ -72,7 +80,7 @@ pub fn refuse(message: fmt::Arguments) -> ! {
 /// What follows a fault of EL2's own: the machine stops, or starts anew if the boot arguments say so.
 pub fn end_after_fault() -> ! {
     if LEAVE.get().is_some_and(|leave| leave.reset_on_fault) {
-        restart_machine()
+        restart_machine(false)
     }
     stop_machine(false)
 }

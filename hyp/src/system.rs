@@ -59,7 +59,7 @@ impl System {
             match work {
                 Work::Input(Input::Nothing) => {}
                 Work::Input(Input::Quit) => end("quit", || leave::stop_machine(true)),
-                Work::Input(Input::Reboot) => end("reboot", leave::restart_machine),
+                Work::Input(Input::Reboot) => end("reboot", || leave::restart_machine(true)),
                 Work::Input(Input::ToGuest { channel, byte }) => {
                     if let Some(vm) = self.vm_of_channel(channel) {
                         vm.receive(processor, byte);

@@ -322,34 +322,45 @@ impl Emergency {
 impl Write for Emergency {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         let mut terminal = TERMINAL.lock();
-        let Some(uart) = &mut terminal.uart else {
-            early::say(format_args!("{text}"));
-            return Ok(());
-        };
-        let mut put = |bytes: &[u8]| {
-            for byte in bytes {
-                uart.put_waiting(*byte);
-            }
-        };
-        for byte in text.bytes() {
-            if core::mem::take(&mut self.at_line_start) {
-                put(b"[");
-                put(EL2_NAME.as_bytes());
-                put(b"] ");
-            }
-            if byte == b'\n' {
-                put(b"\r");
-                self.at_line_start = true;
-            }
-            put(&[byte]);
+        match &mut terminal.uart {
+            Some(uart) => put_tagged(uart, text, &mut self.at_line_start),
+            None => early::say(format_args!("{text}")),
         }
         Ok(())
     }
 }
 
-/// Sends what waits, and nothing after that: the machine is about to be left.
-pub fn fall_silent() {
+/// Puts EL2's own text straight on the UART, each line with its tag.
+fn put_tagged(uart: &mut Uart, text: &str, at_line_start: &mut bool) {
+    let mut put = |bytes: &[u8]| bytes.iter().for_each(|byte| _ = uart.put_waiting(*byte));
+    for byte in text.bytes() {
+        if core::mem::take(at_line_start) {
+            put(b"[");
+            put(EL2_NAME.as_bytes());
+            put(b"] ");
+        }
+        if byte == b'\n' {
+            put(b"\r");
+            *at_line_start = true;
+        }
+        put(&[byte]);
+    }
+}
+
+/// EL2's last words, to the UART itself.
+struct LastWords<'a>(&'a mut Uart, bool);
+
+impl Write for LastWords<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        put_tagged(self.0, text, &mut self.1);
+        Ok(())
+    }
+}
+
+/// Sends what waits and then `last`, whole lines of EL2's own, and nothing after that: the machine is about to be left.
+pub fn fall_silent(last: fmt::Arguments) {
     let mut terminal = TERMINAL.lock();
+    terminal.end_marks();
     if let Terminal { uart: Some(uart), console, .. } = &mut *terminal {
         if let Some(console) = console {
             // What waits for a guest's unfinished line too.
@@ -357,6 +368,8 @@ pub fn fall_silent() {
                 uart.put_waiting(byte);
             }
         }
+        // It never fails.
+        let _ = LastWords(uart, true).write_fmt(last);
         // Else the last line would be lost with the power. A UART that never gets idle is broken.
         let _ = wait_until(|| uart.transmit_idle());
     }

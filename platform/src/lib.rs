@@ -16,7 +16,6 @@ pub mod gicv3;
 pub mod interrupt_id;
 pub mod mmio;
 pub mod psci;
-pub mod semihosting;
 pub mod smccc;
 pub mod span;
 pub mod system_registers;

@@ -9,6 +9,7 @@ use anyhow::{Result, ensure};
 use crate::card::Uart;
 use crate::process;
 use crate::raspberry_pi;
+use crate::run::ending::Token;
 use crate::system::{Amount, Disk, Target};
 
 /// QEMU's `virt` has 32 virtio-mmio devices of 512 bytes (hw/arm/virt.c): 8 to a page of 4 KiB.
@@ -79,6 +80,8 @@ pub struct Machine {
     pub disks: Vec<Disk>,
     /// Whether the console's tags are coloured.
     pub colour: bool,
+    /// By what Tessera's verdict is known.
+    pub token: Token,
     /// More boot arguments, a blank before each.
     pub arguments: &'static str,
     /// Whether it starts anew when it is reset, or ends as if it were switched off.
@@ -90,8 +93,8 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// The command that runs it: its serial line on standard input and output, and its exit status the hypervisor's
-    /// verdict (semihosting SYS_EXIT). It ends with the thread that starts it.
+    /// The command that runs it: its serial line on standard input and output, where also the hypervisor's verdict comes.
+    /// It ends with the thread that starts it. Nothing of the host is open to what runs on it: above all no semihosting.
     pub fn command(&self) -> Command {
         let mut command = tied("qemu-system-aarch64");
         command.args(["-nodefaults", "-display", "none", "-monitor", "none"]);
@@ -99,7 +102,6 @@ impl Machine {
             command.arg("-no-reboot");
         }
         command.args(["-chardev", "stdio,id=console,signal=off"]);
-        command.args(["-semihosting-config", "enable=on,target=native"]);
         match self.board {
             Board::Virt => self.add_virt(&mut command),
             Board::Raspi4b => self.add_raspberry_pi(&mut command),
@@ -194,7 +196,7 @@ impl Machine {
     /// What the hypervisor finds as its command line.
     pub fn boot_arguments(&self) -> String {
         let colour = if self.colour { " tessera.colour=on" } else { "" };
-        format!("tessera.exit=semihosting{colour}{}", self.arguments)
+        format!("{}{colour}{}", self.token.argument(), self.arguments)
     }
 }
 
@@ -232,6 +234,7 @@ mod tests {
             initrd: Some("/i".into()),
             disks: Vec::new(),
             colour: false,
+            token: Token::draw(),
             arguments: "",
             starts_anew: false,
             gdb: false,
@@ -240,7 +243,8 @@ mod tests {
         let line = words(&machine).join(" ");
         assert!(line.contains("-no-reboot"));
         assert!(line.contains("-M virt,virtualization=on,gic-version=2 -cpu cortex-a72 -smp 3 -m 513M"));
-        assert!(line.contains("-kernel /k -initrd /i -append tessera.exit=semihosting -d int"));
+        assert!(line.contains(&format!("-kernel /k -initrd /i -append {} -d int", machine.token.argument())));
+        assert!(!line.contains("semihosting"));
         machine.board = Board::Raspi4b;
         machine.tree = Some("/t".into());
         let line = words(&machine).join(" ");
@@ -256,6 +260,6 @@ mod tests {
         machine.colour = true;
         let words = words(&machine);
         assert!(words.contains(&"-S".to_owned()) && !words.contains(&"-no-reboot".to_owned()));
-        assert!(words.contains(&"tessera.exit=semihosting tessera.colour=on".to_owned()));
+        assert!(words.contains(&format!("{} tessera.colour=on", machine.token.argument())));
     }
 }

@@ -11,6 +11,7 @@ use crate::build::{self, Hypervisor};
 use crate::console::{Script, Step};
 use crate::paths;
 use crate::qemu::{self, Board};
+use crate::run::ending::Ending;
 use crate::run::engine::{Plan, Session, Verdict};
 use crate::run::failure;
 use crate::run::prepare::{self, Request};
@@ -219,8 +220,8 @@ fn run_script(command: &mut Command, steps: Vec<Step>) -> Result<String, String>
     let said = errors.lines().rev().map(str::trim).find(|line| !line.is_empty());
     let said = said.map(|line| line.strip_prefix("qemu-system-aarch64: ").unwrap_or(line));
     match (outcome, said) {
-        (Ok(Verdict::Ended(Some(_))), Some(said)) if text.is_empty() => Err(format!("QEMU: {said}")),
-        (Ok(Verdict::Ended(Some(_)) | Verdict::ScriptDone), _) => Ok(text),
+        (Ok(Verdict::Ended(Ending::Silent(Some(_)))), Some(said)) if text.is_empty() => Err(format!("QEMU: {said}")),
+        (Ok(Verdict::Ended(Ending::Silent(Some(_))) | Verdict::ScriptDone), _) => Ok(text),
         (Ok(verdict), said) => {
             let why = failure(&verdict).unwrap_or_else(|| "it did not end".to_owned());
             Err(said.map_or(why.clone(), |said| format!("{why}: {said}")))
@@ -230,7 +231,7 @@ fn run_script(command: &mut Command, steps: Vec<Step>) -> Result<String, String>
 }
 
 fn run_into(command: &mut Command, steps: Vec<Step>, text: &mut Vec<u8>, errors: &mut String) -> Result<Verdict> {
-    let mut session = Session::start(command, &["bench".to_owned()])?;
+    let mut session = Session::start(command, &["bench".to_owned()], None)?;
     let stop_after_script = !steps.is_empty();
     let plan = Plan { script: Script::new(steps, &["bench"])?, stop_after_script, limit: Some(LIMIT), patience: None };
     let verdict = session.run(plan, &mut |bytes| text.extend(bytes))?;

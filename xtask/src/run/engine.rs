@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
+use super::ending::{Ending, Last, Token};
 use crate::console::{Action, Demultiplexer, Script};
 
 /// How long the console's escape command to quit may take before the machine is simply stopped.
@@ -45,10 +46,10 @@ pub struct Plan {
 pub enum Verdict {
     /// All steps were done, and the machine was stopped.
     ScriptDone,
-    /// The machine ended by itself after all steps; its exit status, or None if a signal ended it.
-    Ended(Option<i32>),
+    /// The machine ended by itself after all steps.
+    Ended(Ending),
     /// The machine ended by itself before this step was done.
-    EndedEarly(Option<i32>, String),
+    EndedEarly(Ending, String),
     /// The time was over; the step that was waited for, if any.
     TimedOut(Option<String>),
     /// The user stopped the machine.
@@ -65,12 +66,14 @@ pub struct Session {
     sender: Sender<Event>,
     errors: Option<JoinHandle<String>>,
     demultiplexer: Demultiplexer,
+    /// Where Tessera's verdict is looked for; None for a machine without Tessera.
+    last: Option<Last>,
     quit: QuitKeys,
 }
 
 impl Session {
-    /// Starts the machine.
-    pub fn start(command: &mut Command, guests: &[String]) -> Result<Self> {
+    /// Starts the machine. Tessera's verdict is known by `token`; None for a machine without Tessera, which has none.
+    pub fn start(command: &mut Command, guests: &[String], token: Option<&Token>) -> Result<Self> {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child =
             command.spawn().with_context(|| format!("cannot start {}", command.get_program().to_string_lossy()))?;
@@ -86,6 +89,7 @@ impl Session {
             sender,
             errors,
             demultiplexer: Demultiplexer::new(guests),
+            last: token.map(Last::new),
             quit: QuitKeys::default(),
         })
     }
@@ -151,6 +155,7 @@ impl Session {
             Event::Output(bytes) => {
                 sink(&bytes);
                 self.demultiplexer.feed(&bytes);
+                self.last.iter_mut().for_each(|last| last.take(&bytes));
             }
             Event::Input(bytes) => {
                 self.quit.see(&bytes);
@@ -163,7 +168,7 @@ impl Session {
     }
 
     fn ended(&mut self, plan: &mut Plan) -> Result<Verdict> {
-        let code = self.child.wait()?.code();
+        let ending = self.ending()?;
         if self.quit.deadline.is_some() {
             return Ok(Verdict::Quit);
         }
@@ -171,9 +176,16 @@ impl Session {
         let later = Instant::now() + Duration::from_secs(60);
         let done = matches!(plan.script.next(&self.demultiplexer, later), Action::Done);
         Ok(match waiting_for(plan).filter(|_| !done) {
-            Some(step) => Verdict::EndedEarly(code, step),
-            None => Verdict::Ended(code),
+            Some(step) => Verdict::EndedEarly(ending, step),
+            None => Verdict::Ended(ending),
         })
+    }
+
+    /// Waits for the program to end too. A verdict counts only of one that ended well: the machine went off.
+    fn ending(&mut self) -> Result<Ending> {
+        let status = self.child.wait()?;
+        let verdict = self.last.as_ref().and_then(Last::verdict).filter(|_| status.success());
+        Ok(verdict.map_or(Ending::Silent(status.code()), Ending::Said))
     }
 
     fn overdue(&self, plan: &Plan, end: Option<Instant>) -> Option<Verdict> {

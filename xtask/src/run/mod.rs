@@ -1,6 +1,7 @@
 //! `cargo xtask run`: a system in QEMU, by hand on a terminal, or by a script as a CI does it.
-//! The parts: `prepare` (system to machine), `engine` (one run), `recorder` (output), `symbols`, `terminal`.
+//! The parts: `prepare` (system to machine), `engine` (one run), `ending` (how it ended), `recorder` (output), `symbols`, `terminal`.
 
+pub mod ending;
 pub mod engine;
 pub mod prepare;
 pub mod recorder;
@@ -18,6 +19,7 @@ use crate::console::{Script, Step};
 use crate::qemu::Board;
 use crate::setup;
 use crate::system::Disk;
+use ending::Ending;
 use engine::{Plan, Session, Verdict};
 use prepare::{Prepared, Request};
 use recorder::Recorder;
@@ -99,7 +101,7 @@ fn execute(options: &RunOptions, prepared: &Prepared, hypervisor: &Hypervisor, i
     let scripted = !plan.script.is_empty();
     let symbolizer = Symbolizer::new(&hypervisor.elf).ok();
     let mut recorder = Recorder::new(symbolizer, true, options.log_file.as_deref())?;
-    let mut session = Session::start(&mut prepared.machine.command(), &prepared.guests)?;
+    let mut session = Session::start(&mut prepared.machine.command(), &prepared.guests, Some(&prepared.machine.token))?;
     terminal::forward_signals(session.sender())?;
     let raw = interactive.then(terminal::RawMode::enter).transpose()?;
     if interactive {
@@ -138,19 +140,24 @@ fn conclude(verdict: &Verdict, scripted: bool, recorder: &Recorder) -> ExitCode 
 
 /// Why a run failed; None if it did not.
 pub fn failure(verdict: &Verdict) -> Option<String> {
-    let status = |code: &Option<i32>| match code {
-        Some(0) => "the machine was switched off".to_owned(),
-        Some(1) => "a guest crashed, or Tessera stopped or refused the system".to_owned(),
-        Some(code) => format!("QEMU ended with status {code}"),
-        None => "QEMU was killed".to_owned(),
-    };
     match verdict {
-        Verdict::ScriptDone | Verdict::Ended(Some(0)) | Verdict::Quit => None,
-        Verdict::Ended(code) => Some(status(code)),
-        Verdict::EndedEarly(code, step) => Some(format!("{} before {step}", status(code))),
+        Verdict::ScriptDone | Verdict::Ended(Ending::Said(0)) | Verdict::Quit => None,
+        Verdict::Ended(ending) => Some(said(*ending)),
+        Verdict::EndedEarly(ending, step) => Some(format!("{} before {step}", said(*ending))),
         Verdict::TimedOut(None) => Some("the time is over".to_owned()),
         Verdict::TimedOut(Some(step)) => Some(format!("the time was over in {step}")),
         Verdict::Signalled(number) => Some(format!("ended by signal {number}")),
+    }
+}
+
+/// What a machine that ended by itself is said to have done.
+fn said(ending: Ending) -> String {
+    match ending {
+        Ending::Said(0) => "the machine was switched off".to_owned(),
+        Ending::Said(_) => "a guest crashed, or Tessera stopped or refused the system".to_owned(),
+        Ending::Silent(Some(0)) => "the machine went off without a verdict of Tessera's".to_owned(),
+        Ending::Silent(Some(code)) => format!("QEMU ended with status {code}"),
+        Ending::Silent(None) => "QEMU was killed".to_owned(),
     }
 }
 
@@ -160,15 +167,17 @@ mod tests {
 
     #[test]
     fn only_a_good_end_is_none() {
-        for good in [Verdict::ScriptDone, Verdict::Ended(Some(0)), Verdict::Quit] {
+        for good in [Verdict::ScriptDone, Verdict::Ended(Ending::Said(0)), Verdict::Quit] {
             assert_eq!(failure(&good), None);
         }
-        let early = Verdict::EndedEarly(Some(0), "step 2 of 3: expect linux: x".into());
+        let early = Verdict::EndedEarly(Ending::Said(0), "step 2 of 3: expect linux: x".into());
         assert_eq!(
             failure(&early).expect("a failure"),
             "the machine was switched off before step 2 of 3: expect linux: x"
         );
-        for bad in [Verdict::Ended(Some(1)), Verdict::Ended(None), Verdict::TimedOut(None), Verdict::Signalled(15)] {
+        let ended = [Ending::Said(1), Ending::Silent(Some(0)), Ending::Silent(Some(1)), Ending::Silent(None)];
+        let ended = ended.into_iter().map(Verdict::Ended);
+        for bad in ended.chain([Verdict::TimedOut(None), Verdict::Signalled(15)]) {
             assert!(failure(&bad).is_some());
         }
     }

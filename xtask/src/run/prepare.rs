@@ -11,6 +11,7 @@ use crate::images::Images;
 use crate::paths;
 use crate::qemu::{Board, Machine};
 use crate::raspberry_pi;
+use crate::run::ending::Token;
 use crate::setup;
 use crate::system::{self, CompiledSystem, Disk, ImageProvider, SystemError};
 
@@ -70,6 +71,7 @@ pub fn prepare_with(
         firmware: None,
         initrd: Some(initrd),
         colour: false,
+        token: Token::draw(),
         arguments: request.arguments,
         disks: if request.disks.is_empty() { system.disks.clone() } else { request.disks.clone() },
         starts_anew: false,

@@ -82,8 +82,10 @@ pub enum Archive {
 pub enum End {
     /// All steps are done; what then runs is stopped.
     Script,
-    /// After all steps the machine ends by itself, with this exit status.
+    /// After all steps the machine ends by itself, with this verdict of Tessera's.
     Exit(i32),
+    /// The machine ends by itself, but nobody hears what Tessera says.
+    Unheard,
 }
 
 impl Case {

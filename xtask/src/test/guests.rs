@@ -17,6 +17,7 @@ use crate::card::{self, CardOptions, Uart};
 use crate::console::{Script, Step};
 use crate::paths;
 use crate::qemu::Machine;
+use crate::run::ending::Ending;
 use crate::run::engine::{Plan, Session, Verdict};
 use crate::run::prepare::{self, Request};
 use crate::run::recorder::Recorder;
@@ -92,7 +93,7 @@ fn run(case: &Case, hypervisor: &Hypervisor) -> Result<Option<String>> {
     let log = logs.join(format!("{}.log", case.file_name()));
     let symbolizer = Symbolizer::new(&hypervisor.elf).ok();
     let mut recorder = Recorder::new(symbolizer, false, Some(&log))?;
-    let mut session = Session::start(&mut machine.command(), &guests)?;
+    let mut session = Session::start(&mut machine.command(), &guests, Some(&machine.token))?;
     let verdict = session.run(plan, &mut |bytes| recorder.take(bytes));
     session.stop();
     recorder.note(session.errors().as_bytes());
@@ -205,9 +206,10 @@ fn parse_step(step: &str) -> Result<Step> {
 fn judge(verdict: &Verdict, wanted: End) -> Option<String> {
     match (verdict, wanted) {
         (Verdict::ScriptDone, End::Script) => None,
-        (Verdict::Ended(code), End::Exit(wanted)) if *code == Some(wanted) => None,
-        (Verdict::Ended(code), End::Exit(wanted)) => Some(format!("the exit status is {code:?}, not {wanted}")),
-        (Verdict::TimedOut(None), End::Exit(_)) => Some("the machine does not end".to_owned()),
+        (Verdict::Ended(Ending::Said(code)), End::Exit(wanted)) if *code == wanted => None,
+        (Verdict::Ended(Ending::Said(code)), End::Exit(wanted)) => Some(format!("the verdict is {code}, not {wanted}")),
+        (Verdict::Ended(Ending::Silent(Some(0))), End::Unheard) => None,
+        (Verdict::TimedOut(None), End::Exit(_) | End::Unheard) => Some("the machine does not end".to_owned()),
         (verdict, _) => failure(verdict).or_else(|| Some(format!("{verdict:?}"))),
     }
 }
@@ -219,13 +221,17 @@ mod tests {
     #[test]
     fn only_the_wanted_end_is_good() {
         assert_eq!(judge(&Verdict::ScriptDone, End::Script), None);
-        assert_eq!(judge(&Verdict::Ended(Some(1)), End::Exit(1)), None);
+        assert_eq!(judge(&Verdict::Ended(Ending::Said(1)), End::Exit(1)), None);
+        assert_eq!(judge(&Verdict::Ended(Ending::Silent(Some(0))), End::Unheard), None);
         for (verdict, wanted) in [
-            (Verdict::Ended(Some(0)), End::Exit(1)),
-            (Verdict::Ended(None), End::Exit(0)),
-            (Verdict::Ended(Some(0)), End::Script),
+            (Verdict::Ended(Ending::Said(0)), End::Exit(1)),
+            (Verdict::Ended(Ending::Silent(Some(0))), End::Exit(0)),
+            (Verdict::Ended(Ending::Silent(None)), End::Exit(0)),
+            (Verdict::Ended(Ending::Silent(None)), End::Unheard),
+            (Verdict::Ended(Ending::Said(0)), End::Unheard),
+            (Verdict::Ended(Ending::Said(0)), End::Script),
             (Verdict::ScriptDone, End::Exit(0)),
-            (Verdict::EndedEarly(Some(0), "step".into()), End::Exit(0)),
+            (Verdict::EndedEarly(Ending::Said(0), "step".into()), End::Exit(0)),
             (Verdict::TimedOut(None), End::Exit(0)),
             (Verdict::TimedOut(Some("step".into())), End::Script),
         ] {

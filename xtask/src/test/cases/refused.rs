@@ -10,7 +10,7 @@ pub(super) fn faults() -> Vec<Case> {
     macro_rules! fault {
         ($name:literal, $message:literal, $function:literal) => {
             Case {
-                qemu: &["-append", concat!("tessera.exit=semihosting tessera.selftest=", $name)],
+                arguments: concat!(" tessera.selftest=", $name),
                 verify: |console| names_the_function(console, $function),
                 cpus: Some(2),
                 seconds: 30,
@@ -25,7 +25,7 @@ pub(super) fn faults() -> Vec<Case> {
         Case { seconds: 30, ..Case::new("the user reboots the machine", hello()).steps(&real::REBOOT).ends(0) },
         // Each start ends in the same fault: the second shows that there was one.
         Case {
-            qemu: &["-append", "tessera.exit=semihosting tessera.selftest=panic tessera.on-fault=reset"],
+            arguments: " tessera.selftest=panic tessera.on-fault=reset",
             seconds: 30,
             ..Case::new("a fault of EL2 reboots the machine", hello())
                 .steps(&["expect tessera:^fatal: EL2 panicked", "expect tessera:^backtrace: 0x"])
@@ -143,7 +143,8 @@ pub(super) fn raspberry_pi() -> Vec<Case> {
         Case {
             from_card: Some(Uart::Pl011),
             tree: Some(|tree| set(tree, "/chosen", "stdout-path", "serial1:115200n8")),
-            qemu: &["-append", "tessera.exit=semihosting tessera.selftest=panic"],
+            arguments: " tessera.selftest=panic",
+            end: End::Unheard,
             verify: |console| match console.contains("Tessera\r\nthe console is /soc/serial@7e215040") {
                 true => Ok(()),
                 false => Err("it is not said where the console is".to_owned()),

@@ -69,6 +69,31 @@ pub fn undefined_instructions(_: &Machine) -> Outcome {
     Ok(())
 }
 
+/// A call of the host's services (Semihosting for AArch32 and AArch64, 2.0): SYS_OPEN of a file that would be made, and
+/// SYS_EXIT. Nobody listens, so HLT is undefined; the machine goes on, and the test looks for the file.
+pub fn semihosting(_: &Machine) -> Outcome {
+    const OPEN: u64 = 0x1;
+    const EXIT: u64 = 0x18;
+    const FOR_WRITING: u64 = 4;
+    let name = c"written-by-a-guest";
+    let open = [name.as_ptr() as u64, FOR_WRITING, name.count_bytes() as u64];
+    // ADP_Stopped_ApplicationExit, with status 0.
+    let exit = [0x2_0026, 0, 0];
+    for (operation, arguments) in [(OPEN, open), (EXIT, exit)] {
+        let result = catch(|| {
+            let mut answer = operation;
+            // SAFETY: if anybody listened, it would read the arguments, which live until after.
+            unsafe { asm!("hlt #0xf000", inout("x0") answer, in("x1") arguments.as_ptr(), options(nostack)) };
+            answer
+        });
+        let Err(fault) = result else {
+            return Err(Failure::failed(format_args!("the host answers operation {operation:#x}: {result:x?}")));
+        };
+        ensure!(fault.is_undefined(), "HLT #0xf000: {fault}");
+    }
+    Ok(())
+}
+
 /// ERET with SPSR_EL1 naming EL2 or EL3 is an illegal return: the core stays at EL1, with PSTATE.IL set, and the next
 /// instruction gives an Illegal Execution state exception (Arm ARM D1.4.4).
 pub fn illegal_return_to_higher_level(_: &Machine) -> Outcome {

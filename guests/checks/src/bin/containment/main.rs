@@ -31,6 +31,7 @@ fn main(machine: &Machine) {
             instructions::fetch_from_nothing,
             instructions::fetch_from_device,
             instructions::undefined_instructions,
+            instructions::semihosting,
             instructions::illegal_return_to_higher_level,
             instructions::set_and_way_keeps_memory,
             instructions::translation_of_higher_levels,
