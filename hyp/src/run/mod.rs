@@ -183,8 +183,13 @@ impl Core {
             wait_for_interrupt();
         }
         self.interrupt(vcpus);
-        if let Some(index) = self.loaded_slot() {
-            self.look(vcpus, index);
+        self.look_at_loaded(vcpus);
+    }
+
+    /// The interrupt that was taken may be for the vCPU in the processor, which waits.
+    fn look_at_loaded(&mut self, vcpus: &[Vcpu]) {
+        if let Some(slot) = self.loaded_slot() {
+            self.look(vcpus, slot);
         }
     }
 }

@@ -2,7 +2,6 @@
 
 use super::Core;
 use crate::arch::aarch64::is_interrupt_pending;
-use crate::exit::Next;
 use crate::life::Order;
 use crate::vcpu::{State, Vcpu};
 
@@ -94,8 +93,9 @@ impl Core {
                 vcpu.state = State::Off;
                 return self.scheduler.switch_off(slot, self.now());
             }
-            if is_interrupt_pending() && self.interrupt(vcpus) != Next::Resume {
-                return;
+            if is_interrupt_pending() {
+                self.interrupt(vcpus);
+                return self.look_at_loaded(vcpus);
             }
         }
     }
