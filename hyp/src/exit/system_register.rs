@@ -115,7 +115,8 @@ fn write(processor: &mut Processor, vcpu: &mut Vcpu, register: u32, value: u64) 
     }
     if register == ICC_DIR {
         // Traps only while more interrupts are active than the list registers hold.
-        let told = vcpu.vm.vgic.deactivate(vcpu.index, value as u32 & 0xff_ffff);
+        let registers = &mut processor.list_registers();
+        let told = vcpu.vm.vgic.deactivate_here(vcpu.index, registers, value as u32 & 0xff_ffff);
         vcpu.vm.kick(told, vcpu.index, processor);
     }
     if matches!(register, CNTP_CTL | CNTP_CVAL | CNTP_TVAL) {

@@ -210,7 +210,7 @@ impl<'a, R: ListRegisters> Loaded<'a, R> {
     }
 
     /// Gives the interrupt of list register `slot`, last seen so, back to its bank.
-    fn unlist(&mut self, slot: usize, pending: bool, active: bool) -> u32 {
+    pub fn unlist(&mut self, slot: usize, pending: bool, active: bool) -> u32 {
         let slots = &mut self.private.slots;
         let intid = u32::from(slots.intid[slot & 15]);
         let hardware = slots.hardware >> slot & 1 != 0;

@@ -53,21 +53,23 @@ pub(super) fn list_sgi<R: ListRegisters>(
     true
 }
 
-/// Makes a list register vacant that held a private interrupt which the guest has ended, and which left nothing to do.
-/// False if there is none.
+/// Makes list registers vacant that held private interrupts which the guest has ended, and which left nothing to do. False
+/// if there is none.
 #[inline(never)]
 fn reclaim<R: ListRegisters>(bank: &mut Bank, slots: &mut Slots, registers: &mut R) -> bool {
     let ended = registers.empty() & slots.used() & !slots.notified;
-    let intid = |slot: usize| u32::from(slots.intid[slot & 15]);
-    let is_over = |slot: &usize| intid(*slot) < 32 && bank.is_over(1 << (intid(*slot) & 31));
-    let Some(slot) = Bits(ended).find(is_over) else { return false };
-    let bit = 1 << (intid(slot) & 31);
-    if slots.hardware >> slot & 1 != 0 {
-        bank.repay(bit);
+    for slot in Bits(ended) {
+        let intid = slots.intid[slot & 15];
+        let bit = 1 << (intid & 31);
+        if intid < 32 && bank.is_over(bit) {
+            if slots.hardware >> slot & 1 != 0 {
+                bank.repay(bit);
+            }
+            bank.take_back(bit, false, false);
+            slots.vacate(slot);
+        }
     }
-    bank.take_back(bit, false, false);
-    slots.vacate(slot);
-    true
+    slots.free != 0
 }
 
 /// Whether a list register is vacant, or can be made so at once by what is known of the private interrupts in `bank`.

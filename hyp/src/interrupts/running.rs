@@ -137,8 +137,20 @@ impl Vgic {
         release(bank, bit, loaded.registers);
     }
 
-    /// The guest wrote `ICC_DIR_EL1` and it was trapped (`ICH_HCR_EL2.TDIR`). Returns other virtual CPUs that have to look.
-    pub fn deactivate(&self, vcpu: usize, intid: u32) -> VcpuSet {
+    /// `vcpu`, which this core runs, wrote `ICC_DIR_EL1` (`ICH_HCR_EL2.TDIR`) or `GICC_DIR`, and it was trapped. Returns other
+    /// virtual CPUs that have to look.
+    #[inline(never)]
+    pub fn deactivate_here<R: ListRegisters>(&self, vcpu: usize, registers: &mut R, intid: u32) -> VcpuSet {
+        let Some(mut loaded) = Loaded::new(self, vcpu, registers) else { return self.deactivate(vcpu, intid) };
+        if loaded.end_listed(intid) {
+            return loaded.told;
+        }
+        drop(loaded);
+        self.deactivate(vcpu, intid)
+    }
+
+    /// The same without list registers at hand, which are looked at later.
+    pub(super) fn deactivate(&self, vcpu: usize, intid: u32) -> VcpuSet {
         self.signal(vcpu, intid, |bank, mask| bank.write(BitRegister::ClearActive, mask)).without(vcpu)
     }
 }
@@ -159,6 +171,26 @@ impl<R: ListRegisters> Loaded<'_, R> {
             self.vcpu.attend(attention);
         }
         self.deliver_anew(intid, ours && self.private.slots.maintenance == Maintenance::NONE);
+    }
+
+    /// Ends interrupt `intid` if a list register of ours holds it active and no more, without a physical one behind it.
+    fn end_listed(&mut self, intid: u32) -> bool {
+        let bit = 1 << (intid & 31);
+        let is_here = intid < 32 || self.whereabouts(intid).0;
+        let Some(bank) = self.bank(intid).filter(|bank| is_here && bank.listed & bit != 0 && bank.is_over(bit)) else {
+            return false;
+        };
+        let slot = usize::from(bank.slot[intid as usize & 31] & 15);
+        let seen = self.registers.read(slot);
+        let ends = seen.active && !seen.pending && self.private.slots.hardware >> slot & 1 == 0;
+        if ends {
+            self.registers.clear(slot);
+            let attention = self.unlist(slot, false, false);
+            if attention != 0 {
+                self.vcpu.attend(attention);
+            }
+        }
+        ends
     }
 
     fn deliver_anew(&mut self, intid: u32, ours: bool) {

@@ -140,6 +140,7 @@ impl Vcpu {
     }
 
     /// The reasons, which stay.
+    #[inline(always)]
     pub fn peek_attention(&self) -> u32 {
         self.attention.0.load(Ordering::Relaxed)
     }

@@ -94,7 +94,7 @@ impl Vm {
     #[inline(never)]
     fn deactivation_write(&self, processor: &Processor, vcpu: usize, offset: u64, size: usize, value: u64) {
         if (offset, size) == (0, 4) {
-            let told = self.vgic.deactivate(vcpu, value as u32 & 0x3ff);
+            let told = self.vgic.deactivate_here(vcpu, &mut processor.list_registers(), value as u32 & 0x3ff);
             self.kick(told, vcpu, processor);
         }
     }

@@ -208,6 +208,12 @@ impl World {
 
     fn finish(&mut self, vcpu: usize, intid: u32) -> VcpuSet {
         self.model.get(vcpu, intid).active = Active::No;
-        if self.cores[vcpu].end_split(intid) { self.vgic.deactivate(vcpu, intid) } else { VcpuSet::EMPTY }
+        match self.cores[vcpu].end_split(intid) {
+            true if self.random.flip() => {
+                self.vgic.deactivate_here(vcpu, &mut shown(&mut self.cores[vcpu], &self.books[vcpu]), intid)
+            }
+            true => self.vgic.deactivate(vcpu, intid),
+            false => VcpuSet::EMPTY,
+        }
     }
 }
