@@ -1,6 +1,7 @@
 //! The guests' cases: which system, what is said to it, how it must end. Only data; running them is `guests`.
 
 pub mod chaos;
+mod isolation;
 mod real;
 mod refused;
 mod sharing;
@@ -138,6 +139,7 @@ impl Case {
 pub fn all(gic: Option<u32>) -> Vec<Case> {
     let with_interrupts = [
         chaos::cases(),
+        isolation::cases(),
         real::guests(),
         small::guests(),
         small::passthrough(),

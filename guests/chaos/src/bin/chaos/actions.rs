@@ -37,9 +37,9 @@ impl Actor {
     }
 
     /// Does something, or what `only` names, and gives of how many actions it consisted.
-    pub fn act(&mut self, only: Option<&str>) -> u64 {
+    pub fn act(&mut self, only: Option<usize>) -> u64 {
         let chosen = match only {
-            Some(name) => KINDS.iter().find(|(_, known, _)| *known == name),
+            Some(index) => KINDS.get(index),
             None => self.choose(),
         };
         chosen.map_or(1, |(_, _, act)| act(self))
@@ -53,6 +53,11 @@ impl Actor {
             found
         })
     }
+}
+
+/// The kind of action of this name.
+pub fn index_of(name: &str) -> Option<usize> {
+    KINDS.iter().position(|(_, known, _)| *known == name)
 }
 
 /// How often it is chosen, its name on the command line (`only=NAME`), and what it does.

@@ -54,17 +54,26 @@ pub fn count(actions: u64) {
     DONE.fetch_add(actions, Ordering::Relaxed);
 }
 
+/// What the command line said, read before actions write over it.
+static SEED: AtomicU64 = AtomicU64::new(0);
+static ONLY: AtomicUsize = AtomicUsize::new(usize::MAX);
+
 fn seed() -> u64 {
-    machine::get().argument("seed").unwrap_or(1) as u64
+    SEED.load(Ordering::Relaxed)
 }
 
 /// The only kind of action to be done, to find out which it was.
-fn only() -> Option<&'static str> {
-    machine::get().text_argument("only")
+fn only() -> Option<usize> {
+    let only = ONLY.load(Ordering::Relaxed);
+    (only != usize::MAX).then_some(only)
 }
 
 fn main(machine: &Machine) {
     let limit = machine.argument("actions").unwrap_or(100_000) as u64;
+    SEED.store(machine.argument("seed").unwrap_or(1) as u64, Ordering::Relaxed);
+    let chosen = machine.text_argument("only").and_then(actions::index_of);
+    ONLY.store(chosen.unwrap_or(usize::MAX), Ordering::Relaxed);
+    let resets = machine.text_argument("end") == Some("reset");
     println!("chaos: seed={} actions={limit} on {} cores", seed(), machine.cores);
     ground::fill();
     (1..machine.cores).for_each(|core| smp::set_job(core, other));
@@ -80,7 +89,7 @@ fn main(machine: &Machine) {
         }
     }
     say(format_args!("chaos: done, {} starts of other cores", STARTS.load(Ordering::Relaxed)));
-    if machine.text_argument("end") == Some("reset") {
+    if resets {
         psci::call(psci::SYSTEM_RESET, [0; 3]);
     }
 }

@@ -1,6 +1,6 @@
 //! Lives beside others and must not notice: its memory, its registers, its timer and its share of the core stay its own.
 //!
-//! It looks again and again until it is sent `off`, then says what it saw. Memory, registers and early interrupts are judged
+//! It looks again and again until it is sent an `o`, or for `for=MICROSECONDS`, then says what it saw. Memory, registers and early interrupts are judged
 //! always; the share of time, in percent of what went by on its own counter, only where `share=P` says what it must be, and
 //! the longest time without the core only where `gap=MICROSECONDS` does: those need a machine whose time is counted.
 #![no_std]
@@ -46,7 +46,8 @@ fn main(machine: &Machine) {
     println!("neighbour: looks");
     let (mut time, mut problems, mut looks) = (Time::default(), 0, 0u64);
     let (mut last, limit) = (counter(), in_ticks(LOOK));
-    while console::read_byte() != Some(b'o') {
+    let most = machine.argument("for").map_or(u64::MAX, |most| in_ticks(most as u64));
+    while console::read_byte() != Some(b'o') && time.all < most {
         if let Err(problem) = held.look(looks as usize) {
             println!("neighbour: FAIL {problem}");
             problems += 1;
