@@ -118,7 +118,9 @@ impl Vcpu {
     /// Tells the virtual GIC the state of its physical timer at `now`, in ticks.
     pub fn update_physical_timer(&mut self, now: u64) {
         let high = self.physical_timer.line(now);
-        self.physical_timer.is_high = high;
+        if core::mem::replace(&mut self.physical_timer.is_high, high) == high {
+            return;
+        }
         // Who has to look is this vCPU alone, on its own core: it does before it enters, or is picked to.
         let _ = self.vm.vgic.set_line(self.index, interrupt::GUEST_PHYSICAL_TIMER, high);
     }
