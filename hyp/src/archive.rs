@@ -142,9 +142,11 @@ fn to_usize(value: u32) -> usize {
 /// The text before the first NUL: the writer pads names with NULs to align what follows.
 fn text_before_nul(bytes: &[u8]) -> Option<&str> {
     let text = core::ffi::CStr::from_bytes_until_nul(bytes).ok()?.to_str().ok()?;
-    // Names are padded to whole pages: eight bytes at a time.
+    // Names are padded to whole pages: 32 bytes at a time.
     let (before, words, after) = bytemuck::pod_align_to::<u8, u64>(bytes.get(text.len()..)?);
-    let is_padding = words.iter().all(|word| *word == 0) && before.iter().chain(after).all(|byte| *byte == 0);
+    let (fours, rest) = words.as_chunks::<4>();
+    let are_zero = fours.iter().all(|[a, b, c, d]| a | b | c | d == 0) && rest.iter().all(|word| *word == 0);
+    let is_padding = are_zero && before.iter().chain(after).all(|byte| *byte == 0);
     is_padding.then_some(text)
 }
 

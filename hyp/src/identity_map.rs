@@ -97,22 +97,26 @@ impl IdentityMap {
     /// Writes the entries of the pages from `start` to `end`, which are mapped singly, anew: with these attributes, or as
     /// nothing if they are 0. False if one is not mapped so.
     pub fn rewrite(&mut self, start: u64, end: u64, attributes: u64) -> bool {
-        (start..end).step_by(PAGE as usize).all(|page| {
-            let Some(entry) = self.page_entry(page) else { return false };
-            *entry = if attributes == 0 { 0 } else { page | attributes | TABLE_OR_PAGE };
-            true
-        })
+        let mut page = start;
+        while page < end {
+            let Some(entries) = self.page_entries(page) else { return false };
+            for entry in entries.iter_mut().take(((end - page) / PAGE) as usize) {
+                *entry = if attributes == 0 { 0 } else { page | attributes | TABLE_OR_PAGE };
+                page += PAGE;
+            }
+        }
+        true
     }
 
-    /// The entry of a page, if there is a table for it.
-    fn page_entry(&mut self, page: u64) -> Option<&mut u64> {
+    /// The entries from that of `page` to the end of its table, if it has one; never empty.
+    fn page_entries(&mut self, page: u64) -> Option<&mut [u64]> {
         let mut table = 0;
         for level in 0..LAST_LEVEL {
             let entry = self.entries(table, index(page, level)).first().copied()?;
             let is_table = entry & TABLE_OR_PAGE == TABLE_OR_PAGE;
             table = self.tables.iter().position(|other| is_table && other.address() == entry & ADDRESS)?;
         }
-        self.entries(table, index(page, LAST_LEVEL)).first_mut()
+        Some(self.entries(table, index(page, LAST_LEVEL))).filter(|entries| !entries.is_empty())
     }
 
     /// Maps what of `span` lies below entries of table number `table`, which is of level `level`.
@@ -128,13 +132,14 @@ impl IdentityMap {
         } else {
             let kind = if level == LAST_LEVEL { TABLE_OR_PAGE } else { 0 };
             let count = ((last - first) / bytes) as usize;
-            let mut address = first;
-            for entry in self.entries(table, index(first, level)).iter_mut().take(count) {
-                if *entry != 0 {
-                    return Err(MapError::Overlap(address));
-                }
-                *entry = address | attributes | kind;
-                address += bytes;
+            let entries = self.entries(table, index(first, level)).get_mut(..count).unwrap_or_default();
+            if let Some(used) = entries.iter().position(|entry| *entry != 0) {
+                return Err(MapError::Overlap(first + used as u64 * bytes));
+            }
+            let mut descriptor = first | attributes | kind;
+            for entry in entries {
+                *entry = descriptor;
+                descriptor += bytes;
             }
         }
         self.fill_below(table, level, last..span.end, attributes)

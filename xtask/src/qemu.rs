@@ -68,7 +68,7 @@ pub struct Machine {
     pub gic: u32,
     /// The hypervisor's flat image.
     pub kernel: PathBuf,
-    /// The Raspberry Pi's device tree; `virt` makes its own.
+    /// The Raspberry Pi's device tree, or what `virt` is to have instead of its own.
     pub tree: Option<PathBuf>,
     /// The serial line of the Raspberry Pi that is the console; behind TF-A it is the PL011.
     pub uart: Uart,
@@ -160,9 +160,6 @@ impl Machine {
             command.args(["-serial", "null"]);
         }
         command.args(["-serial", "chardev:console"]);
-        if let Some(tree) = &self.tree {
-            command.arg("-dtb").arg(tree);
-        }
         self.add_as_linux(command);
     }
 
@@ -186,6 +183,9 @@ impl Machine {
 
     /// Loads Tessera as it would load Linux.
     fn add_as_linux(&self, command: &mut Command) {
+        if let Some(tree) = &self.tree {
+            command.arg("-dtb").arg(tree);
+        }
         command.arg("-kernel").arg(&self.kernel);
         if let Some(initrd) = &self.initrd {
             command.arg("-initrd").arg(initrd);

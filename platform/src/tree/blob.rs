@@ -192,15 +192,6 @@ impl Header {
     /// The bytes that are the blob.
     fn blob<'blob>(&self, bytes: &'blob [u8]) -> Result<&'blob [u8], BoardError> {
         let (size, available) = (self.size as usize, bytes.len());
-        let used = self.structure_size as usize + self.strings_size as usize;
-        if used > MAX_SIZE {
-            return Err(BoardError::new(
-                "",
-                "",
-                format!("it has {used} bytes, more than the {MAX_SIZE} that arm64 allows"),
-                "take nodes or labels (`dtc -@`) out",
-            ));
-        }
         bytes.get(..size).ok_or_else(|| wrong(format!("its header says {size} bytes, there are only {available}")))
     }
 }
@@ -266,8 +257,18 @@ impl<'blob> Blob<'blob> {
             good_names: [GoodName::NONE; GOOD_NAMES],
             properties_left: 0,
         };
-        let result = pass.run();
+        let result = pass.run().and_then(|()| self.check_size());
         (pass.nodes, pass.phandles, result)
+    }
+
+    /// Not earlier: a tree that is too large can be read up to here, to say so on its console.
+    fn check_size(&self) -> Result<(), BoardError> {
+        let bytes = self.structure.len() + self.strings.len();
+        if bytes <= MAX_SIZE {
+            return Ok(());
+        }
+        let problem = format!("it has {bytes} bytes, more than the {MAX_SIZE} that arm64 allows");
+        Err(BoardError::new("", "", problem, "take nodes or labels (`dtc -@`) out"))
     }
 
     /// The name of a node, unit address included; empty for the root.

@@ -16,8 +16,12 @@ use crate::build::Hypervisor;
 use crate::card::{self, CardOptions, Uart};
 use crate::console::{Script, Step};
 use crate::paths;
+<<<<<<< HEAD
 use crate::qemu::Machine;
 use crate::run::ending::Ending;
+=======
+use crate::qemu::{self, Machine};
+>>>>>>> f62a397 (The limits of systems and boards are written down, and tested at and beyond them)
 use crate::run::engine::{Plan, Session, Verdict};
 use crate::run::prepare::{self, Request};
 use crate::run::recorder::Recorder;
@@ -132,7 +136,7 @@ fn machine(case: &Case, hypervisor: &Hypervisor) -> Result<(Machine, Vec<String>
         start_from_card(&mut prepared.machine, &name, uart, hypervisor)?;
     }
     if let Some(change) = case.tree {
-        change_tree(&mut prepared.machine, &name, change)?;
+        change_tree(&mut prepared.machine, &name, case.gic, change)?;
     }
     Ok((prepared.machine, prepared.guests))
 }
@@ -168,8 +172,11 @@ fn start_from_card(machine: &mut Machine, name: &str, uart: Uart, hypervisor: &H
     Ok(())
 }
 
-fn change_tree(machine: &mut Machine, name: &str, change: fn(&mut DeviceTree)) -> Result<()> {
-    let blob = fs::read(machine.tree.as_ref().context("this machine makes its tree by itself")?)?;
+fn change_tree(machine: &mut Machine, name: &str, gic: u32, change: fn(&mut DeviceTree)) -> Result<()> {
+    let blob = match &machine.tree {
+        Some(path) => fs::read(path)?,
+        None => qemu::virt_tree(gic)?,
+    };
     // Names of its nodes are longer than the checking constructor allows.
     let mut tree = DeviceTree::from_fdt(&Fdt::new_unchecked(&blob));
     change(&mut tree);
