@@ -1,11 +1,8 @@
 //! The guests' cases: which system, what is said to it, how it must end. Only data; running them is `guests`.
 
-<<<<<<< HEAD
 pub mod chaos;
 mod isolation;
-=======
 mod limits;
->>>>>>> f62a397 (The limits of systems and boards are written down, and tested at and beyond them)
 mod real;
 mod refused;
 mod sharing;
@@ -141,7 +138,6 @@ impl Case {
 /// The cases, the longest first: they decide when the last one ends. With a version of the GIC, all of them on that; else
 /// all on a GICv3, what has to do with interrupts on a GICv2 too, and other boards.
 pub fn all(gic: Option<u32>) -> Vec<Case> {
-<<<<<<< HEAD
     let with_interrupts = [
         chaos::cases(),
         isolation::cases(),
@@ -153,24 +149,14 @@ pub fn all(gic: Option<u32>) -> Vec<Case> {
         small::budget(),
     ]
     .concat();
-=======
-    let with_interrupts =
-        [real::guests(), small::guests(), small::passthrough(), real::by_name(), small::containment(), small::budget()]
-            .concat();
->>>>>>> f62a397 (The limits of systems and boards are written down, and tested at and beyond them)
     let others = [
         vec![real::eight_cores()],
         sharing::cases(),
         sub_page::cases(),
-<<<<<<< HEAD
         chaos::others(),
         refused::faults(),
         refused::refusals(),
-=======
-        refused::faults(),
-        refused::refusals(),
         limits::cases(),
->>>>>>> f62a397 (The limits of systems and boards are written down, and tested at and beyond them)
     ]
     .concat();
     match gic {

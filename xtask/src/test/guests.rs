@@ -16,12 +16,8 @@ use crate::build::Hypervisor;
 use crate::card::{self, CardOptions, Uart};
 use crate::console::{Script, Step};
 use crate::paths;
-<<<<<<< HEAD
-use crate::qemu::Machine;
-use crate::run::ending::Ending;
-=======
 use crate::qemu::{self, Machine};
->>>>>>> f62a397 (The limits of systems and boards are written down, and tested at and beyond them)
+use crate::run::ending::Ending;
 use crate::run::engine::{Plan, Session, Verdict};
 use crate::run::prepare::{self, Request};
 use crate::run::recorder::Recorder;

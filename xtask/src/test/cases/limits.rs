@@ -109,7 +109,7 @@ fn fill(tree: &mut DeviceTree, count: u32, bytes: usize) {
 fn add_cores(tree: &mut DeviceTree, count: u32) {
     let Some(cores) = tree.find_node_mut("/cpus") else { return };
     for index in 1..count {
-        let affinity = index / 16 << 8 | index % 16;
+        let affinity = ((index / 16) << 8) | (index % 16);
         let name = format!("cpu@{affinity:x}");
         let texts = [("device_type", "cpu"), ("compatible", "arm,cortex-a72"), ("enable-method", "psci")];
         let mut properties: Vec<_> =

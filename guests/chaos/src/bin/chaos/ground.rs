@@ -110,7 +110,7 @@ pub fn fill() {
     let memory = machine::get().memory;
     let first = memory.start / GIB;
     for index in 0..512 {
-        LOWER.set(index, index * GIB | bit::BLOCK | bit::DEVICE | bit::USER | bit::NEVER_EXECUTE);
+        LOWER.set(index, (index * GIB) | bit::BLOCK | bit::DEVICE | bit::USER | bit::NEVER_EXECUTE);
         let start = first * GIB + index * MIB2;
         MEMORY.set(index, start | of_memory(start));
         let code = if memory.contains(start, MIB2) { start | bit::BLOCK | bit::NORMAL | bit::READ_ONLY } else { 0 };

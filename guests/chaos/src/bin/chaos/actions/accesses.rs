@@ -50,7 +50,7 @@ fn restrained(instruction: u32, random: &mut Random) -> u32 {
     // In all forms but pairs, exclusives and those with an immediate, bits 20 to 16 are a register; at worst one of theirs is 2.
     let data = random.below(8) as u32;
     let second = if instruction >> 27 & 7 == 5 || instruction >> 24 & 0x3f == 8 {
-        instruction & !REGISTERS | random.below(8) as u32 * 0x400
+        instruction & !REGISTERS | (random.below(8) as u32 * 0x400)
     } else {
         instruction & !(0x1f | 0x1f << 5)
     };

@@ -53,7 +53,8 @@ fn system_registers(actor: &mut Actor) {
     let context = &mut *actor.context;
     fill(context, &mut actor.random);
     for index in 3..7 {
-        context.x[index] = actor.random.below(16) << 24 | 1 << actor.random.below(4) | actor.random.below(8) / 7 << 40;
+        context.x[index] =
+            actor.random.below(16) << 24 | 1 << actor.random.below(4) | (actor.random.below(8) / 7) << 40;
     }
     context.x[0] = actor.random.below(8);
     (context.start, context.state) = (ground::executable(start), MASKED);

@@ -39,7 +39,7 @@ fn renew(actor: &mut Actor) {
 /// The next of all encodings.
 fn next(sweep: &mut u32) -> u32 {
     *sweep = sweep.wrapping_add(1);
-    SYSTEM | *sweep % FIELDS << 5
+    SYSTEM | (*sweep % FIELDS) << 5
 }
 
 /// x0 to x7, or zero.
