@@ -372,6 +372,8 @@ pub fn fall_silent(last: fmt::Arguments) {
         let _ = LastWords(uart, true).write_fmt(last);
         // Else the last line would be lost with the power. A UART that never gets idle is broken.
         let _ = wait_until(|| uart.transmit_idle());
+    } else if last.as_str() != Some("") {
+        early::say(format_args!("[{EL2_NAME}] {last}"));
     }
     // The lock is kept: nobody speaks after this.
     core::mem::forget(terminal);

@@ -11,6 +11,8 @@ struct Offer {
     kept: u64,
     /// Fields, by their lowest bit, that are told up to a highest value.
     limited: &'static [(u32, u64)],
+    /// What is told whatever the processor has.
+    always: u64,
 }
 
 /// The fields at these lowest bits as they are, and no others.
@@ -20,24 +22,29 @@ const fn keep(mut shifts: &[u32]) -> Offer {
         kept |= 0xf << *shift;
         shifts = rest;
     }
-    Offer { kept, limited: &[] }
+    Offer { kept, limited: &[], always: 0 }
 }
 
 impl Offer {
     const fn at_most(self, limited: &'static [(u32, u64)]) -> Self {
-        Self { kept: self.kept, limited }
+        Self { limited, ..self }
+    }
+
+    const fn always(self, always: u64) -> Self {
+        Self { always, ..self }
     }
 
     fn of(&self, raw: u64) -> u64 {
-        self.limited.iter().fold(raw & self.kept, |value, (shift, highest)| {
+        self.limited.iter().fold(raw & self.kept | self.always, |value, (shift, highest)| {
             let have = raw >> shift & 0xf;
             value | have.min(*highest) << shift
         })
     }
 }
 
-/// EL0, FP, AdvSIMD, GIC, DIT, CSV3; EL1 (not EL2, EL3: zero), CSV2 (1: no SCXTNUM).
-const PFR0: Offer = keep(&[0, 16, 20, 24, 48, 60]).at_most(&[(4, 1), (56, 1)]);
+/// EL0, FP, AdvSIMD, GIC, DIT, CSV3; EL1 (not EL2: zero), CSV2 (1: no SCXTNUM). EL3 is there, in AArch64: firmware is behind
+/// PSCI. With neither EL2 nor EL3, EL1 would be the highest level, whose software sets CNTFRQ_EL0 itself.
+const PFR0: Offer = keep(&[0, 16, 20, 24, 48, 60]).at_most(&[(4, 1), (56, 1)]).always(1 << 12);
 /// SSBS.
 const PFR1: Offer = keep(&[4]);
 /// DebugVer; two breakpoints and watchpoints, the least there can be. No PMU, trace, profiling.
@@ -106,8 +113,8 @@ mod tests {
     #[test]
     fn what_is_not_offered_reads_zero() {
         let pfr0 = aarch64_feature(encoding(3, 0, 0, 4, 0), 0x1111_1111_2111_2222);
-        // CSV3, CSV2 = 1; DIT; no AMU, MPAM, SEL2, SVE, RAS; GIC, AdvSIMD, FP; no EL3, EL2; EL1 AArch64 only.
-        assert_eq!(pfr0, 0x1101_0000_0111_0012);
+        // CSV3, CSV2 = 1; DIT; no AMU, MPAM, SEL2, SVE, RAS; GIC, AdvSIMD, FP; EL3 in AArch64, no EL2; EL1 AArch64 only.
+        assert_eq!(pfr0, 0x1101_0000_0111_1012);
     }
 
     #[test]
@@ -125,7 +132,7 @@ mod tests {
     #[test]
     fn absent_floating_point_stays_absent() {
         let pfr0 = aarch64_feature(encoding(3, 0, 0, 4, 0), 0x00ff_0011);
-        assert_eq!(pfr0, 0x00ff_0011);
+        assert_eq!(pfr0, 0x00ff_1011);
     }
 
     #[test]

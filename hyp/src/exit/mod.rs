@@ -3,6 +3,7 @@
 //! No guest action may reach a panic, an endless loop or a log line per event here: the worst is a fault injected, or
 //! this VM stopped with the reason kept.
 
+pub mod fate;
 pub mod identification;
 pub mod inject;
 pub mod instruction;

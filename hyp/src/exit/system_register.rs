@@ -1,8 +1,10 @@
 //! Trapped system registers: each one that is answered, and how. Any other is an UNDEFINED instruction to the guest.
 
+use tessera_platform::gic::Gic;
+
 use crate::arch::aarch64::registers::{read_register, write_register};
 use crate::exit::syndrome::{SystemRegisterAccess, encoding};
-use crate::exit::{Next, identification, undefined};
+use crate::exit::{Next, fate, identification, undefined};
 use crate::processor::Processor;
 use crate::vcpu::Vcpu;
 
@@ -16,24 +18,13 @@ const CNTP_CVAL: u32 = encoding(3, 3, 14, 2, 2);
 const ACTLR: u32 = encoding(3, 0, 1, 0, 1);
 const MDSCR: u32 = encoding(2, 0, 0, 2, 2);
 const OSLAR: u32 = encoding(2, 0, 1, 0, 4);
-const OSLSR: u32 = encoding(2, 0, 1, 1, 4);
-const OSDLR: u32 = encoding(2, 0, 1, 3, 4);
-const DBGPRCR: u32 = encoding(2, 0, 1, 4, 4);
-const MDRAR: u32 = encoding(2, 0, 1, 0, 0);
-const MDCCINT: u32 = encoding(2, 0, 0, 2, 0);
-const MDCCSR: u32 = encoding(2, 3, 0, 1, 0);
-const OSDTRRX: u32 = encoding(2, 0, 0, 0, 2);
-const OSDTRTX: u32 = encoding(2, 0, 0, 3, 2);
-const OSECCR: u32 = encoding(2, 0, 0, 6, 2);
-const DBGCLAIMSET: u32 = encoding(2, 0, 7, 8, 6);
-const DBGCLAIMCLR: u32 = encoding(2, 0, 7, 9, 6);
-const DBGAUTHSTATUS: u32 = encoding(2, 0, 7, 14, 6);
+const ICC_SRE: u32 = encoding(3, 0, 12, 12, 5);
 
 /// MDSCR_EL1 as far as a guest may set it: single step (SS), kernel debug (KDE), and the trap of the debug
-/// communications channel (TDCC). Breakpoints stay off (MDE): there are none (see `is_breakpoint`).
+/// communications channel (TDCC). Breakpoints stay off (MDE): there are none (see `fate`).
 const MDSCR_GUEST: u64 = 1 << 13 | 1 << 12 | 1;
-/// OSLSR_EL1: the OS lock is implemented and not locked.
-const OS_LOCK_OPEN: u64 = 1 << 3;
+/// ICC_SRE_EL1: SRE, DFB, DIB: there are the system registers, and no bypass. On most processors it is that whatever is done.
+const SYSTEM_REGISTERS_ONLY: u64 = 0b111;
 
 /// Handles a trapped MRS, MSR or system instruction.
 #[inline(always)]
@@ -89,12 +80,8 @@ fn read(processor: &mut Processor, vcpu: &Vcpu, register: u32) -> Option<u64> {
         CNTP_TVAL => timer.compare.wrapping_sub(now) & 0xffff_ffff,
         ACTLR => read_register!("actlr_el1"),
         MDSCR => read_register!("mdscr_el1"),
-        OSLSR => OS_LOCK_OPEN,
-        OSDLR | DBGPRCR | MDRAR | MDCCINT | MDCCSR | OSDTRRX | OSDTRTX | OSECCR => 0,
-        DBGCLAIMSET => 0xff,
-        DBGCLAIMCLR | DBGAUTHSTATUS => 0,
-        _ if is_breakpoint(register) => 0,
-        _ => return None,
+        ICC_SRE if has_system_registers(processor) => SYSTEM_REGISTERS_ONLY,
+        _ => return fate::answer(register),
     })
 }
 
@@ -107,11 +94,10 @@ fn write(processor: &mut Processor, vcpu: &mut Vcpu, register: u32, value: u64) 
             vcpu.physical_timer.compare = processor.machine.clock.now().wrapping_add(ticks);
         }
         MDSCR => write_register!("mdscr_el1", value & MDSCR_GUEST),
+        ICC_SRE if has_system_registers(processor) => {}
         // The auxiliary controls are the board's, and the OS lock stays open: as if the write had no effect.
-        ICC_DIR | ACTLR | OSLAR | OSDLR | DBGPRCR | MDCCINT | OSDTRRX | OSDTRTX | OSECCR | DBGCLAIMSET
-        | DBGCLAIMCLR => {}
-        _ if is_breakpoint(register) => {}
-        _ => return None,
+        ICC_DIR | ACTLR | OSLAR => {}
+        _ => _ = fate::answer(register)?,
     }
     if register == ICC_DIR {
         // Traps only while more interrupts are active than the list registers hold.
@@ -128,11 +114,9 @@ fn write(processor: &mut Processor, vcpu: &mut Vcpu, register: u32, value: u64) 
     Some(())
 }
 
-/// DBGBVR, DBGBCR, DBGWVR and DBGWCR: read zero, writes ignored. ID_AA64DFR0_EL1 must promise two of each; a guest's
-/// hardware breakpoints never hit, its software ones (BRK) and single steps work.
-fn is_breakpoint(register: u32) -> bool {
-    const KIND: u32 = encoding(3, 7, 15, 0, 0);
-    register & KIND == encoding(2, 0, 0, 0, 0) && (4..=7).contains(&(register >> 17 & 7))
+/// Whether the guest's GIC is driven by system registers.
+fn has_system_registers(processor: &Processor) -> bool {
+    matches!(processor.machine.gic, Gic::V3(_))
 }
 
 /// The ID registers of group 3: op0 3, op1 0, CRn 0, CRm 1 to 7.

@@ -33,8 +33,6 @@ system_registers! {
 
 /// ICC_SRE_ELx: SRE, DFB, DIB.
 const USE_SYSTEM_REGISTERS: u64 = 0b111;
-/// ICC_SRE_EL2.Enable: EL1 may have ICC_SRE_EL1.
-const ENABLE_EL1: u64 = 1 << 3;
 /// ICC_PMR_EL1: all priorities pass.
 const ALL_PRIORITIES: u64 = 0xff;
 /// ICC_CTLR_EL1.EOImode: end and deactivation are two steps, so that a guest's own end can do the second.
@@ -42,7 +40,8 @@ const TWO_STEPS: u64 = 1 << 1;
 
 /// Lets the calling core take Group 1 interrupts of every priority.
 pub(super) fn initialize() -> Result<(), GicError> {
-    IccSreEl2.write(USE_SYSTEM_REGISTERS | ENABLE_EL1);
+    // Without Enable (bit 3): EL1's accesses to ICC_SRE_EL1 trap, where that bit can be cleared at all.
+    IccSreEl2.write(USE_SYSTEM_REGISTERS);
     synchronize_context();
     if IccSreEl2.read() & 1 == 0 {
         return Err(GicError::NoSystemRegisters);

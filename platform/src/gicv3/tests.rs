@@ -230,7 +230,7 @@ fn a_redistributor_is_woken_and_its_interrupts_quieted() {
         assert_eq!(fake.get_redistributor(1, offset), value, "GICR + {offset:#x}");
     }
     assert_eq!(fake.get_redistributor(0, 0x10180), 0, "another core's");
-    assert_eq!(registers.get("ICC_SRE_EL2"), 0b1111);
+    assert_eq!(registers.get("ICC_SRE_EL2"), 0b111);
     assert_eq!(registers.get("ICC_SRE_EL1"), 0b111);
     assert_eq!(registers.get("ICC_PMR_EL1"), 0xff);
     assert_eq!(registers.get("ICC_CTLR_EL1"), 0b10);

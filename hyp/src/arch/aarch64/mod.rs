@@ -2,6 +2,7 @@
 
 pub mod backtrace;
 mod bytes;
+mod controls;
 pub mod float;
 pub mod guarded;
 pub mod machine;

@@ -1,5 +1,7 @@
 //! Reading and writing system registers by name, and the one table of those a vCPU switch carries.
 
+use core::sync::atomic::{AtomicBool, Ordering};
+
 use super::instruction_barrier;
 
 /// Reads a system register by its assembler name.
@@ -28,6 +30,15 @@ macro_rules! write_register {
 }
 pub(crate) use write_register;
 
+/// Whether this machine's cores have VDISR_EL2.
+static HAS_DEFERRED_ERRORS: AtomicBool = AtomicBool::new(false);
+
+/// Learns what this core has that others have not, before the first switch.
+pub(super) fn prepare(has_deferred_errors: bool) {
+    // One core with it is enough to ask for it: in a machine of unlike cores this would fault, and not leak.
+    HAS_DEFERRED_ERRORS.fetch_or(has_deferred_errors, Ordering::Relaxed);
+}
+
 /// Declares the system registers of a vCPU: field, assembler name, value out of reset.
 /// Those behind the semicolon are put into the processor last, each behind a barrier.
 macro_rules! switched_registers {
@@ -40,6 +51,8 @@ macro_rules! switched_registers {
         pub struct SystemRegisters {
             $($(#[$doc])* pub $field: u64,)*
             $($(#[$last_doc])* pub $last: u64,)*
+            /// `VDISR_EL2`, what the guest reads as DISR_EL1, where there is the RAS extension.
+            pub deferred_error: u64,
         }
 
         impl SystemRegisters {
@@ -48,13 +61,16 @@ macro_rules! switched_registers {
 
             /// The state out of reset, where it matters (MMU off, timer off); zero where it is UNKNOWN.
             pub const fn reset() -> Self {
-                Self { $($field: $reset,)* $($last: $last_reset,)* }
+                Self { $($field: $reset,)* $($last: $last_reset,)* deferred_error: 0 }
             }
 
             /// Takes the registers out of the processor.
             pub fn save(&mut self) {
                 $(self.$field = read_register!($name);)*
                 $(self.$last = read_register!($last_name);)*
+                if HAS_DEFERRED_ERRORS.load(Ordering::Relaxed) {
+                    self.deferred_error = read_register!("s3_4_c12_c1_1");
+                }
             }
 
             /// Puts the registers into the processor.
@@ -63,6 +79,9 @@ macro_rules! switched_registers {
             /// that follows, which synchronises the context.
             pub fn restore(&self) {
                 Walks::stop();
+                if HAS_DEFERRED_ERRORS.load(Ordering::Relaxed) {
+                    write_register!("s3_4_c12_c1_1", self.deferred_error);
+                }
                 $(write_register!($name, self.$field);)*
                 $(
                     instruction_barrier();

@@ -2,7 +2,8 @@
 //!
 //! References are to the Arm ARM (DDI 0487), D24.2, for each register.
 
-use super::registers::{read_register, write_register};
+use super::controls;
+use super::registers::{self, read_register, write_register};
 
 /// HCR_EL2 bits (Arm ARM D24.2.53).
 pub mod hcr {
@@ -40,9 +41,12 @@ pub mod hcr {
     pub const TLOR: u64 = 1 << 35;
     /// RAS error records trap.
     pub const TERR: u64 = 1 << 36;
+    /// GMID_EL1 traps: memory tagging is hidden.
+    pub const TID5: u64 = 1 << 58;
 }
 
-/// HCR_EL2 for a vCPU that has its core for itself. Pointer authentication traps (API, APK zero): it is hidden.
+/// HCR_EL2 for a vCPU that has its core for itself. What is hidden traps while its bit is zero: pointer authentication (API,
+/// APK), memory tags (ATA), SCXTNUM_EL1 and _EL0 (EnSCXT), injected RAS errors (FIEN), nested virtualization (NV).
 pub const HCR_GUEST: u64 = hcr::VM
     | hcr::SWIO
     | hcr::PTW
@@ -57,10 +61,13 @@ pub const HCR_GUEST: u64 = hcr::VM
     | hcr::TACR
     | hcr::RW
     | hcr::TLOR
-    | hcr::TERR;
+    | hcr::TERR
+    | hcr::TID5;
 
 /// CPTR_EL2 (E2H = 0): RES1 bits, SVE, SME, trace and activity monitors trap; floating point is the guest's.
 const CPTR: u64 = 0x33ff | 1 << 20 | 1 << 30;
+/// CPTR_EL2's bits that are RES1 whatever the processor has: nothing traps.
+const CPTR_OPEN: u64 = 0x22ff;
 /// MDCR_EL2: debug registers (TDA, TDOSA, TDRA), performance monitors (TPM, TPMCR) trap. HPMN is [`counters`].
 const MDCR: u64 = 1 << 11 | 1 << 10 | 1 << 9 | 1 << 6 | 1 << 5;
 /// CNTHCTL_EL2 (E2H = 0): the guest reads the physical counter; its physical timer traps.
@@ -79,8 +86,12 @@ fn counters() -> u64 {
 
 /// Sets the traps that are the same for every guest, on this core. No reset value is relied on.
 pub fn configure_core(vtcr: u64) {
+    write_register!("cptr_el2", CPTR_OPEN);
+    super::instruction_barrier();
+    controls::write();
+    registers::prepare(controls::has_deferred_errors());
     write_register!("cptr_el2", CPTR);
-    write_register!("mdcr_el2", MDCR | counters());
+    write_register!("mdcr_el2", MDCR | counters() | controls::debug_traps());
     write_register!("hstr_el2", 0);
     write_register!("cnthctl_el2", CNTHCTL);
     write_register!("vtcr_el2", vtcr);
@@ -100,10 +111,6 @@ fn silence() {
     write_register!("cnthp_ctl_el2", 0);
     write_register!("osdlr_el1", 0);
     write_register!("oslar_el1", 0);
-    if has_feature(read_register!("id_aa64pfr0_el1"), 28) {
-        // VSESR_EL2, the syndrome of a virtual SError.
-        write_register!("s3_4_c5_c2_3", 0);
-    }
 }
 
 /// The syndrome of the exit that is being handled, read once.

@@ -53,6 +53,11 @@ pub(super) fn guests() -> Vec<Case> {
     {
         cases.push(Case::new(name, taking_turns(cores)).steps(&both).ends(0));
     }
+    // Processors with what nobody is offered: RAS, and all that QEMU knows.
+    for (processor, qemu) in [("cortex-a76", &["-cpu", "cortex-a76"]), ("max", &["-cpu", "max"])] {
+        let name = format!("two guests take turns on one core of a {processor}");
+        cases.push(Case { qemu, ..Case::new(&name, taking_turns(["0", "0"])).steps(&both).ends(0) });
+    }
     // Some of this comes after the sleeper's timer would have fired.
     let goes_on = [
         "expect sleeper:the other core sleeps",

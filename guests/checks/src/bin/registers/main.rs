@@ -8,6 +8,7 @@ mod general;
 mod identification;
 mod interface;
 mod patterns;
+mod reach;
 mod step;
 mod time;
 mod vectors;
@@ -65,6 +66,9 @@ fn main(machine: &Machine) {
             identification::absent_features_are_undefined,
             identification::registers_of_higher_levels_are_undefined,
             identification::affinity_of_each_core,
+            reach::only_what_is_offered_can_be_read,
+            reach::what_cannot_be_read_cannot_be_written,
+            reach::system_registers_stay_enabled,
             patterns::patterns_survive,
             patterns::patterns_survive_on_all_cores,
             patterns::par_survives_device_accesses,

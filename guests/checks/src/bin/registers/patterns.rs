@@ -27,7 +27,7 @@ const ALL: u64 = u64::MAX;
 
 /// Every EL1 and EL0 register that a switch between guests must carry and that can be changed under our feet, with
 /// interrupts masked. Those that translation or control depend on keep their value but for harmless bits.
-const PATTERNED: [Patterned; 32] = [
+const PATTERNED: [Patterned; 33] = [
     patterned("SP_EL0", encode(3, 0, 4, 1, 0), ALL),
     patterned("ELR_EL1", encode(3, 0, 4, 0, 1), ALL),
     patterned("SPSR_EL1", encode(3, 0, 4, 0, 0), 0xf000_03df),
@@ -62,6 +62,8 @@ const PATTERNED: [Patterned; 32] = [
     patterned("PMUSERENR_EL0", encode(3, 3, 9, 14, 0), 0xf),
     patterned("PMSELR_EL0", encode(3, 3, 9, 12, 5), 0x3),
     patterned("PMCCFILTR_EL0", encode(3, 3, 14, 15, 7), 1 << 30),
+    // Where there is the RAS extension: nothing traps it, though ID_AA64PFR0_EL1 denies it.
+    patterned("DISR_EL1", encode(3, 0, 12, 1, 1), 1 << 31 | 0x1ff_ffff),
     patterned("ICC_PMR_EL1", encode(3, 0, 4, 6, 0), 0x18),
 ];
 

@@ -47,14 +47,15 @@ fn exception(actor: &mut Actor) -> u64 {
     const BRK: u32 = 0xd420_0000;
     const HLT: u32 = 0xd440_0000;
     const DRPS: u32 = 0xd6bf_03e0;
-    /// The number of HLT that QEMU takes for itself, and not for its guest, if it is started with semihosting.
+    /// The number of HLT that would reach the host, if QEMU were started with semihosting.
     const SEMIHOSTING: u32 = 0xf000;
     let random = &mut actor.random;
     let number = random.below(0x1_0000) as u32;
     let instruction = match random.below(8) {
         0 | 1 => SVC | number << 5,
         2 => BRK | number << 5,
-        3 | 4 => HLT | if number == SEMIHOSTING { 0 } else { number << 5 },
+        3 => HLT | SEMIHOSTING << 5,
+        4 => HLT | number << 5,
         5 => 0xd4a0_0000 | number << 5 | random.below(4) as u32,
         6 => DRPS,
         _ => number,
