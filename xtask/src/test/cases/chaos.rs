@@ -53,11 +53,12 @@ pub fn case(chaos: &Chaos) -> Case {
         + &vm("chaos", "chaos", "0, 1", &line)
         + &vm("same", "neighbour", "0", "seed=1")
         + &vm("other", "neighbour", "2", "seed=2");
-    let progress = (0..20.max(actions / LONGEST)).map(|_| "expect chaos:^chaos: \\d+ of \\d+ actions".to_owned());
+    // Not all of them: some drown in the line of noise that they end.
+    let progress = (0..10.max(actions / LONGEST)).map(|_| "expect chaos:chaos: \\d+ of \\d+ actions".to_owned());
     let name = format!("a hostile guest beside its neighbours, {cpu}");
     let mut case = Case::new(&name, System::Inline(system)).steps(&["expect same:looks", "expect other:looks"]);
     case.steps.extend(progress);
-    let case = case.steps(&["expect chaos:^chaos: done", "expect tessera:chaos: off"]);
+    let case = case.steps(&["expect chaos:chaos: done", "expect tessera:chaos: off"]);
     let case = case.steps(&["send same:o", "expect same:^PASS", "send other:o", "expect other:^PASS"]).ends(0);
     let qemu: &[&str] = if cpu == Processor::Max { &["-cpu", "max"] } else { &[] };
     Case { gic, qemu, patience: Some(PATIENCE), ..case }
@@ -80,7 +81,7 @@ fn share() -> Case {
     let system =
         vm("chaos", "chaos", "0", "seed=3 actions=20000") + &vm("same", "neighbour", "0", "seed=1 share=45 gap=8000");
     let case = Case::new("a hostile guest leaves its neighbour its share", System::Inline(system));
-    let steps = ["expect chaos:^chaos: done", "expect tessera:chaos: off", "send same:o", "expect same:^PASS"];
+    let steps = ["expect chaos:chaos: done", "expect tessera:chaos: off", "send same:o", "expect same:^PASS"];
     // A recording of what is counted leaves out input.
     Case { qemu: &COUNTING_SEVERAL, patience: Some(PATIENCE), ..case.steps(&steps).ends(0) }
 }
