@@ -115,7 +115,7 @@ impl Run {
                 self.console.log_line(format_args!("log {number}"), self.now);
                 self.logged += &format!("log {number}\n");
             }
-            Event::Pass(time) => self.pass(*time),
+            Event::Pass(time) => self.pass(*time, 0),
             Event::Take(count) => self.take(*count),
         }
     }
@@ -135,14 +135,19 @@ impl Run {
         self.written[guest].push(byte);
     }
 
-    fn pass(&mut self, time: u64) {
+    /// Time passes while the UART takes `count` bytes whenever something is brought on.
+    fn pass(&mut self, time: u64, count: usize) {
         let end = self.now + time;
         while let Some(deadline) = self.console.deadline().filter(|deadline| *deadline <= end) {
             assert!(deadline > self.now, "a deadline in the past would be served for ever");
             self.now = deadline;
             self.console.expire(deadline);
+            self.take(count);
         }
         self.now = end;
+        // Whoever takes output later has come by the clock.
+        self.console.expire(end);
+        self.take(count);
     }
 
     fn take(&mut self, count: usize) {
@@ -154,7 +159,7 @@ impl Run {
         (0..3).for_each(|guest| self.write(guest, b'\n'));
         for _ in 0..20 {
             self.take(usize::MAX);
-            self.pass(100);
+            self.pass(100, 0);
         }
         assert_eq!(self.console.deadline(), None);
     }
@@ -218,8 +223,7 @@ proptest! {
             run.take(usize::MAX);
         }
         // 100 ms for the lines that are complete, as much again for what follows them.
-        run.pass(200);
-        run.take(usize::MAX);
+        run.pass(200, usize::MAX);
         prop_assert_eq!(run.console.deadline(), None);
         let mut demultiplexer = Demultiplexer::new(NAMES);
         demultiplexer.feed(&run.wire);
