@@ -1,6 +1,6 @@
 //! A virtual machine: what its vCPUs share. How it lives is in `life`, what its devices do in `devices`.
 //!
-//! Lock order: `life`; `memory`, the system's frames; a UART, then the terminal
+//! Lock order: `refill`, then `life`; `memory`; a UART, then the terminal
 //! or the virtual GIC's own locks. Nobody holds one of these while a guest runs.
 
 mod claims;
