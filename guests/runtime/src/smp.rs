@@ -12,9 +12,6 @@ static DONE: [AtomicBool; MAX_CORES] = [const { AtomicBool::new(false) }; MAX_CO
 
 static JOBS: [AtomicUsize; MAX_CORES] = [const { AtomicUsize::new(0) }; MAX_CORES];
 
-/// How long a core may take to switch off, in microseconds.
-const OFF_LIMIT: u64 = 5_000_000;
-
 /// The address at which a core must be started for [`start`]'s jobs, with its index as context.
 #[must_use]
 pub fn entry_address() -> u64 {
@@ -38,16 +35,15 @@ pub fn start(index: usize, job: Job) -> i32 {
     psci::call(psci::CPU_ON, [index as u64, entry_address(), index as u64])
 }
 
-/// Waits until core `index` has done its job and is off; says whether it is, within five seconds.
-#[must_use]
-pub fn wait_until_off(index: usize) -> bool {
-    delay::until(OFF_LIMIT, || is_done(index)) && delay::until(OFF_LIMIT, || is_off(index))
+/// Waits until core `index` has done its job and is off.
+pub fn wait_until_off(index: usize) {
+    wait_until_off_after(index, || is_done(index));
 }
 
 /// Waits until core `index`, started on other code than a job, is off after `done` holds.
-#[must_use]
-pub fn wait_until_off_after(index: usize, done: impl FnMut() -> bool) -> bool {
-    delay::until(OFF_LIMIT, done) && delay::until(OFF_LIMIT, || is_off(index))
+pub fn wait_until_off_after(index: usize, done: impl FnMut() -> bool) {
+    delay::wait_for("another core to do its job", done);
+    delay::wait_for("another core to go off", || is_off(index));
 }
 
 fn is_done(index: usize) -> bool {
@@ -58,13 +54,16 @@ fn is_off(index: usize) -> bool {
     psci::call(psci::AFFINITY_INFO, [index as u64, 0, 0]) == psci::STATE_OFF
 }
 
-/// Runs `job` on every core but this one, of `cores` in all, and waits for their ends; says whether all ended in time.
+/// Runs `job` on every core but this one, of `cores` in all, and waits for their ends; says whether all started.
 #[must_use]
 pub fn run_on_others(cores: usize, job: Job) -> bool {
     let me = register::core_index();
     let others = || (0..cores).filter(|&index| index != me);
     let started = others().all(|index| start(index, job) == psci::SUCCESS);
-    started && others().all(wait_until_off)
+    if started {
+        others().for_each(wait_until_off);
+    }
+    started
 }
 
 /// Runs this core's job.

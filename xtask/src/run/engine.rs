@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 
 use super::ending::{Ending, Last, Token};
+use super::patience::Patience;
 use crate::console::{Action, Demultiplexer, Script};
 
 /// How long the console's escape command to quit may take before the machine is simply stopped.
@@ -35,9 +36,9 @@ pub struct Plan {
     pub script: Script,
     /// When the script is done: true stops the machine, false waits for it to end by itself.
     pub stop_after_script: bool,
-    /// The longest it may take.
+    /// The longest it may take, of the time in which it could run.
     pub limit: Option<Duration>,
-    /// The longest that one step may take.
+    /// The longest that one step may take, likewise.
     pub patience: Option<Duration>,
 }
 
@@ -101,7 +102,7 @@ impl Session {
 
     /// Carries the plan out; the console's bytes go to `sink` as they come.
     pub fn run(&mut self, mut plan: Plan, sink: &mut dyn FnMut(&[u8])) -> Result<Verdict> {
-        let end = plan.limit.and_then(|limit| Instant::now().checked_add(limit));
+        let mut patience = Patience::with(self.child.id());
         let (mut step, mut step_end) = (None, None);
         loop {
             let wake = match plan.script.next(&self.demultiplexer, Instant::now()) {
@@ -116,13 +117,14 @@ impl Session {
             let current = plan.script.current().map(|(number, _)| number);
             if step_end.is_none() || current != step {
                 step = current;
-                step_end = plan.patience.and_then(|patience| Instant::now().checked_add(patience));
+                step_end = plan.patience.map(|limit| patience.spent() + limit);
             }
-            let end = end.into_iter().chain(step_end).min();
-            let until = [end, wake, self.quit.deadline].into_iter().flatten().min();
+            let end = plan.limit.into_iter().chain(step_end).min();
+            let earliest = end.and_then(|end| patience.earliest(end));
+            let until = [earliest, wake, self.quit.deadline].into_iter().flatten().min();
             let verdict = match self.receive(until) {
                 Some(event) => self.take(event, &mut plan, sink)?,
-                None => self.overdue(&plan, end),
+                None => self.overdue(&plan, end.is_some_and(|end| end <= patience.spent())),
             };
             if let Some(verdict) = verdict {
                 return Ok(verdict);
@@ -188,12 +190,11 @@ impl Session {
         Ok(verdict.map_or(Ending::Silent(status.code()), Ending::Said))
     }
 
-    fn overdue(&self, plan: &Plan, end: Option<Instant>) -> Option<Verdict> {
-        let passed = |time: Option<Instant>| time.is_some_and(|time| time <= Instant::now());
-        if passed(self.quit.deadline) {
+    fn overdue(&self, plan: &Plan, is_over: bool) -> Option<Verdict> {
+        if self.quit.deadline.is_some_and(|time| time <= Instant::now()) {
             Some(Verdict::Quit)
         } else {
-            passed(end).then(|| Verdict::TimedOut(waiting_for(plan)))
+            is_over.then(|| Verdict::TimedOut(waiting_for(plan)))
         }
     }
 

@@ -1,8 +1,9 @@
 //! `cargo xtask run`: a system in QEMU, by hand on a terminal, or by a script as a CI does it.
-//! The parts: `prepare` (system to machine), `engine` (one run), `ending` (how it ended), `recorder` (output), `symbols`, `terminal`.
+//! The parts: `prepare` (system to machine), `engine` (one run), `ending` (how it ended), `patience` (for how long), `recorder` (output), `symbols`, `terminal`.
 
 pub mod ending;
 pub mod engine;
+mod patience;
 pub mod prepare;
 pub mod recorder;
 mod symbols;

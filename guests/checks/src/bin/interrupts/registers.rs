@@ -112,7 +112,7 @@ pub fn private_registers_are_per_core(machine: &Machine) -> Outcome {
     reset(machine);
     current::enable(21);
     SEEN.store(0, Ordering::SeqCst);
-    ensure!(smp::run_on_others(machine.cores, enable_own), "not every core came to an end");
+    ensure!(smp::run_on_others(machine.cores, enable_own), "not every core starts");
     ensure_equal!(SEEN.load(Ordering::SeqCst), 0, "cores that see core 0's enables as their own");
     ensure!(!current::bit(distributor::ISENABLER, 20), "core 0 has another core's enables");
     for core in (1..machine.cores).filter(|_| !current::is_v2()) {

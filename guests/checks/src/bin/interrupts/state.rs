@@ -37,7 +37,7 @@ pub fn pending_set_and_clear(machine: &Machine) -> Outcome {
         ready_any(interrupt);
         expect_none()?;
         current::set_pending(interrupt);
-        ensure_equal!(take(), Some(interrupt), "interrupt {interrupt} after ISPENDR");
+        ensure_equal!(take(), interrupt, "interrupt {interrupt} after ISPENDR");
         ensure!(!is_pending(interrupt), "interrupt {interrupt} is pending while active");
         current::end(interrupt);
         expect_none()?;
@@ -60,7 +60,7 @@ pub fn timer_pending_by_write_and_while_active(machine: &Machine) -> Outcome {
         expect(interrupt)?;
         expect_none()?;
         timer.start(0);
-        ensure_equal!(take(), Some(interrupt), "{timer:?} timer");
+        ensure_equal!(take(), interrupt, "{timer:?} timer");
         ensure!(is_active(interrupt) && is_pending(interrupt), "{timer:?} timer is not active and pending");
         timer.stop();
         ensure!(!is_pending(interrupt), "{timer:?} timer is pending with its line low");
@@ -81,7 +81,7 @@ pub fn active_set_and_clear(machine: &Machine) -> Outcome {
         expect_none()?;
         current::set_bit(distributor::ICACTIVER, interrupt);
         ensure!(!is_active(interrupt), "interrupt {interrupt} is active after ICACTIVER");
-        ensure_equal!(take(), Some(interrupt), "interrupt {interrupt} after ICACTIVER");
+        ensure_equal!(take(), interrupt, "interrupt {interrupt} after ICACTIVER");
         ensure!(is_active(interrupt), "interrupt {interrupt} is not active after its acknowledgement");
         current::end(interrupt);
         ensure!(!is_active(interrupt), "interrupt {interrupt} is active after its end");
@@ -105,7 +105,7 @@ fn disable_while_active(machine: &Machine, interrupt: u32, pend_first: bool) -> 
     reset(machine);
     ready_any(interrupt);
     current::set_pending(interrupt);
-    ensure_equal!(take(), Some(interrupt), "interrupt {interrupt}");
+    ensure_equal!(take(), interrupt, "interrupt {interrupt}");
     if pend_first {
         current::set_pending(interrupt);
     }
@@ -130,7 +130,7 @@ pub fn timer_disabled_while_active(machine: &Machine) -> Outcome {
         let interrupt = timer.interrupt();
         current::enable(interrupt);
         timer.start(100);
-        ensure_equal!(take(), Some(interrupt), "{timer:?} timer");
+        ensure_equal!(take(), interrupt, "{timer:?} timer");
         current::disable(interrupt);
         timer.stop();
         current::end(interrupt);
@@ -138,7 +138,7 @@ pub fn timer_disabled_while_active(machine: &Machine) -> Outcome {
         timer.start(100);
         expect_none()?;
         current::enable(interrupt);
-        ensure_equal!(take(), Some(interrupt), "{timer:?} timer, enabled again");
+        ensure_equal!(take(), interrupt, "{timer:?} timer, enabled again");
         timer.stop();
         current::end(interrupt);
         expect_none()?;
@@ -153,14 +153,14 @@ pub fn separate_deactivation(machine: &Machine) -> Outcome {
         ready_any(interrupt);
         current::set_two_steps(true);
         current::set_pending(interrupt);
-        ensure_equal!(take(), Some(interrupt), "interrupt {interrupt}");
+        ensure_equal!(take(), interrupt, "interrupt {interrupt}");
         current::end(interrupt);
         ensure_equal!(current::running_priority(), 0xff, "running priority after the priority drop");
         ensure!(is_active(interrupt), "interrupt {interrupt} is not active after the priority drop");
         current::set_pending(interrupt);
         expect_none()?;
         current::deactivate(interrupt);
-        ensure_equal!(take(), Some(interrupt), "interrupt {interrupt} after its deactivation");
+        ensure_equal!(take(), interrupt, "interrupt {interrupt} after its deactivation");
         current::end(interrupt);
         current::deactivate(interrupt);
         ensure!(!is_active(interrupt), "interrupt {interrupt} is active after its deactivation");

@@ -10,31 +10,25 @@ use guest_runtime::{Machine, delay, ensure, ensure_equal, println, psci, registe
 use crate::{ABSENCE, expect, expect_none, reset, take};
 
 const BOTH: [Timer; 2] = [Timer::Virtual, Timer::Physical];
-/// How late an interrupt may be, in microseconds; the machine is shared, so this finds only what is badly wrong.
-const LATENESS: u64 = 500_000;
-
 fn begin(machine: &Machine) {
     BOTH.iter().for_each(|timer| timer.stop());
     reset(machine);
 }
 
-/// Not before the time, and soon after it.
-pub fn fire_on_time(machine: &Machine) -> Outcome {
+/// Not before the time, and after it: how late depends on whoever else uses the host.
+pub fn fire_after_the_time(machine: &Machine) -> Outcome {
     for timer in BOTH {
         begin(machine);
         current::enable(timer.interrupt());
         for wait in [0, 100, 1_000, 20_000] {
             let deadline = timer.start(wait);
-            ensure_equal!(take(), Some(timer.interrupt()), "{timer:?} timer after {wait} us");
+            ensure_equal!(take(), timer.interrupt(), "{timer:?} timer after {wait} us");
             let now = timer.counter();
             ensure!(now >= deadline, "{timer:?} timer is {} ticks early", deadline - now);
-            let late = timer::microseconds(now - deadline);
-            ensure!(late < LATENESS, "{timer:?} timer is {late} us late");
             timer.stop();
             current::end(timer.interrupt());
             expect_none()?;
         }
-        println!("{timer:?} timer: on time");
     }
     Ok(())
 }
@@ -48,7 +42,7 @@ pub fn are_level_sensitive(machine: &Machine) -> Outcome {
         for _ in 0..5 {
             expect(timer.interrupt())?;
         }
-        ensure_equal!(take(), Some(timer.interrupt()), "{timer:?} timer, still on");
+        ensure_equal!(take(), timer.interrupt(), "{timer:?} timer, still on");
         timer.stop();
         current::end(timer.interrupt());
         expect_none()?;
@@ -63,11 +57,11 @@ pub fn masked_or_moved_are_not_delivered(machine: &Machine) -> Outcome {
     for timer in BOTH {
         begin(machine);
         current::enable(timer.interrupt());
-        fire_behind_mask(timer)?;
+        fire_behind_mask(timer);
         timer.set_control(timer::ENABLE | timer::MASK);
         expect_withdrawn(timer)?;
         timer.stop();
-        fire_behind_mask(timer)?;
+        fire_behind_mask(timer);
         timer.set_compare(timer.counter() + timer::ticks(60_000_000));
         expect_withdrawn(timer)?;
         timer.stop();
@@ -76,17 +70,16 @@ pub fn masked_or_moved_are_not_delivered(machine: &Machine) -> Outcome {
 }
 
 /// Lets the timer fire while the priority mask lets nothing through.
-fn fire_behind_mask(timer: Timer) -> Outcome {
+fn fire_behind_mask(timer: Timer) {
     current::set_priority_mask(0);
     timer.start(0);
     let pending = || current::bit(distributor::ISPENDR, timer.interrupt());
-    ensure!(delay::until(LATENESS, pending), "{timer:?} timer does not get pending");
-    Ok(())
+    delay::wait_for("a timer to get pending", pending);
 }
 
 fn expect_withdrawn(timer: Timer) -> Outcome {
     let withdrawn = || !current::bit(distributor::ISPENDR, timer.interrupt());
-    ensure!(delay::until(LATENESS, withdrawn), "{timer:?} timer stays pending");
+    delay::wait_for("a timer's interrupt to be withdrawn", withdrawn);
     current::set_priority_mask(0xff);
     expect_none()
 }
@@ -97,10 +90,10 @@ pub fn disabled_stay_pending(machine: &Machine) -> Outcome {
         begin(machine);
         timer.start(0);
         let pending = || current::bit(distributor::ISPENDR, timer.interrupt());
-        ensure!(delay::until(LATENESS, pending), "{timer:?} timer does not get pending");
+        delay::wait_for("a timer to get pending", pending);
         expect_none()?;
         current::enable(timer.interrupt());
-        ensure_equal!(take(), Some(timer.interrupt()), "{timer:?} timer, enabled");
+        ensure_equal!(take(), timer.interrupt(), "{timer:?} timer, enabled");
         timer.stop();
         current::end(timer.interrupt());
     }
@@ -114,7 +107,7 @@ pub fn rewriting_the_compare_value_is_enough(machine: &Machine) -> Outcome {
         current::enable(timer.interrupt());
         let mut deadline = timer.start(500);
         for tick in 0..100 {
-            ensure_equal!(take(), Some(timer.interrupt()), "{timer:?} timer's tick {tick}");
+            ensure_equal!(take(), timer.interrupt(), "{timer:?} timer's tick {tick}");
             ensure!(timer.counter() >= deadline, "{timer:?} timer's tick {tick} is early");
             deadline += timer::ticks(500);
             timer.set_compare(deadline);
@@ -135,8 +128,8 @@ fn tick_here(core: usize) {
         for _ in 0..20 {
             let deadline = timer.start(300);
             let taken = take();
-            if taken != Some(timer.interrupt()) || timer.counter() < deadline {
-                println!("core {core}: {timer:?} timer: {taken:?}");
+            if taken != timer.interrupt() || timer.counter() < deadline {
+                println!("core {core}: {timer:?} timer: {taken}");
                 FAILED.fetch_add(1, Ordering::SeqCst);
             }
             timer.stop();
@@ -149,7 +142,7 @@ fn tick_here(core: usize) {
 /// The timers are each core's own.
 pub fn fire_on_every_core(machine: &Machine) -> Outcome {
     begin(machine);
-    ensure!(smp::run_on_others(machine.cores, tick_here), "not every core came to an end");
+    ensure!(smp::run_on_others(machine.cores, tick_here), "not every core starts");
     ensure_equal!(FAILED.load(Ordering::SeqCst), 0, "failures on other cores");
     expect_none()
 }
@@ -180,20 +173,19 @@ pub fn tick_beside_interrupts_of_another_core(machine: &Machine) -> Outcome {
         TARGET.store(me, Ordering::SeqCst);
         ENOUGH.store(false, Ordering::SeqCst);
         ensure_equal!(smp::start(other, disturb), psci::SUCCESS, "starting the other core");
-        let ticked = (0..200).all(|_| ticks_once(timer));
+        (0..200).for_each(|_| tick_once(timer));
         ENOUGH.store(true, Ordering::SeqCst);
-        ensure!(smp::wait_until_off(other), "the other core does not end");
+        smp::wait_until_off(other);
         timer.stop();
-        ensure!(ticked, "{timer:?} timer: a tick is lost");
     }
     reset(machine);
     Ok(())
 }
 
-/// Whether the timer fires, whatever else does meanwhile.
-fn ticks_once(timer: Timer) -> bool {
+/// The timer fires, whatever else does meanwhile.
+fn tick_once(timer: Timer) {
     timer.start(500);
-    delay::until(4 * LATENESS, || {
+    delay::wait_for("a tick", || {
         let taken = current::acknowledge();
         if taken == timer.interrupt() {
             timer.stop();
@@ -202,5 +194,5 @@ fn ticks_once(timer: Timer) -> bool {
             current::end(taken);
         }
         taken == timer.interrupt()
-    })
+    });
 }

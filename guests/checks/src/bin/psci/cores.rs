@@ -52,7 +52,7 @@ pub fn all_cores_start_and_stop(machine: &Machine) -> Outcome {
     for core in 1..machine.cores {
         for _ in 0..3 {
             ensure_equal!(smp::start(core, visit), psci::SUCCESS, "CPU_ON of core {core}");
-            ensure!(smp::wait_until_off(core), "core {core} is not off after CPU_OFF");
+            smp::wait_until_off(core);
             expected += 1 << (8 * core);
         }
     }
@@ -114,7 +114,7 @@ pub fn state_at_start(machine: &Machine) -> Outcome {
     let result = psci::call(psci::CPU_ON, [1, arrive as *const () as u64, context]);
     ensure_equal!(result, psci::SUCCESS, "CPU_ON");
     let arrived = || read_arrival()[0] != 0;
-    ensure!(smp::wait_until_off_after(1, arrived), "core 1 did not arrive");
+    smp::wait_until_off_after(1, arrived);
     let [x0, level, control, masks, stack, ..] = read_arrival();
     ensure_equal!(x0, context, "x0");
     ensure_equal!(level, 1 << 2, "CurrentEL");
@@ -127,7 +127,7 @@ pub fn state_at_start(machine: &Machine) -> Outcome {
 static RELEASE: AtomicBool = AtomicBool::new(false);
 
 fn wait_for_release(_: usize) {
-    delay::until(10_000_000, || RELEASE.load(Ordering::SeqCst));
+    delay::wait_for("core 0's release", || RELEASE.load(Ordering::SeqCst));
 }
 
 pub fn running_core_is_already_on(machine: &Machine) -> Outcome {
@@ -136,10 +136,10 @@ pub fn running_core_is_already_on(machine: &Machine) -> Outcome {
     }
     RELEASE.store(false, Ordering::SeqCst);
     ensure_equal!(smp::start(1, wait_for_release), psci::SUCCESS, "CPU_ON");
-    ensure!(delay::until(5_000_000, || state_of(1) == psci::STATE_ON), "core 1 does not get on");
+    delay::wait_for("core 1 to get on", || state_of(1) == psci::STATE_ON);
     ensure_equal!(smp::start(1, wait_for_release), psci::ALREADY_ON, "CPU_ON of a running core");
     RELEASE.store(true, Ordering::SeqCst);
-    ensure!(smp::wait_until_off(1), "core 1 does not get off");
+    smp::wait_until_off(1);
     Ok(())
 }
 
@@ -148,7 +148,7 @@ static READY: AtomicBool = AtomicBool::new(false);
 
 fn start_core_2(_: usize) {
     READY.store(true, Ordering::SeqCst);
-    delay::until(10_000_000, || RELEASE.load(Ordering::SeqCst));
+    delay::wait_for("core 0's release", || RELEASE.load(Ordering::SeqCst));
     OTHERS_RESULT.store(psci::call(psci::CPU_ON, [2, smp::entry_address(), 2]), Ordering::SeqCst);
 }
 
@@ -170,13 +170,13 @@ fn start_core_2_twice(round: usize) -> Outcome {
     smp::set_job(2, visit_and_stay);
     ensure_equal!(smp::start(1, start_core_2), psci::SUCCESS, "CPU_ON of core 1");
     let ready = || READY.load(Ordering::SeqCst);
-    ensure!(delay::until(5_000_000, ready), "core 1 does not get ready");
+    delay::wait_for("core 1 to get ready", ready);
     RELEASE.store(true, Ordering::SeqCst);
     let own = psci::call(psci::CPU_ON, [2, smp::entry_address(), 2]);
-    let answered = smp::wait_until_off(1);
+    smp::wait_until_off(1);
     let other = OTHERS_RESULT.load(Ordering::SeqCst);
     RELEASE.store(false, Ordering::SeqCst);
-    ensure!(answered && smp::wait_until_off(2), "cores do not get off");
+    smp::wait_until_off(2);
     // ALREADY_ON, or ON_PENDING (-5) while it is on its way.
     let refused = |result: i32| result == psci::ALREADY_ON || result == -5;
     let one = own == psci::SUCCESS && refused(other) || other == psci::SUCCESS && refused(own);
@@ -188,5 +188,5 @@ fn start_core_2_twice(round: usize) -> Outcome {
 /// Stays on until both CPU_ONs are answered.
 fn visit_and_stay(core: usize) {
     visit(core);
-    delay::until(10_000_000, || !RELEASE.load(Ordering::SeqCst));
+    delay::wait_for("both answers", || !RELEASE.load(Ordering::SeqCst));
 }
