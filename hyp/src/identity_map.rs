@@ -100,10 +100,13 @@ impl IdentityMap {
         let mut page = start;
         while page < end {
             let Some(entries) = self.page_entries(page) else { return false };
-            for entry in entries.iter_mut().take(((end - page) / PAGE) as usize) {
-                *entry = if attributes == 0 { 0 } else { page | attributes | TABLE_OR_PAGE };
-                page += PAGE;
+            let count = entries.len().min(((end - page) / PAGE) as usize);
+            let entries = entries.get_mut(..count).unwrap_or_default();
+            entries.fill(0);
+            if attributes != 0 {
+                write_free(entries, page | attributes | TABLE_OR_PAGE, PAGE);
             }
+            page += count as u64 * PAGE;
         }
         true
     }
@@ -133,14 +136,8 @@ impl IdentityMap {
             let kind = if level == LAST_LEVEL { TABLE_OR_PAGE } else { 0 };
             let count = ((last - first) / bytes) as usize;
             let entries = self.entries(table, index(first, level)).get_mut(..count).unwrap_or_default();
-            if let Some(used) = entries.iter().position(|entry| *entry != 0) {
-                return Err(MapError::Overlap(first + used as u64 * bytes));
-            }
-            let mut descriptor = first | attributes | kind;
-            for entry in entries {
-                *entry = descriptor;
-                descriptor += bytes;
-            }
+            let used = write_free(entries, first | attributes | kind, bytes);
+            used.map_or(Ok(()), |used| Err(MapError::Overlap(first + used as u64 * bytes)))?;
         }
         self.fill_below(table, level, last..span.end, attributes)
     }
@@ -176,6 +173,29 @@ impl IdentityMap {
 
 fn new_table() -> Box<Table> {
     Box::new(Table([0; ENTRIES]))
+}
+
+/// Writes descriptors, each by `step` above the last one; stops at an entry that is used, and says which.
+fn write_free(entries: &mut [u64], mut descriptor: u64, step: u64) -> Option<usize> {
+    // Half of boot's map is single entries, so four at a time.
+    let (fours, rest) = entries.as_chunks_mut::<4>();
+    for (index, four) in fours.iter_mut().enumerate() {
+        let [a, b, c, d] = *four;
+        if a | b | c | d != 0 {
+            return four.iter().position(|entry| *entry != 0).map(|within| index * 4 + within);
+        }
+        *four = [descriptor, descriptor + step, descriptor + 2 * step, descriptor + 3 * step];
+        descriptor += 4 * step;
+    }
+    let before = fours.len() * 4;
+    for (index, entry) in rest.iter_mut().enumerate() {
+        if *entry != 0 {
+            return Some(before + index);
+        }
+        *entry = descriptor;
+        descriptor += step;
+    }
+    None
 }
 
 /// How much an entry of a table of this level covers.

@@ -2,7 +2,7 @@
 
 use crate::interrupt_id::Interrupt;
 use crate::span::Span;
-use crate::tree::{DeviceNode, Tree};
+use crate::tree::{DeviceNode, Models, Tree};
 use crate::uart;
 use alloc::string::String;
 
@@ -66,8 +66,8 @@ fn stdout_path<'tree>(tree: &'tree Tree) -> Option<&'tree str> {
 
 /// A node for which [`Uart::new`](uart::Uart::new) has a driver, and where its registers are.
 fn with_driver(node: DeviceNode) -> Option<(DeviceNode, Span)> {
-    let is_known = node.is_compatible_with_any(&[PL011, SBSA_UART, BCM_MINI_UART]);
-    let registers = if is_known { registers(node) } else { None };
+    const KNOWN: Models = Models::new(&[PL011, SBSA_UART, BCM_MINI_UART]);
+    let registers = if node.is_one_of(&KNOWN) { registers(node) } else { None };
     registers.filter(|registers| uart::fits(*registers)).map(|registers| (node, registers))
 }
 

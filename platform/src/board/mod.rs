@@ -25,17 +25,17 @@ pub use timer::Timer;
 
 use crate::span::{self, Span};
 use crate::tree::interrupts::{GIC_V2, GIC_V3};
-use crate::tree::{DeviceNode, Tree};
+use crate::tree::{DeviceNode, Models, Tree};
 use alloc::string::String;
 use alloc::vec::Vec;
 
 /// All models that the modules here look for.
-const MODELS: [&[&str]; 5] = [psci::MODELS, GIC_V2, GIC_V3, timer::MODELS, watchdog::MODELS];
+const MODELS: Models = Models::new(&[psci::MODELS, GIC_V2, GIC_V3, timer::MODELS, watchdog::MODELS]);
 
 /// The nodes of [`MODELS`] that are not disabled: found in one pass, since they are few in a large tree.
 #[inline(never)]
 fn known_parts<'tree>(tree: &'tree Tree) -> Vec<DeviceNode<'tree>> {
-    tree.nodes().filter(|node| node.is_compatible_with_any(&MODELS) && node.is_enabled()).collect()
+    tree.nodes().filter(|node| node.is_one_of(&MODELS) && node.is_enabled()).collect()
 }
 
 /// The first of `parts` that is one of `models`.

@@ -29,6 +29,7 @@ const PROPERTY: u32 = 3;
 pub(super) const NOP: u32 = 4;
 pub(super) const END: u32 = 9;
 
+const NO_TEXT: &str = "a node's name is no printable text";
 const REMEDY: &str = "pass the blob as dtc or the firmware wrote it, whole and unchanged";
 
 /// Where a node begins.
@@ -55,12 +56,44 @@ struct NameClass(u8);
 
 impl NameClass {
     /// By length and first letter: these tell apart what is often looked for.
-    fn of(name: &[u8]) -> Self {
-        Self((name.len() as u8 ^ name.first().copied().unwrap_or(0)) % 32)
+    const fn of(name: &[u8]) -> Self {
+        let first = if let [first, ..] = name { *first } else { 0 };
+        Self((name.len() as u8 ^ first) % 32)
     }
 
-    fn bit(self) -> u32 {
+    const fn bit(self) -> u32 {
         1 << self.0
+    }
+}
+
+/// Models to look for in the `compatible` of many nodes, most of which are none of them.
+pub(crate) struct Models {
+    lists: &'static [&'static [&'static str]],
+    /// A bit for the class of each model.
+    classes: u32,
+}
+
+impl Models {
+    /// The models of all these lists.
+    #[allow(clippy::indexing_slicing, reason = "iterators are not const; evaluated by the compiler")]
+    pub(crate) const fn new(lists: &'static [&'static [&'static str]]) -> Self {
+        let (mut classes, mut list, mut model) = (0, 0, 0);
+        while list < lists.len() {
+            if model < lists[list].len() {
+                classes |= NameClass::of(lists[list][model].as_bytes()).bit();
+                model += 1;
+            } else {
+                (list, model) = (list + 1, 0);
+            }
+        }
+        Self { lists, classes }
+    }
+
+    /// Whether `text` is one of them.
+    #[inline]
+    pub(super) fn has(&self, text: &[u8]) -> bool {
+        let may_be = self.classes & NameClass::of(text).bit() != 0;
+        may_be && self.lists.iter().any(|models| models.iter().any(|model| model.as_bytes() == text))
     }
 }
 
@@ -83,8 +116,8 @@ struct GoodName {
 }
 
 impl GoodName {
-    /// What stands for none: no name lies so far from the start.
-    const NONE: Self = Self { offset: u32::MAX, kind: NameKind::Empty, class: NameClass(0) };
+    /// What stands for none: an empty name is not remembered. All zero, since a table of them is quickly made so.
+    const NONE: Self = Self { offset: 0, kind: NameKind::Empty, class: NameClass(0) };
 
     /// The name at `offset`, if there is one.
     fn read(strings: &[u8], offset: usize) -> Option<Self> {
@@ -139,6 +172,30 @@ pub(super) fn name_length(bytes: &[u8], offset: usize) -> Option<usize> {
     (text.get(end) == Some(&0)).then_some(end)
 }
 
+/// The length of the node's name that `words` begin with, or what is wrong with it.
+///
+/// Four bytes at a time: such names are the most of what is looked at byte by byte.
+fn node_name_length(words: &[u32]) -> Result<usize, &'static str> {
+    const EACH: u32 = 0x0101_0101;
+    const TOP: u32 = 0x80 * EACH;
+    for (index, word) in words.iter().enumerate().take((MAX_NAME + 1) / 4) {
+        let word = u32::from_le(*word);
+        let slashes = word ^ u32::from(b'/') * EACH;
+        // The top bit of the first byte that is below '!', above '~' or '/': what is carried on reaches later ones only.
+        let others = word.wrapping_sub(0x21 * EACH) | word.wrapping_add(EACH) | word;
+        let ends = (others | slashes.wrapping_sub(EACH) & !slashes) & TOP;
+        if ends != 0 {
+            let first = ends.trailing_zeros() / 8;
+            return match word >> (first * 8) & 0xff {
+                0 => Ok(index * 4 + first as usize),
+                0x2f => Err("a node's name is wrong"),
+                _ => Err(NO_TEXT),
+            };
+        }
+    }
+    Err(NO_TEXT)
+}
+
 /// The text at `offset`, if it is a name.
 pub(super) fn name_at(bytes: &[u8], offset: usize) -> Option<&str> {
     let name = bytes.get(offset..)?.get(..name_length(bytes, offset)?)?;
@@ -147,6 +204,7 @@ pub(super) fn name_at(bytes: &[u8], offset: usize) -> Option<&str> {
 
 /// Whether `text` begins with `name` and a byte that may follow it. That one and the first letter are looked at first: few
 /// names agree in both.
+#[inline]
 fn begins_with(text: &[u8], name: &str, may_follow: impl Fn(u8) -> bool) -> bool {
     let may_be = text.first() == name.as_bytes().first() || name.is_empty();
     may_be && text.get(name.len()).is_some_and(|&next| may_follow(next)) && text.starts_with(name.as_bytes())
@@ -255,7 +313,6 @@ impl<'blob> Blob<'blob> {
             open: ArrayVec::new(),
             phandles: Vec::new(),
             good_names: [GoodName::NONE; GOOD_NAMES],
-            properties_left: 0,
         };
         let result = pass.run().and_then(|()| self.check_size());
         (pass.nodes, pass.phandles, result)
@@ -272,43 +329,45 @@ impl<'blob> Blob<'blob> {
     }
 
     /// The name of a node, unit address included; empty for the root.
-    pub(super) fn name(&self, node: NodeEntry) -> &'blob str {
+    pub(super) fn name(&self, node: &NodeEntry) -> &'blob str {
         name_at(self.structure, node.name as usize).unwrap_or("")
     }
 
     /// Whether a node is called `name`: whole, or but for its unit address where `bare`.
-    pub(super) fn is_called(&self, node: NodeEntry, name: &str, bare: bool) -> bool {
+    #[inline]
+    pub(super) fn is_called(&self, node: &NodeEntry, name: &str, bare: bool) -> bool {
         let text = self.structure.get(node.name as usize..).unwrap_or_default();
         begins_with(text, name, |next| next == 0 || bare && next == b'@')
     }
 
     /// The value of `compatible` of a node.
-    pub(super) fn compatible(&self, node: NodeEntry) -> Option<&'blob [u8]> {
+    pub(super) fn compatible(&self, node: &NodeEntry) -> Option<&'blob [u8]> {
         let offset = (node.compatible != 0).then_some(node.compatible as usize)?;
-        RawProperty::first(self.words.get(offset / 4..)?).map(|property| property.value)
+        RawProperty::first(self.words.get(offset / 4..)?).map(|property| property.value())
     }
 
     /// The value of the property `name` of a node.
-    pub(super) fn property(&self, node: NodeEntry, name: &str) -> Option<&'blob [u8]> {
+    pub(super) fn property(&self, node: &NodeEntry, name: &str) -> Option<&'blob [u8]> {
         if node.names & NameClass::of(name.as_bytes()).bit() == 0 {
             return None;
         }
-        self.raw_properties(node).find(|property| property.is_called(self.strings, name)).map(|property| property.value)
+        let mut properties = self.raw_properties(node);
+        properties.find(|property| property.is_called(self.strings, name)).map(|property| property.value())
     }
 
     /// The properties of a node.
-    pub(super) fn properties(&self, node: NodeEntry) -> impl Iterator<Item = (&'blob str, &'blob [u8])> + use<'blob> {
+    pub(super) fn properties(&self, node: &NodeEntry) -> impl Iterator<Item = (&'blob str, &'blob [u8])> + use<'blob> {
         let strings = self.strings;
-        self.raw_properties(node).map_while(move |property| Some((property.name(strings)?, property.value)))
+        self.raw_properties(node).map_while(move |property| Some((property.name(strings)?, property.value())))
     }
 
     /// The name of the first property of a node that is not among `known`.
-    pub(super) fn unknown_property(&self, node: NodeEntry, known: &[&str]) -> Option<&'blob str> {
+    pub(super) fn unknown_property(&self, node: &NodeEntry, known: &[&str]) -> Option<&'blob str> {
         let is_known = |property: &RawProperty| known.iter().any(|name| property.is_called(self.strings, name));
         self.raw_properties(node).find(|property| !is_known(property))?.name(self.strings)
     }
 
-    fn raw_properties(&self, node: NodeEntry) -> impl Iterator<Item = RawProperty<'blob>> + use<'blob> {
+    fn raw_properties(&self, node: &NodeEntry) -> impl Iterator<Item = RawProperty<'blob>> + use<'blob> {
         let mut rest = self.words.get(node.properties as usize / 4..).unwrap_or_default();
         core::iter::from_fn(move || {
             while let [token, next @ ..] = rest
@@ -327,7 +386,10 @@ impl<'blob> Blob<'blob> {
 pub(super) struct RawProperty<'blob> {
     /// Offset of its name in the strings block.
     pub(super) name: usize,
-    pub(super) value: &'blob [u8],
+    /// Of its value, in bytes.
+    length: usize,
+    /// From its value on.
+    words: &'blob [u32],
     /// From the next token on.
     pub(super) rest: &'blob [u32],
 }
@@ -336,11 +398,15 @@ impl<'blob> RawProperty<'blob> {
     /// The property whose token is the first of `words`.
     #[inline]
     pub(super) fn first(words: &'blob [u32]) -> Option<Self> {
-        let [token, length, name, rest @ ..] = words else { return None };
+        let [token, length, name, words @ ..] = words else { return None };
         let length = u32::from_be(*length) as usize;
         let is_property = u32::from_be(*token) == PROPERTY;
-        let value = bytemuck::cast_slice(rest).get(..length).filter(|_| is_property)?;
-        Some(Self { name: u32::from_be(*name) as usize, value, rest: rest.get(length.div_ceil(4)..)? })
+        let rest = words.get(length.div_ceil(4)..).filter(|_| is_property)?;
+        Some(Self { name: u32::from_be(*name) as usize, length, words, rest })
+    }
+
+    pub(super) fn value(&self) -> &'blob [u8] {
+        bytemuck::cast_slice(self.words).get(..self.length).unwrap_or_default()
     }
 
     fn name(&self, strings: &'blob [u8]) -> Option<&'blob str> {
@@ -348,6 +414,7 @@ impl<'blob> RawProperty<'blob> {
     }
 
     /// Whether that is its name, byte for byte: cheaper than to look for its end first.
+    #[inline]
     fn is_called(&self, strings: &[u8], name: &str) -> bool {
         begins_with(strings.get(self.name..).unwrap_or_default(), name, |next| next == 0)
     }
@@ -364,8 +431,6 @@ struct Pass<'pass, 'blob> {
     phandles: Phandles,
     /// Names that were found good.
     good_names: [GoodName; GOOD_NAMES],
-    /// How many properties the node that began last may still have: none once it has children or has ended.
-    properties_left: usize,
 }
 
 impl Pass<'_, '_> {
@@ -385,47 +450,45 @@ impl Pass<'_, '_> {
         match u32::from_be(*token) {
             BEGIN_NODE => self.begin_node()?,
             END_NODE => self.end_node()?,
-            PROPERTY => self.property()?,
+            PROPERTY => return Err(self.misplaced()),
             NOP => self.rest = rest,
             END if self.open.is_empty() && !self.nodes.is_empty() => return Ok(false),
             END => return Err(self.wrong("the structure block ends within a node")),
-            token => return Err(self.wrong(format!("{token:#x} is no token"))),
+            token => return Err(self.wrong(&format!("{token:#x} is no token"))),
         }
         Ok(true)
     }
 
     fn begin_node(&mut self) -> Result<(), BoardError> {
         let start = self.offset() + 4;
-        let length =
-            name_length(self.blob.structure, start).ok_or_else(|| self.wrong("a node's name is no printable text"))?;
+        let length = node_name_length(self.rest.get(1..).unwrap_or_default()).map_err(|problem| self.wrong(problem))?;
         if self.open.is_empty() && !self.nodes.is_empty() {
             return Err(self.wrong("there is a second root node"));
         }
-        let name = self.blob.structure.get(start..start + length).unwrap_or_default();
-        if name.is_empty() != self.open.is_empty() || name.contains(&b'/') {
+        if (length == 0) != self.open.is_empty() {
             return Err(self.wrong("a node's name is wrong"));
         }
         let properties = (start + length + 1).next_multiple_of(4);
-        self.push(NodeEntry {
+        let node = NodeEntry {
             name: start as u32,
             properties: properties as u32,
             compatible: 0,
             names: 0,
             parent: self.open.last().copied().unwrap_or(0),
-        })?;
+        };
+        self.push(node)?;
         self.rest = self.blob.words.get(properties / 4..).unwrap_or_default();
-        self.properties_left = MAX_PROPERTIES;
-        Ok(())
+        self.properties(node)
     }
 
-    /// Lists a node and opens it.
+    /// Opens a node and makes room for it in the list.
     fn push(&mut self, node: NodeEntry) -> Result<(), BoardError> {
         let index = self.nodes.len();
         if index >= MAX_NODES {
-            return Err(self.wrong(format!("there are more than {MAX_NODES} nodes")));
+            return Err(self.wrong(&format!("there are more than {MAX_NODES} nodes")));
         }
         if self.open.try_push(index as u16).is_err() {
-            return Err(self.wrong(format!("nodes are nested more than {MAX_DEPTH} deep")));
+            return Err(self.wrong(&format!("nodes are nested more than {MAX_DEPTH} deep")));
         }
         self.nodes.push(node);
         Ok(())
@@ -436,21 +499,44 @@ impl Pass<'_, '_> {
             return Err(self.wrong("a node ends that has not begun"));
         }
         self.rest = self.rest.get(1..).unwrap_or_default();
-        self.properties_left = 0;
         Ok(())
     }
 
-    fn property(&mut self) -> Result<(), BoardError> {
+    /// Takes the properties of `node`, which began last: they stand before its children.
+    fn properties(&mut self, mut node: NodeEntry) -> Result<(), BoardError> {
+        let mut left = MAX_PROPERTIES;
+        while let Some(token) = self.rest.first().map(|token| u32::from_be(*token)) {
+            match token {
+                NOP => self.rest = self.rest.get(1..).unwrap_or_default(),
+                PROPERTY if left > 0 => self.property(&mut node)?,
+                _ => break,
+            }
+            left -= usize::from(token == PROPERTY);
+        }
+        if let Some(listed) = self.nodes.last_mut() {
+            *listed = node;
+        }
+        Ok(())
+    }
+
+    /// Takes a property of `node`, and what the index wants of it.
+    fn property(&mut self, node: &mut NodeEntry) -> Result<(), BoardError> {
         let checked =
             RawProperty::first(self.rest).and_then(|property| Some((self.good_name(property.name)?, property)));
         let Some((name, property)) = checked else {
             return Err(self.wrong("a property's name or value lies outside its block"));
         };
-        let may_be_here = |_: &usize| name.kind != NameKind::Empty;
-        self.properties_left = self.properties_left.checked_sub(1).filter(may_be_here).ok_or_else(|| {
-            self.wrong(format!("a property has no name, stands behind child nodes, or is one of over {MAX_PROPERTIES}"))
-        })?;
-        self.note(name, &property);
+        node.names |= name.class.bit();
+        match name.kind {
+            NameKind::Empty => return Err(self.misplaced()),
+            NameKind::Compatible => node.compatible = self.offset() as u32,
+            NameKind::Phandle => {
+                let index = self.nodes.len().saturating_sub(1);
+                let value = word(property.value(), 0).filter(|_| property.length == 4);
+                self.phandles.extend(value.map(|phandle| (phandle, index as u16)));
+            }
+            NameKind::Other => {}
+        }
         self.rest = property.rest;
         Ok(())
     }
@@ -459,25 +545,10 @@ impl Pass<'_, '_> {
     /// known to be good.
     fn good_name(&mut self, offset: usize) -> Option<GoodName> {
         let known = self.good_names.get_mut(offset / 4 % GOOD_NAMES)?;
-        if known.offset as usize != offset {
+        if known.offset as usize != offset || known.kind == NameKind::Empty {
             *known = GoodName::read(self.blob.strings, offset)?;
         }
         Some(*known)
-    }
-
-    /// Takes what the index wants from a property of the node that began last.
-    fn note(&mut self, name: GoodName, property: &RawProperty) {
-        let (index, offset) = (self.nodes.len().saturating_sub(1), self.offset());
-        let Some(node) = self.nodes.last_mut() else { return };
-        node.names |= name.class.bit();
-        match name.kind {
-            NameKind::Compatible => node.compatible = offset as u32,
-            NameKind::Phandle => {
-                let value = word(property.value, 0).filter(|_| property.value.len() == 4);
-                self.phandles.extend(value.map(|phandle| (phandle, index as u16)));
-            }
-            NameKind::Empty | NameKind::Other => {}
-        }
     }
 
     /// Offset of the next token in the structure block.
@@ -485,18 +556,18 @@ impl Pass<'_, '_> {
         (self.blob.words.len() - self.rest.len()) * 4
     }
 
+    fn misplaced(&self) -> BoardError {
+        self.wrong(&format!("a property has no name, stands behind child nodes, or is one of over {MAX_PROPERTIES}"))
+    }
+
     /// An error at the current offset, in the node that is open.
-    fn wrong(&self, problem: impl Into<alloc::borrow::Cow<'static, str>>) -> BoardError {
+    #[cold]
+    fn wrong(&self, problem: &str) -> BoardError {
         let mut path = alloc::string::String::new();
         for node in self.open.iter().filter_map(|&index| self.nodes.get(usize::from(index))).skip(1) {
             path.push('/');
-            path.push_str(self.blob.name(*node));
+            path.push_str(self.blob.name(node));
         }
-        BoardError::new(
-            path,
-            "",
-            format!("{} (offset {:#x} of the structure block)", problem.into(), self.offset()),
-            REMEDY,
-        )
+        BoardError::new(path, "", format!("{problem} (offset {:#x} of the structure block)", self.offset()), REMEDY)
     }
 }

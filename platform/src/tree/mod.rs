@@ -15,6 +15,7 @@ mod registers;
 mod room;
 mod walk;
 
+pub(crate) use blob::Models;
 pub use cells::Cells;
 pub use error::BoardError;
 pub use node::DeviceNode;

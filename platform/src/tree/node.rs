@@ -1,7 +1,7 @@
 //! One node and its own properties. Questions that other nodes help to answer are in the sibling modules.
 
 use super::blob::NodeEntry;
-use super::{BoardError, Cells, Tree};
+use super::{BoardError, Cells, Models, Tree};
 use alloc::borrow::Cow;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -23,8 +23,8 @@ impl PartialEq for DeviceNode<'_> {
 impl Eq for DeviceNode<'_> {}
 
 impl<'tree> DeviceNode<'tree> {
-    fn entry(self) -> Option<NodeEntry> {
-        self.tree.nodes.get(self.index).copied()
+    fn entry(self) -> Option<&'tree NodeEntry> {
+        self.tree.nodes.get(self.index)
     }
 
     /// The tree it is of.
@@ -60,19 +60,25 @@ impl<'tree> DeviceNode<'tree> {
 
     /// Its child nodes.
     pub fn children(self) -> impl Iterator<Item = Self> {
-        let later = self.tree.nodes.iter().enumerate().skip(self.index.saturating_add(1));
+        self.child_entries().map(move |(_, index)| Self { tree: self.tree, index })
+    }
+
+    /// The entries of its child nodes, and where they stand.
+    fn child_entries(self) -> impl Iterator<Item = (&'tree NodeEntry, usize)> {
+        let first = self.index.saturating_add(1);
+        let later = self.tree.nodes.get(first..).unwrap_or_default().iter().zip(first..);
         // In tree order the descendants of a node follow it at once, and they alone have parents from it on.
-        let descendants = later.take_while(move |(_, entry)| usize::from(entry.parent) >= self.index);
-        descendants
-            .filter(move |(_, entry)| usize::from(entry.parent) == self.index)
-            .map(move |(index, _)| Self { tree: self.tree, index })
+        let descendants = later.take_while(move |(entry, _)| usize::from(entry.parent) >= self.index);
+        descendants.filter(move |(entry, _)| usize::from(entry.parent) == self.index)
     }
 
     /// The child called `name`; without unit address the first child of that name with any.
     pub fn child(self, name: &str) -> Option<Self> {
+        let blob = &self.tree.blob;
         let mut similar = None;
-        for node in self.children().filter(|node| node.is_called(name, true)) {
-            if node.is_called(name, false) {
+        for (entry, index) in self.child_entries().filter(|(entry, _)| blob.is_called(entry, name, true)) {
+            let node = Self { tree: self.tree, index };
+            if blob.is_called(entry, name, false) {
                 return Some(node);
             }
             similar = similar.or(Some(node));
@@ -145,14 +151,24 @@ impl<'tree> DeviceNode<'tree> {
 
     /// Whether its `compatible` names one of `models`.
     pub fn is_compatible(self, models: &[&str]) -> bool {
-        self.is_compatible_with_any(&[models])
+        self.compatible().any(|text| models.iter().any(|model| model.as_bytes() == text))
     }
 
-    /// Whether its `compatible` names one of the models of one of these lists.
-    pub fn is_compatible_with_any(self, lists: &[&[&str]]) -> bool {
-        let value = self.entry().and_then(|entry| self.tree.blob.compatible(entry)?.strip_suffix(&[0]));
-        let is_one = |text: &[u8]| lists.iter().any(|models| models.iter().any(|model| model.as_bytes() == text));
-        value.is_some_and(|value| value.split(|&byte| byte == 0).any(is_one))
+    /// Whether its `compatible` names one of `models`.
+    pub(crate) fn is_one_of(self, models: &Models) -> bool {
+        self.compatible().any(|text| models.has(text))
+    }
+
+    /// The texts in its `compatible`, each up to its NUL.
+    #[inline]
+    fn compatible(self) -> impl Iterator<Item = &'tree [u8]> {
+        let value = self.entry().and_then(|entry| self.tree.blob.compatible(entry));
+        let mut rest = value.unwrap_or_default();
+        core::iter::from_fn(move || {
+            let (text, behind) = rest.split_at(rest.iter().position(|byte| *byte == 0)?);
+            rest = behind.get(1..).unwrap_or_default();
+            Some(text)
+        })
     }
 
     /// Whether neither it nor a node above it is disabled: `status` is absent, `okay` or `ok`.

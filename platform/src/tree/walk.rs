@@ -89,7 +89,7 @@ impl<'blob> Walk<'blob> {
         let property = RawProperty::first(self.rest)?;
         self.rest = property.rest;
         let name = self.blob.strings.get(property.name..)?;
-        Some((name.get(..name_length(name, 0)?)?, property.value))
+        Some((name.get(..name_length(name, 0)?)?, property.value()))
     }
 }
 

@@ -66,9 +66,7 @@ static EARLY_MAP: EarlyMap = EarlyMap(UnsafeCell::new([[0; 512]; EARLY_TABLES]))
 pub unsafe fn enable_early(image: (u64, u64), tree: (u64, u64)) {
     // SAFETY: nobody else runs yet (caller).
     let [level1, below @ ..] = unsafe { &mut *EARLY_MAP.0.get() };
-    for (gib, entry) in level1.iter_mut().enumerate() {
-        *entry = EARLY_DEVICE | (gib as u64 * GIB);
-    }
+    write_blocks(level1, EARLY_DEVICE, GIB);
     for span in [image, tree] {
         // Two spans need no third table.
         let _ = cover(level1, below, span, EARLY_NORMAL);
@@ -115,16 +113,26 @@ fn cover(level1: &mut [u64; 512], below: &mut [[u64; 512]], (start, bytes): (u64
     let known = below.iter().position(|table| *entry == table.as_ptr() as u64 | TABLE);
     let used = USED.load(Ordering::Relaxed);
     let Some(table) = below.get_mut(known.unwrap_or(used)) else { return false };
-    let blocks = |attributes| (0..512).map(move |index| (gib * GIB + index * BLOCK) | attributes);
     if known.is_none() {
-        table.iter_mut().zip(blocks(EARLY_DEVICE)).for_each(|(entry, block)| *entry = block);
+        write_blocks(table, gib * GIB | EARLY_DEVICE, BLOCK);
         USED.store(used + 1, Ordering::Relaxed);
     }
     let (first, end) = ((start - gib * GIB) / BLOCK, (start + bytes - gib * GIB).div_ceil(BLOCK));
-    let within = table.iter_mut().zip(blocks(attributes)).take(end as usize).skip(first as usize);
-    within.for_each(|(entry, block)| *entry = if attributes == 0 { 0 } else { block });
+    let within = table.get_mut(first as usize..(end as usize).min(512)).unwrap_or_default();
+    match attributes {
+        0 => within.fill(0),
+        _ => write_blocks(within, (start & !(BLOCK - 1)) | attributes, BLOCK),
+    }
     *entry = table.as_ptr() as u64 | TABLE;
     true
+}
+
+/// Writes descriptors, each by `step` above the last one.
+fn write_blocks(entries: &mut [u64], mut descriptor: u64, step: u64) {
+    for entry in entries {
+        *entry = descriptor;
+        descriptor += step;
+    }
 }
 
 /// Replaces EL2's translation with the MMU off in between, as sizes and types of mappings change.
