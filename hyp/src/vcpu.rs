@@ -152,6 +152,7 @@ impl Vcpu {
     }
 
     /// Its PSTATE, as SPSR_EL2 has it; only while it is loaded.
+    #[inline(always)]
     pub fn pstate(&self) -> u64 {
         read_register!("spsr_el2")
     }
@@ -159,11 +160,5 @@ impl Vcpu {
     /// Sets its PSTATE; only while it is loaded.
     pub fn set_pstate(&mut self, pstate: u64) {
         write_register!("spsr_el2", pstate);
-    }
-
-    /// Goes on after the instruction that trapped.
-    #[inline(always)]
-    pub fn skip_instruction(&mut self) {
-        self.set_pc(self.pc().wrapping_add(4));
     }
 }

@@ -205,10 +205,9 @@ pub(crate) fn divert(frame: &mut Frame, fault: Fault) -> bool {
         (*recovery).fault.write(fault);
     }
     frame.x[0] = recovery as u64;
-    // PSTATE.IL (bit 20) must not outlive the illegal return that set it.
-    frame.state &= !(1 << 20);
-    // The code may have gone to EL0: back to EL1, on its own stack.
-    frame.state = frame.state & !0xf | 5;
+    // The code may have gone to EL0, or to AArch32: back to EL1, on its own stack. Of PSTATE, flags and masks are kept:
+    // IL must not outlive the illegal return that set it.
+    frame.state = frame.state & 0xf000_03c0 | 5;
     frame.return_address = catch_leave as *const () as u64;
     true
 }

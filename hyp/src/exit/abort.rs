@@ -6,7 +6,7 @@ use crate::arch::aarch64::traps::{self, Stage1Access};
 use crate::devices::DeviceSlot;
 use crate::exit::emulate::{self, Refusal};
 use crate::exit::syndrome::{Abort, Access, Reason};
-use crate::exit::{Next, inject, synchronous_exception};
+use crate::exit::{Next, finish, inject, synchronous_exception};
 use crate::life::{CrashReason, StopReason};
 use crate::processor::Processor;
 use crate::vcpu::Vcpu;
@@ -14,9 +14,13 @@ use crate::vcpu::Vcpu;
 /// Handles a data abort.
 #[inline(always)]
 pub fn data(processor: &mut Processor, vcpu: &mut Vcpu, abort: Abort) -> Next {
-    if let (Reason::Translation, false, Some(access)) = (abort.reason(), abort.on_table_walk(), abort.access()) {
+    // What is described is no table walk (Arm ARM, AArch64.FaultSyndrome: not where `s2fs1walk`).
+    if let Some(access) = abort.access() {
         let ipa = traps::fault_page() | traps::fault_virtual_address() & 0xfff;
-        if let Some((device, offset)) = vcpu.vm.bus.find(ipa) {
+        // Asked only now: the compiler would make one test of both, and a longer one.
+        if abort.reason() == Reason::Translation
+            && let Some((device, offset)) = vcpu.vm.bus.find(ipa)
+        {
             return device_access(processor, vcpu, device, offset, access, abort.is_write());
         }
     }
@@ -41,7 +45,7 @@ fn device_access(
         let value = vm.device_read(processor, vcpu.index, device, offset, access.bytes());
         vcpu.set_register(access.transfer(), access.extend(value));
     }
-    vcpu.skip_instruction();
+    finish::instruction(vcpu);
     Next::Resume
 }
 
@@ -83,7 +87,7 @@ fn passed_on(vcpu: &mut Vcpu, abort: &Abort, access: Access, address: u64, ipa: 
     if done.is_none() {
         return external_abort(vcpu, abort, address);
     }
-    vcpu.skip_instruction();
+    finish::instruction(vcpu);
     Next::Resume
 }
 
@@ -91,7 +95,7 @@ fn passed_on(vcpu: &mut Vcpu, abort: &Abort, access: Access, address: u64, ipa: 
 fn undescribed(processor: &mut Processor, vcpu: &mut Vcpu, abort: &Abort, address: u64, ipa: Ipa) -> Next {
     if abort.is_maintenance() {
         // No cache holds anything of a device.
-        emulate::finish_instruction(vcpu);
+        finish::instruction(vcpu);
         return Next::Resume;
     }
     match emulate::access(processor, vcpu, address, ipa) {

@@ -19,16 +19,14 @@ use tessera_memory::{Ipa, PAGE_SIZE};
 
 use crate::arch::aarch64::registers::{read_register, write_register};
 use crate::arch::aarch64::traps::{self, Stage1Access};
-use crate::exit::inject;
 use crate::exit::instruction::{Bus, Footprint, Instruction, Operation, Registers};
+use crate::exit::{finish, inject};
 use crate::processor::Processor;
 use crate::vcpu::Vcpu;
 use crate::vm::Vm;
 
 /// DFSC: unsupported exclusive or atomic access.
 const UNSUPPORTED_EXCLUSIVE: u64 = 0b11_0101;
-/// PSTATE.SS and PSTATE.BTYPE: an instruction that is done clears both.
-const PER_INSTRUCTION: u64 = 1 << 21 | 0b11 << 10;
 
 /// Why an access is not carried out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,14 +66,8 @@ pub fn access(processor: &mut Processor, vcpu: &mut Vcpu, address: u64, ipa: Ipa
     let vm = vcpu.vm;
     let _alone = (instruction.reads() && instruction.writes()).then(|| vm.atomics.lock());
     instruction.execute(&footprint, &mut Guest(vcpu), &mut bus)?;
-    finish_instruction(vcpu);
+    finish::instruction(vcpu);
     Ok(())
-}
-
-/// Goes on after an instruction that was carried out.
-pub fn finish_instruction(vcpu: &mut Vcpu) {
-    vcpu.skip_instruction();
-    vcpu.set_pstate(vcpu.pstate() & !PER_INSTRUCTION);
 }
 
 /// The instruction that the guest is at.

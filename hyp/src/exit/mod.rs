@@ -4,6 +4,7 @@
 //! this VM stopped with the reason kept.
 
 pub mod fate;
+pub mod finish;
 pub mod identification;
 pub mod inject;
 pub mod instruction;
@@ -25,7 +26,7 @@ pub use handlers::*;
 #[cfg(target_os = "none")]
 mod handlers {
     use super::syndrome::{Exit, Wait};
-    use super::{abort, hypercall, inject, system_register};
+    use super::{abort, finish, hypercall, inject, system_register};
     use crate::arch::aarch64::registers::{read_register, write_register};
     use crate::arch::aarch64::traps;
     use crate::life::StopReason;
@@ -63,11 +64,11 @@ mod handlers {
     fn rarer(processor: &Processor, vcpu: &mut Vcpu) -> Next {
         match Exit::decode(traps::syndrome()) {
             Exit::WaitFor(wait) => {
-                vcpu.skip_instruction();
+                finish::instruction(vcpu);
                 if wait == Wait::Interrupt { Next::Wait } else { Next::Resume }
             }
             Exit::Monitor(immediate) => {
-                vcpu.skip_instruction();
+                finish::instruction(vcpu);
                 hypercall::handle(processor, vcpu, immediate)
             }
             Exit::InstructionAbort(abort) => abort::fetch(vcpu, abort),

@@ -28,16 +28,9 @@ pub enum Wait {
     Event,
 }
 
-/// A trapped MRS, MSR or system instruction.
+/// A trapped MRS, MSR or system instruction: its syndrome, read field by field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SystemRegisterAccess {
-    /// Which register, as `encoding` makes it.
-    pub register: u32,
-    /// The general register it goes to or comes from; 31 is XZR.
-    pub transfer: usize,
-    /// MRS rather than MSR.
-    pub is_read: bool,
-}
+pub struct SystemRegisterAccess(u64);
 
 /// The encoding of a system register in the order of ESR_EL2.ISS, transfer register and direction zero.
 pub const fn encoding(op0: u32, op1: u32, crn: u32, crm: u32, op2: u32) -> u32 {
@@ -63,6 +56,11 @@ pub struct Abort(u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Access(u64);
 
+/// How long the instruction was that an exception was taken from (ESR_EL2.IL), in bytes: 2 or 4.
+pub const fn instruction_bytes(esr: u64) -> u64 {
+    if bit(esr, 25) { 4 } else { 2 }
+}
+
 const fn bit(value: u64, index: u32) -> bool {
     value >> index & 1 != 0
 }
@@ -73,7 +71,7 @@ impl Exit {
     pub fn decode(esr: u64) -> Self {
         match esr >> 26 & 0x3f {
             0x16 => Self::Hypervisor(esr as u16),
-            0x18 => Self::SystemRegister(SystemRegisterAccess::decode(esr)),
+            0x18 => Self::SystemRegister(SystemRegisterAccess(esr)),
             0x24 => Self::DataAbort(Abort(esr)),
             0x01 if esr & 1 == 0 => Self::WaitFor(Wait::Interrupt),
             0x01 => Self::WaitFor(Wait::Event),
@@ -85,13 +83,22 @@ impl Exit {
 }
 
 impl SystemRegisterAccess {
+    /// Which register, as `encoding` makes it.
     #[inline(always)]
-    fn decode(esr: u64) -> Self {
-        Self {
-            register: esr as u32 & encoding(3, 7, 15, 15, 7),
-            transfer: (esr >> 5 & 0x1f) as usize,
-            is_read: bit(esr, 0),
-        }
+    pub const fn register(self) -> u32 {
+        self.0 as u32 & encoding(3, 7, 15, 15, 7)
+    }
+
+    /// The general register it goes to or comes from; 31 is XZR.
+    #[inline(always)]
+    pub const fn transfer(self) -> usize {
+        (self.0 >> 5 & 0x1f) as usize
+    }
+
+    /// MRS rather than MSR.
+    #[inline(always)]
+    pub const fn is_read(self) -> bool {
+        bit(self.0, 0)
     }
 }
 
@@ -162,10 +169,11 @@ impl Access {
         bit(self.0, 15)
     }
 
-    /// The bits of `value` that the access does not carry.
+    /// The bits of 64 that the access does not carry.
     #[inline(always)]
     const fn unused_bits(self) -> u32 {
-        64 - (8 << (self.0 >> 22 & 3))
+        // 64 less eight times the width, of which a shift takes six bits.
+        (self.bytes() as u32 * 8).wrapping_neg() & 63
     }
 
     /// What a load leaves in its register when `value` was read.
@@ -174,7 +182,8 @@ impl Access {
         if self.sign_extend() { self.extend_sign(value) } else { self.truncate(value) }
     }
 
-    #[cold]
+    // In line, each load would compute both.
+    #[inline(never)]
     fn extend_sign(self, value: u64) -> u64 {
         let extended = ((value << self.unused_bits()) as i64 >> self.unused_bits()) as u64;
         if self.wide() { extended } else { extended & 0xffff_ffff }
@@ -225,7 +234,7 @@ mod tests {
     fn a_register_read_names_register_and_target() {
         // MRS X5, ID_AA64PFR0_EL1: op0 3, op1 0, CRn 0, CRm 4, op2 0.
         let Exit::SystemRegister(access) = Exit::decode(0x6230_00a9) else { panic!() };
-        assert_eq!((access.register, access.transfer, access.is_read), (encoding(3, 0, 0, 4, 0), 5, true));
+        assert_eq!((access.register(), access.transfer(), access.is_read()), (encoding(3, 0, 0, 4, 0), 5, true));
     }
 
     #[test]

@@ -4,7 +4,8 @@ use tessera_platform::gic::Gic;
 
 use crate::arch::aarch64::registers::{read_register, write_register};
 use crate::exit::syndrome::{SystemRegisterAccess, encoding};
-use crate::exit::{Next, fate, identification, undefined};
+use crate::exit::{Next, fate, finish, identification, undefined};
+use crate::interrupts::SgiRegister;
 use crate::processor::Processor;
 use crate::vcpu::Vcpu;
 
@@ -29,21 +30,16 @@ const SYSTEM_REGISTERS_ONLY: u64 = 0b111;
 /// Handles a trapped MRS, MSR or system instruction.
 #[inline(always)]
 pub fn handle(processor: &mut Processor, vcpu: &mut Vcpu, access: SystemRegisterAccess) -> Next {
-    if matches!(access.register, ICC_SGI1R | ICC_ASGI1R | ICC_SGI0R) && !access.is_read {
-        vcpu.skip_instruction();
-        let value = vcpu.register(access.transfer);
-        return send_sgi(processor, vcpu, access.register, value);
+    if access.register() == ICC_SGI1R && !access.is_read() {
+        let value = vcpu.register(access.transfer());
+        finish::instruction(vcpu);
+        return send_sgi(processor, vcpu, SgiRegister::Group1, value);
     }
     other(processor, vcpu, access)
 }
 
-fn send_sgi(processor: &Processor, vcpu: &mut Vcpu, register: u32, value: u64) -> Next {
-    use crate::interrupts::SgiRegister;
-    let which = match register {
-        ICC_SGI0R => SgiRegister::Group0,
-        ICC_ASGI1R => SgiRegister::Other,
-        _ => SgiRegister::Group1,
-    };
+#[inline(always)]
+fn send_sgi(processor: &Processor, vcpu: &mut Vcpu, which: SgiRegister, value: u64) -> Next {
     let told = vcpu.vm.vgic.send_sgi_here(vcpu.index, &mut processor.list_registers(), which, value);
     vcpu.vm.kick(told, vcpu.index, processor);
     Next::Resume
@@ -51,14 +47,14 @@ fn send_sgi(processor: &Processor, vcpu: &mut Vcpu, register: u32, value: u64) -
 
 #[inline(never)]
 fn other(processor: &mut Processor, vcpu: &mut Vcpu, access: SystemRegisterAccess) -> Next {
-    let outcome = if access.is_read {
-        read(processor, vcpu, access.register).map(|value| vcpu.set_register(access.transfer, value))
+    let outcome = if access.is_read() {
+        read(processor, vcpu, access.register()).map(|value| vcpu.set_register(access.transfer(), value))
     } else {
-        write(processor, vcpu, access.register, vcpu.register(access.transfer))
+        write(processor, vcpu, access.register(), vcpu.register(access.transfer()))
     };
     match outcome {
         Some(()) => {
-            vcpu.skip_instruction();
+            finish::instruction(vcpu);
             Next::Resume
         }
         None => {
@@ -94,6 +90,8 @@ fn write(processor: &mut Processor, vcpu: &mut Vcpu, register: u32, value: u64) 
             vcpu.physical_timer.compare = processor.machine.clock.now().wrapping_add(ticks);
         }
         MDSCR => write_register!("mdscr_el1", value & MDSCR_GUEST),
+        ICC_ASGI1R => _ = send_sgi(processor, vcpu, SgiRegister::Other, value),
+        ICC_SGI0R => _ = send_sgi(processor, vcpu, SgiRegister::Group0, value),
         ICC_SRE if has_system_registers(processor) => {}
         // The auxiliary controls are the board's, and the OS lock stays open: as if the write had no effect.
         ICC_DIR | ACTLR | OSLAR => {}

@@ -129,7 +129,8 @@ pub fn fault_virtual_address() -> u64 {
 /// permission faults outside a table walk.
 #[inline(always)]
 pub fn fault_page() -> u64 {
-    (read_register!("hpfar_el2") & 0xf_ffff_ffff_fff0) << 8
+    // FIPA, address bits 12 and up, starts at bit 4; what is below it is RES0, and NS (bit 63) is shifted out.
+    read_register!("hpfar_el2") << 8
 }
 
 /// An access to be translated by the guest's own tables.
