@@ -80,8 +80,11 @@ impl Processor {
 
     /// Has the timer fire at `deadline`, and for the console if that is earlier. In ticks.
     pub fn set_timer(&mut self, deadline: Option<u64>) {
-        self.deadline = deadline.into_iter().chain(self.console_deadline).min();
-        match self.deadline {
+        let earliest = deadline.into_iter().chain(self.console_deadline).min();
+        if core::mem::replace(&mut self.deadline, earliest) == earliest {
+            return;
+        }
+        match earliest {
             Some(deadline) => self.machine.clock.set_deadline(deadline),
             None => self.machine.clock.disarm(),
         }

@@ -171,7 +171,8 @@ impl Vgic {
 
 impl<R: ListRegisters> Loaded<'_, R> {
     fn has_pending(&mut self) -> bool {
-        if Bits(self.private.slots.used()).any(|slot| self.is_pending_in(slot)) {
+        let held = self.private.slots.used() & !self.registers.empty();
+        if Bits(held).any(|slot| self.is_pending_in(slot)) {
             return true;
         }
         // Without a call for attention all that can be delivered is in list registers.

@@ -106,10 +106,13 @@ impl Core {
             self.system.serve_console(&self.processor);
             self.processor.watch_console();
         }
+        if self.until.is_some_and(|until| until <= now) {
+            return Next::Reschedule;
+        }
         if let Some(vcpu) = self.loaded_slot().and_then(|slot| vcpus.get_mut(slot)) {
             vcpu.update_physical_timer(now);
             self.set_timer_for(vcpu);
         }
-        if self.until.is_some_and(|until| until <= now) { Next::Reschedule } else { self.hear() }
+        self.hear()
     }
 }

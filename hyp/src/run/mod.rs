@@ -53,23 +53,14 @@ impl Core {
                 Some(index) if vcpus.get(index).is_some_and(|vcpu| vcpu.state == State::Works) => {
                     self.work(vcpus, index)
                 }
-                // Its virtual timer counts for the scheduler from here on, and may be what comes first.
-                Some(index) if self.replaces_one_that_waits(index) => self.unload(vcpus),
                 Some(index) => {
-                    self.load(vcpus, index);
-                    // Who was taken out may have rung for another vCPU of this core.
-                    if !self.is_rung() {
+                    if self.load(vcpus, index) {
                         self.run_loaded(vcpus, index);
                     }
                 }
                 None => self.idle(vcpus),
             }
         }
-    }
-
-    /// Whether the vCPU in the processor, which is not the one in `slot`, waits.
-    fn replaces_one_that_waits(&self, slot: usize) -> bool {
-        self.loaded_slot().is_some_and(|loaded| loaded != slot && self.scheduler.is_blocked(loaded))
     }
 
     /// Now, in ticks of the physical counter.
@@ -134,10 +125,9 @@ impl Core {
         let is_loaded = self.is_loaded(slot);
         vcpu.update_physical_timer(now);
         // Of the one that is loaded the virtual timer interrupts by itself.
-        if !is_loaded && vcpu.is_virtual_timer_due(now) {
-            vcpu.vm.vgic.raise_parked_timer(vcpu.index, interrupt::GUEST_VIRTUAL_TIMER);
-        }
-        if self.is_woken(vcpu, slot) {
+        let is_due = !is_loaded && vcpu.is_virtual_timer_due(now);
+        let wakes_by_it = is_due && vcpu.vm.vgic.raise_parked_timer(vcpu.index, interrupt::GUEST_VIRTUAL_TIMER);
+        if wakes_by_it || self.is_woken(vcpu, slot) {
             return self.scheduler.wake(slot, now);
         }
         let virtual_timer = if is_loaded { None } else { vcpu.virtual_timer_deadline(now) };

@@ -3,16 +3,8 @@
 use super::Core;
 use crate::arch::aarch64::is_interrupt_pending;
 use crate::life::Order;
+use crate::scheduler::slots;
 use crate::vcpu::{State, Vcpu};
-
-/// The slots in a mask.
-fn slots(mut mask: u64) -> impl Iterator<Item = usize> {
-    core::iter::from_fn(move || {
-        let slot = (mask != 0).then(|| mask.trailing_zeros() as usize)?;
-        mask &= mask - 1;
-        Some(slot)
-    })
-}
 
 impl Core {
     /// Looks at all that somebody rang for.

@@ -66,15 +66,16 @@ impl Core {
         self.loaded_slot() == Some(slot)
     }
 
-    /// Puts a vCPU into the processor, and the one that was there out of it; sets the timer for it.
-    pub(super) fn load(&mut self, vcpus: &mut [Vcpu], slot: usize) {
+    /// Puts a vCPU into the processor, and the one that was there out of it; sets the timer for it. False if there is
+    /// something else to be looked at before it is entered.
+    pub(super) fn load(&mut self, vcpus: &mut [Vcpu], slot: usize) -> bool {
         let is_loaded = self.is_loaded(slot);
-        if !is_loaded {
-            self.unload(vcpus);
+        if !is_loaded && !self.unload(vcpus) {
+            return false;
         }
-        let Some(vcpu) = vcpus.get_mut(slot) else { return };
+        let Some(vcpu) = vcpus.get_mut(slot) else { return false };
+        vcpu.update_physical_timer(self.now());
         if !is_loaded {
-            vcpu.update_physical_timer(self.now());
             self.loaded = Some(Loaded::load(&mut self.processor, vcpu, slot));
             self.tell_stolen_time(vcpu, slot);
         }
@@ -82,6 +83,8 @@ impl Core {
         self.processor.doorbell().take_news(slot);
         self.trap_waits(self.scheduler.is_shared());
         self.set_timer_for(vcpu);
+        // Who was taken out may have rung for another vCPU of this core.
+        !self.is_rung()
     }
 
     /// Tells the guest for how long the vCPU could have run and did not.
@@ -107,16 +110,28 @@ impl Core {
         self.processor.set_timer(physical.into_iter().chain(self.until).min());
     }
 
-    /// Takes the vCPU that is in the processor out of it.
-    pub(super) fn unload(&mut self, vcpus: &mut [Vcpu]) {
-        let Some(loaded) = self.loaded.take() else { return };
+    /// Takes the vCPU that is in the processor out of it. False if its wait may be over: the scheduler is to be asked again.
+    pub(super) fn unload(&mut self, vcpus: &mut [Vcpu]) -> bool {
+        let Some(loaded) = self.loaded.take() else { return true };
         let slot = loaded.slot;
-        let Some(vcpu) = vcpus.get_mut(slot) else { return };
+        let Some(vcpu) = vcpus.get_mut(slot) else { return true };
         loaded.unload(&self.processor, vcpu);
-        if self.scheduler.is_blocked(slot) {
-            // Its virtual timer no longer interrupts by itself.
-            self.wake_or_block(vcpu, slot, self.now());
+        !self.scheduler.is_blocked(slot) || self.goes_on_waiting(vcpu, slot)
+    }
+
+    /// A vCPU that waits is out of the processor: its virtual timer no longer interrupts by itself. False if that or
+    /// anything else may end its wait now.
+    fn goes_on_waiting(&mut self, vcpu: &mut Vcpu, slot: usize) -> bool {
+        let now = self.now();
+        if vcpu.attention.is_asked_for() || vcpu.is_virtual_timer_due(now) {
+            self.wake_or_block(vcpu, slot, now);
+            return false;
         }
+        if let Some(deadline) = vcpu.virtual_timer_deadline(now) {
+            self.scheduler.wait_until(slot, deadline);
+            self.until = self.until.into_iter().chain([deadline]).min();
+        }
+        true
     }
 
     /// A vCPU is off from here on.

@@ -14,7 +14,9 @@
 //!
 //! A core that has one vCPU without budget and windows needs no timer and no decision but one.
 
+mod choice;
 mod configured;
+mod entity;
 mod frame;
 mod parameters;
 #[cfg(test)]
@@ -22,6 +24,7 @@ mod tests;
 
 use alloc::boxed::Box;
 
+use entity::Entity;
 pub use parameters::{Budget, Claims, CoreSchedule, Frame, MAXIMUM_SLOTS, Window};
 
 /// No deadline: nothing comes that late.
@@ -34,26 +37,6 @@ pub struct Decision {
     pub run: Option<usize>,
     /// When to ask again even if nothing happens, in ticks: later than now.
     pub until: Option<u64>,
-}
-
-/// One vCPU.
-#[derive(Clone, Debug)]
-struct Entity {
-    claims: Claims,
-    /// What is left of its slice; zero: a new one begins, at the end of the queue.
-    slice_left: u64,
-    /// What is left of its budget.
-    budget_left: u64,
-    /// When its budget is renewed.
-    period_end: u64,
-    /// Its place in the queue of its equals: the lower, the sooner.
-    turn: u64,
-    /// While it waits: when to look at it.
-    deadline: u64,
-    /// Since when it is ready and does not run.
-    ready_since: u64,
-    /// For how long it was so, in all.
-    stolen: u64,
 }
 
 /// One core's vCPUs by slot, and whose turn it is.
@@ -71,6 +54,8 @@ pub struct Scheduler {
     timed: u64,
     /// Those that have a budget.
     budgeted: u64,
+    /// All by urgency: a set of equals each, the most urgent first.
+    ranks: Box<[u64]>,
     /// The earliest deadline of those that wait.
     earliest: u64,
     running: Option<usize>,
@@ -83,7 +68,7 @@ pub struct Scheduler {
 }
 
 /// The slots in a mask, lowest first.
-fn slots(mut mask: u64) -> impl Iterator<Item = usize> {
+pub fn slots(mut mask: u64) -> impl Iterator<Item = usize> {
     core::iter::from_fn(move || {
         let slot = (mask != 0).then(|| mask.trailing_zeros() as usize)?;
         mask &= mask - 1;
@@ -101,19 +86,11 @@ impl Scheduler {
     /// All off, at `now`.
     #[must_use]
     pub fn new(now: u64, schedule: CoreSchedule) -> Self {
-        let entity = |claims: Claims| Entity {
-            slice_left: claims.slice.max(1),
-            budget_left: claims.budget.map_or(0, |budget| budget.ticks),
-            period_end: claims.budget.map_or(NEVER, |budget| now.saturating_add(budget.period)),
-            turn: 0,
-            deadline: NEVER,
-            ready_since: now,
-            stolen: 0,
-            claims,
-        };
-        let entities: Box<[Entity]> = schedule.vcpus.into_iter().take(MAXIMUM_SLOTS).map(entity).collect();
+        let vcpus = schedule.vcpus.into_iter().take(MAXIMUM_SLOTS);
+        let entities: Box<[Entity]> = vcpus.map(|claims| Entity::new(claims, now)).collect();
         let with_budget = |(_, entity): &(usize, &Entity)| entity.claims.budget.is_some();
         let budgeted = entities.iter().enumerate().filter(with_budget).fold(0, |set, (slot, _)| set | bit(slot));
+        let ranks = choice::ranks(&entities);
         Self {
             entities,
             frame: schedule.frame,
@@ -122,6 +99,7 @@ impl Scheduler {
             blocked: 0,
             timed: 0,
             budgeted,
+            ranks,
             earliest: NEVER,
             running: None,
             running_bit: 0,
@@ -147,14 +125,21 @@ impl Scheduler {
     /// [`Self::wake`] ends the wait.
     pub fn block(&mut self, slot: usize, deadline: Option<u64>, now: u64) {
         self.leave(slot, now);
-        let deadline = deadline.unwrap_or(NEVER);
-        let Some(entity) = self.entities.get_mut(slot) else { return };
-        entity.deadline = deadline;
         self.blocked |= bit(slot);
-        if deadline != NEVER {
-            self.timed |= bit(slot);
-            self.earliest = self.earliest.min(deadline);
+        if let Some(entity) = self.entities.get_mut(slot) {
+            entity.deadline = NEVER;
         }
+        if let Some(deadline) = deadline {
+            self.wait_until(slot, deadline);
+        }
+    }
+
+    /// The vCPU in `slot`, which waits, does so until `deadline` at most, if not less.
+    pub fn wait_until(&mut self, slot: usize, deadline: u64) {
+        let Some(entity) = self.entities.get_mut(slot).filter(|_| deadline != NEVER) else { return };
+        entity.deadline = entity.deadline.min(deadline);
+        self.timed |= bit(slot);
+        self.earliest = self.earliest.min(deadline);
     }
 
     /// The vCPU in `slot` is off from `now` on.
@@ -180,11 +165,13 @@ impl Scheduler {
     /// Who runs from `now` on, after all events up to now; whoever ran is charged.
     pub fn decide(&mut self, now: u64) -> Decision {
         self.charge(now);
-        self.renew(now);
-        let (allowed, window_left) = self.allowed(now);
-        let run = self.next_turn(allowed);
+        let (allowed, window_end) = if self.is_plain() { (self.ready, NEVER) } else { self.allowed(now) };
+        let (run, left) = self.next_turn(allowed);
         self.run(run, now);
-        Decision { run, until: self.until(run, allowed, window_left, now) }
+        let end_of_turn = left.map_or(NEVER, |left| now.saturating_add(left));
+        let first = end_of_turn.min(window_end).min(self.next_budget(run)).min(self.earliest);
+        // Who did not let deadlines expire before is told at once.
+        Decision { run, until: (first != NEVER).then(|| first.max(now.saturating_add(1))) }
     }
 
     /// The slot of the vCPU that runs by the last decision, and neither waits nor is off since.
@@ -260,71 +247,8 @@ impl Scheduler {
         let used = now.saturating_sub(self.charged);
         self.charged = now;
         if let Some(entity) = self.running.and_then(|slot| self.entities.get_mut(slot)) {
-            entity.slice_left = entity.slice_left.saturating_sub(used);
-            entity.charge_budget(used, self.start, now);
+            entity.charge(used, self.start, now);
         }
-    }
-
-    /// New periods for those whose period is over.
-    fn renew(&mut self, now: u64) {
-        for slot in slots(self.budgeted) {
-            if let Some(entity) = self.entities.get_mut(slot) {
-                entity.renew_budget(self.start, now);
-            }
-        }
-    }
-
-    /// Who may run by windows and budgets, and how long the window goes on.
-    fn allowed(&self, now: u64) -> (u64, Option<u64>) {
-        let funded = self.ready & !self.spent();
-        let Some(frame) = &self.frame else { return (funded, None) };
-        let stretch = frame.stretch(now - self.start);
-        let owned =
-            |slot: &usize| self.entities.get(*slot).is_some_and(|entity| stretch.owner == Some(entity.claims.vm));
-        let owners = slots(funded).filter(owned).fold(0, |set, slot| set | bit(slot));
-        let allowed = if owners != 0 || !stretch.lends { owners } else { funded };
-        (allowed, Some(stretch.left))
-    }
-
-    /// Those that are ready and have no budget left.
-    fn spent(&self) -> u64 {
-        let is_spent = |slot: &usize| self.entities.get(*slot).is_some_and(|entity| entity.budget_left == 0);
-        slots(self.budgeted & self.ready).filter(is_spent).fold(0, |set, slot| set | bit(slot))
-    }
-
-    /// The best of `allowed`, when each whose slice is spent has let its equals have their turn.
-    fn next_turn(&mut self, allowed: u64) -> Option<usize> {
-        let mut best = self.best(allowed);
-        // Each has a new slice once at most.
-        for _ in 0..MAXIMUM_SLOTS {
-            let slot = best?;
-            let entity = self.entities.get(slot)?;
-            if entity.slice_left > 0 || !self.has_equal(entity, allowed & !bit(slot)) {
-                break;
-            }
-            self.begin_slice(slot);
-            best = self.best(allowed);
-        }
-        best
-    }
-
-    /// A new slice, behind all others.
-    fn begin_slice(&mut self, slot: usize) {
-        if let Some(entity) = self.entities.get_mut(slot) {
-            entity.slice_left = entity.claims.slice.max(1);
-            entity.turn = self.turns;
-            self.turns += 1;
-        }
-    }
-
-    /// The most urgent of `allowed`; of equals the one whose turn it is.
-    fn best(&self, allowed: u64) -> Option<usize> {
-        if allowed & allowed.wrapping_sub(1) == 0 {
-            return slots(allowed).next();
-        }
-        let rank =
-            |slot: &usize| self.entities.get(*slot).map(|entity| (u8::MAX - entity.claims.priority, entity.turn));
-        slots(allowed).min_by_key(rank)
     }
 
     fn run(&mut self, run: Option<usize>, now: u64) {
@@ -339,53 +263,5 @@ impl Scheduler {
         }
         self.running = run;
         self.running_bit = run.map_or(0, bit);
-    }
-
-    /// When a decision can change by the passing of time alone.
-    fn until(&self, run: Option<usize>, allowed: u64, window_left: Option<u64>, now: u64) -> Option<u64> {
-        let window = window_left.filter(|_| self.ready != 0).map(|left| now.saturating_add(left));
-        let own = run.and_then(|slot| self.entities.get(slot));
-        let others = allowed & !run.map_or(0, bit);
-        let end_of_turn = own.and_then(|own| own.end_of_turn(self.has_equal(own, others), now));
-        let earliest = Some(self.earliest).filter(|earliest| *earliest != NEVER);
-        let first = [window, end_of_turn, self.next_budget(own), earliest].into_iter().flatten().min();
-        // Who did not let deadlines expire before is told at once.
-        first.map(|first| first.max(now.saturating_add(1)))
-    }
-
-    fn has_equal(&self, own: &Entity, others: u64) -> bool {
-        slots(others)
-            .any(|slot| self.entities.get(slot).is_some_and(|other| other.claims.priority == own.claims.priority))
-    }
-
-    /// When somebody has a budget again who is no less urgent than who runs, or may have its window back.
-    fn next_budget(&self, own: Option<&Entity>) -> Option<u64> {
-        let priority = own.filter(|_| self.frame.is_none()).map_or(0, |own| own.claims.priority);
-        let spent = slots(self.spent()).filter_map(|slot| self.entities.get(slot));
-        spent.filter(|entity| entity.claims.priority >= priority).map(|entity| entity.period_end).min()
-    }
-}
-
-impl Entity {
-    fn renew_budget(&mut self, start: u64, now: u64) {
-        let Some(Budget { ticks, period }) = self.claims.budget.filter(|_| self.period_end <= now) else { return };
-        let period = period.max(1);
-        self.budget_left = ticks;
-        self.period_end = start.saturating_add(((now - start) / period + 1).saturating_mul(period));
-    }
-
-    /// Charges its budget for the ticks up to `now` that it used, of which those before the period are forgotten.
-    fn charge_budget(&mut self, used: u64, start: u64, now: u64) {
-        let Some(Budget { period, .. }) = self.claims.budget else { return };
-        self.renew_budget(start, now);
-        let period_start = self.period_end.saturating_sub(period.max(1));
-        self.budget_left = self.budget_left.saturating_sub(used.min(now.saturating_sub(period_start)));
-    }
-
-    /// When its run ends: its budget's end, or that of its slice if an equal waits for it.
-    fn end_of_turn(&self, has_equal: bool, now: u64) -> Option<u64> {
-        let slice = has_equal.then_some(self.slice_left);
-        let budget = self.claims.budget.map(|_| self.budget_left);
-        slice.into_iter().chain(budget).min().map(|left| now.saturating_add(left))
     }
 }
