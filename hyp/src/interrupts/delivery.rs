@@ -110,7 +110,7 @@ impl<'a, R: ListRegisters> Loaded<'a, R> {
     }
 
     /// Takes note that list register `slot` is empty. Returns where to look for work.
-    #[inline]
+    #[inline(never)]
     pub fn retire_slot(&mut self, slot: usize) -> u32 {
         if self.private.slots.notified >> slot & 1 != 0 {
             // Or it would go on asking for maintenance.
@@ -210,6 +210,7 @@ impl<'a, R: ListRegisters> Loaded<'a, R> {
     }
 
     /// Gives the interrupt of list register `slot`, last seen so, back to its bank.
+    #[inline(always)]
     pub fn unlist(&mut self, slot: usize, pending: bool, active: bool) -> u32 {
         let slots = &mut self.private.slots;
         let intid = u32::from(slots.intid[slot & 15]);
@@ -237,11 +238,17 @@ impl<'a, R: ListRegisters> Loaded<'a, R> {
     }
 
     /// Finds who wants the unlisted interrupt `intid`: returns where to look if we do, tells whoever else does.
+    #[inline(always)]
     pub fn settle(&mut self, intid: u32) -> u32 {
-        let bit = 1 << (intid & 31);
-        if intid < 32 {
-            return if self.private.bank.work() & bit != 0 { PRIVATE } else { 0 };
+        if intid >= 32 {
+            return self.settle_shared(intid);
         }
+        if self.private.bank.work() & 1 << (intid & 31) != 0 { PRIVATE } else { 0 }
+    }
+
+    #[inline(never)]
+    fn settle_shared(&mut self, intid: u32) -> u32 {
+        let bit = 1 << (intid & 31);
         let me = self.index;
         let (distributor, registers) = self.shared_and_registers();
         let online = distributor.online;
@@ -273,10 +280,13 @@ impl<'a, R: ListRegisters> Loaded<'a, R> {
 
     /// Accounts for what the guest deactivated while no list register held it: with priorities dropped and interrupts
     /// deactivated by one write, that is the most urgent one outside.
+    #[inline(always)]
     fn deactivate_unlisted(&mut self) -> u32 {
-        if !self.private.slots.maintenance.active_outside {
-            return 0;
-        }
+        if self.private.slots.maintenance.active_outside { self.deactivate_outside() } else { 0 }
+    }
+
+    #[inline(never)]
+    fn deactivate_outside(&mut self) -> u32 {
         let mut attention = 0;
         for _ in 0..self.registers.take_unlisted_deactivations().min(31) {
             let Some(intid) = self.collect().active.intids().next() else { break };

@@ -30,6 +30,10 @@ impl Vgic {
         }
         let bank = &mut private.bank;
         bank.lower_hardware_lines();
+        if target.peek_attention() & PRIVATE != 0 && bank.work() == 0 {
+            // It was a timer's line, and the timer speaks for itself now.
+            target.keep_attention(!PRIVATE);
+        }
         for index in Bits(bank.owed) {
             registers.activate(u32::from(bank.physical[index & 31]));
         }
@@ -67,7 +71,14 @@ impl Vgic {
 
     /// Whether something is pending for `vcpu` that the guest has enabled, whatever its priority mask says: whether it shall
     /// wake from WFI. Call on the core that runs it; of one that is parked [`Vgic::wakes`] tells.
+    #[inline]
     pub fn has_pending<R: ListRegisters>(&self, vcpu: usize, registers: &mut R) -> bool {
+        let has_nothing = |target: &Vcpu| target.has_nothing_listed(registers);
+        !self.vcpus.get(vcpu).is_some_and(has_nothing) && self.has_pending_somewhere(vcpu, registers)
+    }
+
+    #[inline(never)]
+    fn has_pending_somewhere<R: ListRegisters>(&self, vcpu: usize, registers: &mut R) -> bool {
         match Loaded::new(self, vcpu, registers) {
             Some(mut loaded) => loaded.has_pending(),
             None => self.wakes(vcpu),
@@ -169,6 +180,16 @@ impl Vgic {
     }
 }
 
+impl Vcpu {
+    /// The common case of a vCPU about to wait: its list registers are empty, and there is nothing else to look at.
+    #[inline(always)]
+    fn has_nothing_listed<R: ListRegisters>(&self, registers: &mut R) -> bool {
+        let private = self.private.lock();
+        let is_flushed = !self.is_asked_for() && private.slots.maintenance == Maintenance::NONE;
+        private.is_loaded && is_flushed && private.slots.used() & !registers.empty() == 0
+    }
+}
+
 impl<R: ListRegisters> Loaded<'_, R> {
     fn has_pending(&mut self) -> bool {
         let held = self.private.slots.used() & !self.registers.empty();
@@ -214,8 +235,10 @@ impl<R: ListRegisters> Loaded<'_, R> {
             self.release_orphans();
         }
         // What was asked of list registers is done with.
-        self.vcpu.keep_attention(WORK);
-        self.vcpu.attend(attention);
+        if (self.vcpu.peek_attention() | attention) != 0 {
+            self.vcpu.keep_attention(WORK);
+            self.vcpu.attend(attention);
+        }
         self.private.is_loaded = false;
     }
 }

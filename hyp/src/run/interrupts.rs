@@ -77,6 +77,7 @@ impl Core {
     }
 
     /// Somebody may have rung: a vCPU that does not wait sees its news before it is entered; for all else the loop has a look.
+    #[inline]
     pub(super) fn hear(&mut self) -> Next {
         let rung = self.processor.doorbell().take(self.scheduler.listening());
         self.rung.news |= rung.news & self.scheduler.blocked();

@@ -109,6 +109,7 @@ impl Scheduler {
     }
 
     /// The vCPU in `slot` could run from `now` on, be it off or waiting before. If it is ready already, nothing happens.
+    #[inline]
     pub fn wake(&mut self, slot: usize, now: u64) {
         let Some(entity) = self.entities.get_mut(slot).filter(|_| self.ready & bit(slot) == 0) else { return };
         entity.turn = self.turns;
@@ -123,6 +124,7 @@ impl Scheduler {
 
     /// The vCPU in `slot` waits from `now` on, until `deadline` at most. [`Self::expire`] tells of that; only
     /// [`Self::wake`] ends the wait.
+    #[inline]
     pub fn block(&mut self, slot: usize, deadline: Option<u64>, now: u64) {
         self.leave(slot, now);
         self.blocked |= bit(slot);
@@ -135,6 +137,7 @@ impl Scheduler {
     }
 
     /// The vCPU in `slot`, which waits, does so until `deadline` at most, if not less.
+    #[inline]
     pub fn wait_until(&mut self, slot: usize, deadline: u64) {
         let Some(entity) = self.entities.get_mut(slot).filter(|_| deadline != NEVER) else { return };
         entity.deadline = entity.deadline.min(deadline);
@@ -216,6 +219,7 @@ impl Scheduler {
     }
 
     /// Takes a vCPU out of all sets.
+    #[inline(always)]
     fn leave(&mut self, slot: usize, now: u64) {
         if self.running == Some(slot) {
             self.charge(now);
@@ -227,6 +231,7 @@ impl Scheduler {
         self.forget(slot);
     }
 
+    #[inline(always)]
     fn forget(&mut self, slot: usize) {
         let mask = !bit(slot);
         self.ready &= mask;
@@ -237,12 +242,14 @@ impl Scheduler {
         }
     }
 
+    #[inline(never)]
     fn find_earliest(&mut self) {
         let deadlines = slots(self.timed).filter_map(|slot| self.entities.get(slot)).map(|entity| entity.deadline);
         self.earliest = deadlines.min().unwrap_or(NEVER);
     }
 
     /// Charges who runs up to `now`.
+    #[inline(always)]
     fn charge(&mut self, now: u64) {
         let used = now.saturating_sub(self.charged);
         self.charged = now;
