@@ -10,6 +10,8 @@ use tessera_platform::smccc::{Architecture, Offer, Workaround, Workarounds};
 pub struct Hardening {
     firmware: Option<Architecture>,
     offers: Workarounds,
+    /// What makes the core forget what one VM taught it.
+    forgetting: Option<Workaround>,
     /// The VM that ran last.
     vm: Option<usize>,
 }
@@ -33,7 +35,11 @@ impl Hardening {
             // Whether loads pass stores would be a vCPU's own state: off for all, there is none.
             firmware.forbid_bypass();
         }
-        Self { firmware, offers, vm: None }
+        Self::new(firmware, offers)
+    }
+
+    fn new(firmware: Option<Architecture>, offers: Workarounds) -> Self {
+        Self { firmware, offers, forgetting: offers.forgetting(), vm: None }
     }
 
     /// What a guest on this core is told of a workaround.
@@ -53,7 +59,7 @@ impl Hardening {
     /// What is to be done before EL2 follows a branch that a guest may have taught.
     pub fn before_el2(&self) -> BeforeEl2 {
         let unaffected = |offer| matches!(offer, Offer::NotNeeded | Offer::NeverNeeded);
-        match self.offers.forgetting() {
+        match self.forgetting {
             Some(workaround) => BeforeEl2::Call(workaround as u32),
             None if unaffected(self.offers.branches) || unaffected(self.offers.history) => BeforeEl2::NotNeeded,
             None => BeforeEl2::Impossible,
@@ -69,7 +75,7 @@ impl Hardening {
     /// What is to be done before a vCPU of VM `vm` runs, which is then the last one.
     fn before(&mut self, vm: usize) -> Option<Workaround> {
         let is_another = self.vm.replace(vm).is_some_and(|last| last != vm);
-        if is_another { self.offers.forgetting() } else { None }
+        self.forgetting.filter(|_| is_another)
     }
 
     /// Firmware gets nothing of a guest's registers, and may change its own caller's (SMCCC 1.0: x0 to x17).
@@ -94,7 +100,7 @@ mod tests {
     use super::*;
 
     fn with(branches: Offer, bypass: Offer, history: Offer) -> Hardening {
-        Hardening { firmware: None, offers: Workarounds { branches, bypass, history }, vm: None }
+        Hardening::new(None, Workarounds { branches, bypass, history })
     }
 
     fn told(hardening: &Hardening) -> [i32; 3] {

@@ -73,8 +73,8 @@ impl Vgic {
     /// wake from WFI. Call on the core that runs it; of one that is parked [`Vgic::wakes`] tells.
     #[inline]
     pub fn has_pending<R: ListRegisters>(&self, vcpu: usize, registers: &mut R) -> bool {
-        let has_nothing = |target: &Vcpu| target.has_nothing_listed(registers);
-        !self.vcpus.get(vcpu).is_some_and(has_nothing) && self.has_pending_somewhere(vcpu, registers)
+        let listed = self.vcpus.get(vcpu).and_then(|target| target.has_pending_listed(registers));
+        listed.unwrap_or_else(|| self.has_pending_somewhere(vcpu, registers))
     }
 
     #[inline(never)]
@@ -181,24 +181,25 @@ impl Vgic {
 }
 
 impl Vcpu {
-    /// The common case of a vCPU about to wait: its list registers are empty, and there is nothing else to look at.
+    /// Whether a list register is pending, if that is the answer: without a call for attention all that can be delivered is
+    /// in list registers, and nothing else is.
     #[inline(always)]
-    fn has_nothing_listed<R: ListRegisters>(&self, registers: &mut R) -> bool {
+    fn has_pending_listed<R: ListRegisters>(&self, registers: &mut R) -> Option<bool> {
         let private = self.private.lock();
         let is_flushed = !self.is_asked_for() && private.slots.maintenance == Maintenance::NONE;
-        private.is_loaded && is_flushed && private.slots.used() & !registers.empty() == 0
+        (private.is_loaded && is_flushed).then(|| {
+            let held = private.slots.used() & !registers.empty();
+            Bits(held).any(|slot| {
+                let seen = registers.read(slot);
+                seen.pending && !seen.active
+            })
+        })
     }
 }
 
 impl<R: ListRegisters> Loaded<'_, R> {
     fn has_pending(&mut self) -> bool {
-        let held = self.private.slots.used() & !self.registers.empty();
-        if Bits(held).any(|slot| self.is_pending_in(slot)) {
-            return true;
-        }
-        // Without a call for attention all that can be delivered is in list registers.
-        let is_flushed = !self.vcpu.is_asked_for() && self.private.slots.maintenance == Maintenance::NONE;
-        !is_flushed && self.has_deliverable()
+        Bits(self.private.slots.used()).any(|slot| self.is_pending_in(slot)) || self.has_deliverable()
     }
 
     /// Lets go of physical SPIs that nothing virtual stands for any more.

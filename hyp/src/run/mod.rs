@@ -115,8 +115,14 @@ impl Core {
     /// The vCPU that ran waits, unless what it waits for is there.
     fn wait(&mut self, vcpu: &mut Vcpu, slot: usize) {
         // An SError ends the wait, and the guest takes it when it is entered.
-        if !is_system_error_pending() {
-            self.wake_or_block(vcpu, slot, self.now());
+        if is_system_error_pending() {
+            return;
+        }
+        let now = self.now();
+        vcpu.update_physical_timer(now);
+        if !self.is_woken(vcpu, slot) {
+            // Its virtual timer interrupts by itself.
+            self.scheduler.block(slot, vcpu.physical_timer.deadline(), now);
         }
     }
 
@@ -174,6 +180,14 @@ impl Core {
         }
         self.interrupt(vcpus);
         self.look_at_loaded(vcpus);
+        // The usual end of a wait: it goes on where it is, and the timer is set for all else already.
+        if let Some(slot) = self.loaded_slot()
+            && self.rung.is_empty()
+            && self.scheduler.resume(slot, self.now())
+            && !self.is_rung()
+        {
+            self.run_loaded(vcpus, slot);
+        }
     }
 
     /// The interrupt that was taken may be for the vCPU in the processor, which waits.

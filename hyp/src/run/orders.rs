@@ -10,6 +10,9 @@ impl Core {
     /// Looks at all that somebody rang for.
     pub(super) fn answer(&mut self, vcpus: &mut [Vcpu]) {
         self.hear();
+        if self.rung.is_empty() {
+            return;
+        }
         let rung = core::mem::take(&mut self.rung);
         for slot in slots(rung.orders) {
             self.carry_out(vcpus, slot);

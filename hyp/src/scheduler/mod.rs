@@ -177,6 +177,19 @@ impl Scheduler {
         Decision { run, until: (first != NEVER).then(|| first.max(now.saturating_add(1))) }
     }
 
+    /// What [`Self::decide`] comes to if the vCPU in `slot`, on an idle core, is the only one that could run, and nothing
+    /// bounds that: it runs, and what was to be asked for then still is. False, and nothing is done, if there is more to it.
+    #[inline]
+    pub fn resume(&mut self, slot: usize, now: u64) -> bool {
+        let is_alone = self.running.is_none() && self.ready == bit(slot) && self.ready != 0;
+        let resumes = is_alone && self.is_plain() && now < self.earliest;
+        if resumes {
+            self.charged = now;
+            self.run(Some(slot), now);
+        }
+        resumes
+    }
+
     /// The slot of the vCPU that runs by the last decision, and neither waits nor is off since.
     #[must_use]
     pub fn running(&self) -> Option<usize> {

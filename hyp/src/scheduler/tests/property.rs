@@ -80,6 +80,7 @@ const START: u64 = 1000;
 struct Pair {
     scheduler: Scheduler,
     model: Model,
+    vcpus: usize,
     decision: Decision,
     ran: Vec<Option<usize>>,
 }
@@ -88,7 +89,7 @@ impl Pair {
     fn new(schedule: &CoreSchedule) -> Self {
         let scheduler = Scheduler::new(START, schedule.clone());
         let decision = Decision { run: None, until: None };
-        Self { scheduler, model: Model::new(schedule), decision, ran: Vec::new() }
+        Self { scheduler, model: Model::new(schedule), vcpus: schedule.vcpus.len(), decision, ran: Vec::new() }
     }
 
     fn now(&self) -> u64 {
@@ -104,7 +105,12 @@ impl Pair {
             }
             Event::Block(after) => {
                 let deadline = after.map(|after| now.saturating_add(after));
-                self.scheduler.block(vcpu, deadline, now);
+                // All at once, or what is known first and then the rest.
+                let late = deadline.filter(|deadline| deadline % 2 == 1);
+                self.scheduler.block(vcpu, late.map_or(deadline, |late| late.checked_add(3)), now);
+                if let Some(deadline) = late {
+                    self.scheduler.wait_until(vcpu, deadline);
+                }
                 self.model.block(vcpu, after.map(|after| self.model.age.saturating_add(after)));
             }
             Event::SwitchOff => {
@@ -124,7 +130,12 @@ impl Pair {
         for vcpu in told.into_iter().filter(|vcpu| vcpu % 2 == 0) {
             self.happen(vcpu, Event::Wake);
         }
+        let mut short = self.scheduler.clone();
+        let resumed = (0..self.vcpus).find(|vcpu| short.resume(*vcpu, now));
         self.decision = self.scheduler.decide(now);
+        if resumed.is_some() {
+            prop_assert_eq!((resumed, short.decide(now)), (self.decision.run, self.decision), "the short way");
+        }
         prop_assert!(self.decision.until.is_none_or(|until| until > now), "armed in the past: {:?}", self.decision);
         let again = self.scheduler.clone().decide(now);
         prop_assert_eq!(again, self.decision, "asked twice");
