@@ -225,7 +225,9 @@ impl<R: ListRegisters> Loaded<'_, R> {
 
     /// Empties all list registers and remembers where to look for work when it is put on again.
     fn take_off(&mut self) {
-        let mut attention = self.recall_all();
+        let slots = &self.private.slots;
+        let is_bare = slots.used() == 0 && slots.maintenance == Maintenance::NONE;
+        let mut attention = if is_bare { 0 } else { self.recall_all() };
         if self.private.slots.maintenance != Maintenance::NONE {
             // What was outside is so still.
             attention |= WORK;

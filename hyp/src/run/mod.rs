@@ -49,16 +49,16 @@ impl Core {
             self.answer(vcpus);
             let Decision { run, until } = self.scheduler.decide(now);
             self.until = until;
-            match run {
-                Some(index) if vcpus.get(index).is_some_and(|vcpu| vcpu.state == State::Works) => {
-                    self.work(vcpus, index)
+            let entered = match run {
+                Some(slot) if vcpus.get(slot).is_some_and(|vcpu| vcpu.state == State::Works) => {
+                    self.work(vcpus, slot);
+                    None
                 }
-                Some(index) => {
-                    if self.load(vcpus, index) {
-                        self.run_loaded(vcpus, index);
-                    }
-                }
+                Some(slot) => self.load(vcpus, slot).then_some(slot),
                 None => self.idle(vcpus),
+            };
+            if let Some(slot) = entered {
+                self.run_loaded(vcpus, slot);
             }
         }
     }
@@ -172,22 +172,18 @@ impl Core {
         }
     }
 
-    /// Nothing can run: waits for an interrupt and takes it.
-    fn idle(&mut self, vcpus: &mut [Vcpu]) {
+    /// Nothing can run: waits for an interrupt and takes it. Returns who is to be entered, if nothing else is to be done: the
+    /// usual end of a wait. It goes on where it is, and the timer is set for all else already.
+    fn idle(&mut self, vcpus: &mut [Vcpu]) -> Option<usize> {
         self.processor.set_timer(self.until);
         if !self.is_rung() {
             wait_for_interrupt();
         }
         self.interrupt(vcpus);
-        self.look_at_loaded(vcpus);
-        // The usual end of a wait: it goes on where it is, and the timer is set for all else already.
-        if let Some(slot) = self.loaded_slot()
-            && self.rung.is_empty()
-            && self.scheduler.resume(slot, self.now())
-            && !self.is_rung()
-        {
-            self.run_loaded(vcpus, slot);
-        }
+        let slot = self.loaded_slot()?;
+        self.look(vcpus, slot);
+        let resumes = self.rung.is_empty() && self.scheduler.resume(slot, self.now());
+        (resumes && !self.is_rung()).then_some(slot)
     }
 
     /// The interrupt that was taken may be for the vCPU in the processor, which waits.
