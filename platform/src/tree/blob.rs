@@ -180,7 +180,7 @@ fn node_name_length(words: &[u32]) -> Result<usize, &'static str> {
     const TOP: u32 = 0x80 * EACH;
     for (index, word) in words.iter().enumerate().take((MAX_NAME + 1) / 4) {
         let word = u32::from_le(*word);
-        let slashes = word ^ u32::from(b'/') * EACH;
+        let slashes = word ^ (u32::from(b'/') * EACH);
         // The top bit of the first byte that is below '!', above '~' or '/': what is carried on reaches later ones only.
         let others = word.wrapping_sub(0x21 * EACH) | word.wrapping_add(EACH) | word;
         let ends = (others | slashes.wrapping_sub(EACH) & !slashes) & TOP;

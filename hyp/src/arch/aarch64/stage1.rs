@@ -114,7 +114,7 @@ fn cover(level1: &mut [u64; 512], below: &mut [[u64; 512]], (start, bytes): (u64
     let used = USED.load(Ordering::Relaxed);
     let Some(table) = below.get_mut(known.unwrap_or(used)) else { return false };
     if known.is_none() {
-        write_blocks(table, gib * GIB | EARLY_DEVICE, BLOCK);
+        write_blocks(table, (gib * GIB) | EARLY_DEVICE, BLOCK);
         USED.store(used + 1, Ordering::Relaxed);
     }
     let (first, end) = ((start - gib * GIB) / BLOCK, (start + bytes - gib * GIB).div_ceil(BLOCK));
