@@ -2,6 +2,7 @@
 
 pub mod chaos;
 mod isolation;
+mod latency;
 mod limits;
 mod real;
 mod refused;
@@ -66,6 +67,8 @@ pub enum System {
     Named(&'static str),
     /// A system file's text.
     Inline(String),
+    /// The same, of files that are made for it as the case begins.
+    Made(fn() -> anyhow::Result<String>),
 }
 
 /// What becomes of the archive on its way to the machine.
@@ -157,6 +160,7 @@ pub fn all(gic: Option<u32>) -> Vec<Case> {
         refused::faults(),
         refused::refusals(),
         limits::cases(),
+        latency::cases(),
     ]
     .concat();
     match gic {
