@@ -4,11 +4,13 @@ pub mod chaos;
 mod isolation;
 mod latency;
 mod limits;
+mod policies;
 mod real;
 mod refused;
 mod sharing;
 mod small;
 mod sub_page;
+mod witness;
 
 use dtoolkit::model::DeviceTree;
 
@@ -157,9 +159,11 @@ pub fn all(gic: Option<u32>) -> Vec<Case> {
         sharing::cases(),
         sub_page::cases(),
         chaos::others(),
+        isolation::others(),
         refused::faults(),
         refused::refusals(),
         limits::cases(),
+        policies::cases(),
         latency::cases(),
     ]
     .concat();
