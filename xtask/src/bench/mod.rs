@@ -9,7 +9,7 @@ mod counter;
 mod figures;
 mod image;
 mod json;
-mod latency;
+pub mod latency;
 mod linux;
 pub mod machine;
 pub mod operation;

@@ -2,12 +2,15 @@
 
 pub mod chaos;
 mod isolation;
+mod latency;
 mod limits;
+mod policies;
 mod real;
 mod refused;
 mod sharing;
 mod small;
 mod sub_page;
+mod witness;
 
 use dtoolkit::model::DeviceTree;
 
@@ -66,6 +69,8 @@ pub enum System {
     Named(&'static str),
     /// A system file's text.
     Inline(String),
+    /// The same, of files that are made for it as the case begins.
+    Made(fn() -> anyhow::Result<String>),
 }
 
 /// What becomes of the archive on its way to the machine.
@@ -154,9 +159,12 @@ pub fn all(gic: Option<u32>) -> Vec<Case> {
         sharing::cases(),
         sub_page::cases(),
         chaos::others(),
+        isolation::others(),
         refused::faults(),
         refused::refusals(),
         limits::cases(),
+        policies::cases(),
+        latency::cases(),
     ]
     .concat();
     match gic {

@@ -185,14 +185,17 @@ fn change_tree(machine: &mut Machine, name: &str, gic: u32, change: fn(&mut Devi
 fn system_file(case: &Case, name: &str) -> Result<PathBuf> {
     match &case.system {
         System::Named(system) => prepare::find_system(system),
-        System::Inline(text) => {
-            let folder = paths::target().join("systems");
-            fs::create_dir_all(&folder)?;
-            let path = folder.join(format!("{name}.toml"));
-            fs::write(&path, text)?;
-            Ok(path)
-        }
+        System::Inline(text) => write_system(text, name),
+        System::Made(make) => write_system(&make()?, name),
     }
+}
+
+fn write_system(text: &str, name: &str) -> Result<PathBuf> {
+    let folder = paths::target().join("systems");
+    fs::create_dir_all(&folder)?;
+    let path = folder.join(format!("{name}.toml"));
+    fs::write(&path, text)?;
+    Ok(path)
 }
 
 /// `expect VM:REGEX` or `send VM:TEXT`, as on the command line of `run`.

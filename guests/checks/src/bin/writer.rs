@@ -2,14 +2,16 @@
 //!
 //! The image holds a table of 1024 pages, no two alike, aligned to 4 MiB's worth of pages. `write N` writes the first N
 //! of them, `check` compares every page with what it must hold, `off` powers off, `reset` starts again. With `pages=N` on
-//! the command line, N pages are written at the start. Whatever is written, a word of memory outside the image is, too:
+//! the command line, N pages are written at the start, and with `timed=N` how long a first write to each of N pages took is
+//! said. Whatever is written, a word of memory outside the image is, too:
 //! after a reset both must be as they were at first.
 #![no_std]
 #![no_main]
 
 use core::cell::UnsafeCell;
 
-use guest_runtime::{Machine, console, entry, machine, println, psci};
+use guest_runtime::timer::{self, ENABLE, MASK, Timer};
+use guest_runtime::{Machine, console, delay, entry, machine, println, psci};
 
 entry!(main);
 
@@ -18,6 +20,10 @@ const PAGE_SIZE: usize = 4096;
 const PAGES: usize = 1024;
 /// Words of a page.
 const WORDS: usize = PAGE_SIZE / 8;
+
+/// From one timed write to the next: so many turns, of so many microseconds.
+const TURNS: usize = 10;
+const TURN: u64 = 20;
 
 type Page = [u64; WORDS];
 
@@ -97,6 +103,32 @@ fn write(pages: usize, already: &mut usize) {
     println!("writer: wrote {pages} pages, checksum {:016x}", checksum());
 }
 
+/// Writes to one page after another, and says how long the longest write took.
+fn time(pages: usize) {
+    println!("writer: writes for a time");
+    let longest = (0..pages.min(PAGES)).map(time_one).max().unwrap_or_default();
+    println!("writer: the longest of {pages} writes took {} us", timer::microseconds(longest));
+}
+
+/// How long it takes to write one word of a page, in ticks, a while after the last one.
+fn time_one(index: usize) -> u64 {
+    for _ in 0..TURNS {
+        begin_turn();
+        delay::microseconds(TURN);
+    }
+    begin_turn();
+    let before = timer::counter();
+    // SAFETY: inside the table, and nobody holds a reference to it.
+    unsafe { page(index).write_volatile(written(index)) };
+    timer::counter() - before
+}
+
+/// Sets a timer that nobody waits for: on a machine that counts instructions the cores take turns at its time at the latest.
+fn begin_turn() {
+    Timer::Virtual.set_control(ENABLE | MASK);
+    Timer::Virtual.set_compare(timer::counter() + timer::ticks(TURN));
+}
+
 fn check(pages: usize) {
     // SAFETY: as in `write`.
     if unsafe { spare_word().read_volatile() } != u64::from(pages > 0) {
@@ -115,6 +147,9 @@ fn main(machine: &Machine) {
     if let Some(count) = machine.argument("pages") {
         write(count, &mut pages);
         check(pages);
+    }
+    if let Some(count) = machine.argument("timed") {
+        return time(count);
     }
     let mut line = [0; 32];
     loop {

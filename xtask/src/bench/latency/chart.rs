@@ -15,7 +15,7 @@ const BARS: u64 = 80;
 const PANEL: u64 = 124;
 /// Classes by which ticks are counted: four for each doubling, from 2^[`FIRST`] instructions to 2^[`LAST`].
 const FIRST: u32 = 6;
-const LAST: u32 = 26;
+const LAST: u32 = 20;
 const CLASSES: usize = 4 * (LAST - FIRST) as usize;
 
 /// The chart of all scenarios.
@@ -60,7 +60,7 @@ fn panel(text: &mut String, row: &Row, top: u64) {
 fn axis(text: &mut String, bottom: u64) {
     let _ = writeln!(text, "<path d=\"M{LEFT} {bottom}H{RIGHT}\" stroke=\"#999999\"/>");
     let below = bottom.saturating_add(13);
-    for value in [100, 1_000, 10_000, 100_000, 1_000_000, 10_000_000] {
+    for value in [100, 1_000, 10_000, 100_000, 1_000_000] {
         let (x, label) = (place(value as f64), grouped(value));
         let _ = writeln!(text, "<text x=\"{x}\" y=\"{below}\" text-anchor=\"middle\" fill=\"#666666\">{label}</text>");
     }

@@ -17,9 +17,9 @@ use crate::build::Hypervisor;
 use crate::progress::Step;
 
 pub use chart::render as chart;
-pub use systems::chaos;
+pub use systems::{Beside, chaos, system};
 
-/// What a tick may be late on a core that is shared.
+/// What a tick may be late on a core that is shared, in instructions.
 const BOUND: u64 = 20_000;
 
 /// One scenario and what it showed.
@@ -42,6 +42,16 @@ pub fn measure(gic: u32, hypervisor: &Hypervisor) -> Vec<Row> {
         Row { label: scenario.label, late }
     };
     systems::SCENARIOS.iter().map(run).collect()
+}
+
+/// Whether the guest that ticks says on the console that so many ticks came, and none too late.
+pub fn check_console(console: &str, ticks: usize) -> Result<(), String> {
+    let late = systems::read(console);
+    let most = late.iter().max().copied().unwrap_or_default();
+    match late.len() == ticks && most < BOUND {
+        true => Ok(()),
+        false => Err(format!("{} ticks came, one of them late by {} instructions", late.len(), grouped(most))),
+    }
 }
 
 /// The least, the middle, what 99 of 100 are not above, and the most.
@@ -97,6 +107,13 @@ mod tests {
         assert_eq!(quantiles(&late), Some([1, 501, 991, 1000]));
         assert_eq!(quantiles(&[]), None);
         assert!(render(&[row(Ok(late))], 3).contains("991"));
+    }
+
+    #[test]
+    fn ticks_that_are_late_or_missing_are_noticed_on_the_console() {
+        let console = |last: u64| format!("[bench] bench: late 410 187\r\n[bench] bench: late {last}\r\n");
+        assert_eq!(check_console(&console(BOUND - 1), 3), Ok(()));
+        assert!(check_console(&console(BOUND), 3).is_err() && check_console(&console(1), 4).is_err());
     }
 
     #[test]

@@ -20,11 +20,15 @@ const LINUX_ARGUMENTS: &str = "console=ttyAMA0 quiet nokaslr panic=-1 rdinit=/re
 
 /// What runs beside the guest that ticks.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Beside {
+pub enum Beside {
+    /// It has the machine for itself.
     Nothing,
+    /// Linux has the other core.
     LinuxOnAnotherCore,
+    /// Linux shares its core.
     Linux,
-    Chaos,
+    /// Linux and a guest that does anything at random share its core.
+    LinuxAndChaos,
 }
 
 /// A scenario.
@@ -39,13 +43,13 @@ pub const SCENARIOS: [Scenario; 4] = [
     Scenario { label: "alone", beside: Beside::Nothing },
     Scenario { label: "beside Linux on another core", beside: Beside::LinuxOnAnotherCore },
     Scenario { label: "sharing its core with Linux", beside: Beside::Linux },
-    Scenario { label: "sharing its core with chaos", beside: Beside::Chaos },
+    Scenario { label: "sharing its core with Linux and chaos", beside: Beside::LinuxAndChaos },
 ];
 
 /// How late each tick is.
 pub fn run(scenario: &Scenario, gic: u32, hypervisor: &Hypervisor) -> Result<Vec<u64>, String> {
     let name = format!("bench-latency-gic{gic}");
-    let ours = system(scenario.beside)
+    let ours = system(scenario.beside, TICKS)
         .map(|system| Ours { extra: NO_SEEDS.map(str::to_owned).to_vec(), ..Ours::counted(name, system, gic) });
     let late = ours.and_then(|ours| match scenario.beside {
         Beside::LinuxOnAnotherCore => by_stretches(ours, hypervisor),
@@ -54,14 +58,21 @@ pub fn run(scenario: &Scenario, gic: u32, hypervisor: &Hypervisor) -> Result<Vec
     late.map_err(|error| format!("{error:#}"))
 }
 
-fn system(beside: Beside) -> Result<String> {
+/// The guest that ticks so often, and what runs beside it; files that Linux needs are made.
+pub fn system(beside: Beside, ticks: usize) -> Result<String> {
     let priority = if beside == Beside::Nothing { "" } else { URGENT };
-    let ticker = vm_on("[0]", "bench", SMALL_MIB, &format!("role=ticker ticks={TICKS}"), priority);
+    let line = format!("role=ticker ticks={ticks}");
+    // What counts there is what its core does: for ticks, and hardly for anything else.
+    let (before, line) = match beside {
+        Beside::LinuxOnAnotherCore => ("housekeeping = 1\n", line + " quiet=1"),
+        _ => ("", line),
+    };
+    let ticker = before.to_owned() + &vm_on("[0]", "bench", SMALL_MIB, &line, priority);
     let other = match beside {
         Beside::Nothing => String::new(),
         Beside::LinuxOnAnotherCore => restarting_linux("[1]")?,
         Beside::Linux => restarting_linux("[0]")?,
-        Beside::Chaos => chaos(),
+        Beside::LinuxAndChaos => restarting_linux("[0]")? + &attacker(),
     };
     Ok(ticker + &other)
 }
@@ -79,9 +90,18 @@ fn restarting_linux(cores: &str) -> Result<String> {
 
 /// The guest that does anything, for longer than the ticks take.
 pub fn chaos() -> String {
+    hostile("seed=1 actions=4000000000 end=reset")
+}
+
+/// The same, and it restarts again and again.
+fn attacker() -> String {
+    hostile("seed=1 actions=10000 end=reset resets=1") + "restart-delay = \"1ms\"\n"
+}
+
+fn hostile(line: &str) -> String {
     format!(
         "[[vm]]\nname = \"chaos\"\ncpus = [0]\nmemory = \"{CHAOS_MIB}M\"\nimage = \"tessera:guest/chaos\"\n\
-         command-line = \"seed=1 actions=4000000000 end=reset\"\n"
+         command-line = \"{line}\"\n"
     )
 }
 
@@ -91,8 +111,8 @@ fn by_the_guest(ours: &Ours, hypervisor: &Hypervisor) -> Result<Vec<u64>> {
     Ok(read(&console))
 }
 
-/// What the guest that ticks has said.
-fn read(console: &str) -> Vec<u64> {
+/// What the guest that ticks has said: how late each tick was, in instructions.
+pub fn read(console: &str) -> Vec<u64> {
     let lines = console.lines().map(str::trim).map(|line| line.strip_prefix("[bench] ").unwrap_or(line));
     let ticks = lines.filter_map(|line| line.strip_prefix("bench: late"));
     ticks.flat_map(str::split_whitespace).filter_map(|late| late.parse().ok()).collect()

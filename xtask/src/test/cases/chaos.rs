@@ -48,9 +48,10 @@ const RESTARTS: usize = 100;
 /// The hostile guest with a core for itself and one with a neighbour; another neighbour has a core for itself.
 pub fn case(chaos: &Chaos) -> Case {
     let Chaos { seed, actions, gic, cpu } = *chaos;
-    let line = format!("seed={seed} actions={actions}");
+    let line = format!("seed={seed} actions={actions} resets=1");
     let system = "[machine]\ncpus = 3\n".to_owned()
         + &vm("chaos", "chaos", "0, 1", &line)
+        + "restart-delay = \"1ms\"\n"
         + &vm("same", "neighbour", "0", "seed=1")
         + &vm("other", "neighbour", "2", "seed=2");
     // Not all of them: some drown in the line of noise that they end.
@@ -78,8 +79,8 @@ pub(super) fn others() -> Vec<Case> {
 
 /// The neighbour's share and period are judged where time is counted in instructions.
 fn share() -> Case {
-    let system =
-        vm("chaos", "chaos", "0", "seed=3 actions=20000") + &vm("same", "neighbour", "0", "seed=1 share=45 gap=8000");
+    let system = vm("chaos", "chaos", "0", "seed=3 actions=20000 resets=1")
+        + &vm("same", "neighbour", "0", "seed=1 share=45 gap=8000");
     let case = Case::new("a hostile guest leaves its neighbour its share", System::Inline(system));
     let steps = ["expect chaos:chaos: done", "expect tessera:chaos: off", "send same:o", "expect same:^PASS"];
     // A recording of what is counted leaves out input.

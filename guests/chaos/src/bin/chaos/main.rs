@@ -1,8 +1,9 @@
 //! Does at random whatever a guest can: calls, system registers, accesses, translation, interrupts, timers, power, returns.
 //!
 //! `seed=S actions=N` on its command line say which and how many; `end=reset` lets it start anew when it is done instead of
-//! switching off, and `only=KIND` leaves all but one kind of action out. What one core does follows from the seed alone; how the cores' actions meet does not. An action is one
-//! instruction, or one access, call or interrupt of several that are made together.
+//! switching off, `resets=1` lets it do so at any time, and `only=KIND` leaves all but one kind of action out. What one core does
+//! follows from the seed alone; when it resets, and how the cores' actions meet, does not. An action is one instruction, or one
+//! access, call or interrupt of several that are made together.
 //!
 //! It finds out nothing by itself: what must not happen is seen from outside, by who is above it and by its neighbours.
 #![no_std]
@@ -17,7 +18,7 @@ mod random;
 
 use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use guest_runtime::{Machine, entry, machine, mmio, println, psci, read_register, smp};
+use guest_runtime::{Machine, entry, machine, mmio, println, psci, read_register, smp, timer};
 
 use actions::Actor;
 
@@ -26,6 +27,12 @@ entry!(main);
 /// A line about progress comes twenty times from beginning to end, and after so many actions at the latest.
 const LINES: u64 = 20;
 const LONGEST: u64 = 50_000;
+
+/// Of so many lives one is not reset, and the others before so much is done: one comes to its end.
+const LIVES: u64 = 4;
+const EARLY: u64 = 30_000;
+/// SYSTEM_RESET2, whose type 0 is the architectural warm reset.
+const SYSTEM_RESET2: u32 = 0xc400_0012;
 
 static DONE: AtomicU64 = AtomicU64::new(0);
 static STARTS: AtomicUsize = AtomicUsize::new(0);
@@ -57,9 +64,27 @@ pub fn count(actions: u64) {
 /// What the command line said, read before actions write over it.
 static SEED: AtomicU64 = AtomicU64::new(0);
 static ONLY: AtomicUsize = AtomicUsize::new(usize::MAX);
+static RESET_AT: AtomicU64 = AtomicU64::new(u64::MAX);
 
 fn seed() -> u64 {
     SEED.load(Ordering::Relaxed)
+}
+
+/// Says when this life is to be reset. The machine's counter decides: what is random is the same in each life.
+fn plan_reset() {
+    let chance = timer::Timer::Physical.counter().wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
+    if !chance.is_multiple_of(LIVES) {
+        RESET_AT.store(chance / LIVES % EARLY, Ordering::Relaxed);
+    }
+}
+
+/// Does something, and resets this guest if it is time.
+fn act(actor: &mut Actor) {
+    count(actor.act(only()));
+    let done = DONE.load(Ordering::Relaxed);
+    if done >= RESET_AT.load(Ordering::Relaxed) {
+        psci::call(if done.is_multiple_of(2) { psci::SYSTEM_RESET } else { SYSTEM_RESET2 }, [0; 3]);
+    }
 }
 
 /// The only kind of action to be done, to find out which it was.
@@ -73,7 +98,10 @@ fn main(machine: &Machine) {
     SEED.store(machine.argument("seed").unwrap_or(1) as u64, Ordering::Relaxed);
     let chosen = machine.text_argument("only").and_then(actions::index_of);
     ONLY.store(chosen.unwrap_or(usize::MAX), Ordering::Relaxed);
-    let resets = machine.text_argument("end") == Some("reset");
+    if machine.argument("resets") == Some(1) {
+        plan_reset();
+    }
+    let starts_anew = machine.text_argument("end") == Some("reset");
     println!("chaos: seed={} actions={limit} on {} cores", seed(), machine.cores);
     ground::fill();
     (1..machine.cores).for_each(|core| smp::set_job(core, other));
@@ -81,7 +109,7 @@ fn main(machine: &Machine) {
     let mut actor = Actor::new(seed(), 0, machine.cores);
     let mut next = 0;
     while DONE.load(Ordering::Relaxed) < limit {
-        count(actor.act(only()));
+        act(&mut actor);
         let done = DONE.load(Ordering::Relaxed).min(limit);
         if done >= next {
             say(format_args!("chaos: {done} of {limit} actions"));
@@ -89,7 +117,7 @@ fn main(machine: &Machine) {
         }
     }
     say(format_args!("chaos: done, {} starts of other cores", STARTS.load(Ordering::Relaxed)));
-    if resets {
+    if starts_anew {
         psci::call(psci::SYSTEM_RESET, [0; 3]);
     }
 }
@@ -100,7 +128,7 @@ fn other(core: usize) {
     prepare();
     let mut actor = Actor::new(seed().wrapping_add(start << 32), core, machine::get().cores);
     loop {
-        count(actor.act(only()));
+        act(&mut actor);
     }
 }
 
