@@ -161,7 +161,13 @@ impl Terminal {
     /// The next channel that had no room and has some.
     fn next_resumable(&self) -> Option<usize> {
         let console = self.console.as_ref()?;
-        (0..64).filter(|channel| self.refused >> channel & 1 != 0).find(|channel| console.room(*channel))
+        let mut refused = self.refused;
+        core::iter::from_fn(|| {
+            let channel = refused.trailing_zeros() as usize;
+            refused &= refused.wrapping_sub(1);
+            (channel < 64).then_some(channel)
+        })
+        .find(|channel| console.room(*channel))
     }
 
     fn resume(&mut self) -> Option<Work> {

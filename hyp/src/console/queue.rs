@@ -19,11 +19,13 @@ impl ByteQueue {
     }
 
     /// How many bytes wait.
+    #[inline]
     pub fn len(&self) -> usize {
         self.length
     }
 
     /// Whether nothing waits.
+    #[inline]
     pub fn is_empty(&self) -> bool {
         self.length == 0
     }
@@ -34,11 +36,13 @@ impl ByteQueue {
     }
 
     /// How many more bytes fit.
+    #[inline]
     pub fn room(&self) -> usize {
         self.bytes.len() - self.length
     }
 
     /// Appends `byte`; false, and nothing is done, when there is no room.
+    #[inline]
     pub fn push(&mut self, byte: u8) -> bool {
         if self.room() == 0 {
             return false;
@@ -66,11 +70,13 @@ impl ByteQueue {
     }
 
     /// The oldest byte, left in place.
+    #[inline]
     pub fn peek(&self) -> Option<u8> {
         if self.is_empty() { None } else { self.bytes.get(self.first).copied() }
     }
 
     /// Takes the oldest byte.
+    #[inline]
     pub fn pop(&mut self) -> Option<u8> {
         let byte = self.peek()?;
         self.first = self.wrap(self.first + 1);
@@ -79,6 +85,7 @@ impl ByteQueue {
     }
 
     /// Brings a position below twice the capacity into the ring (a division would cost more).
+    #[inline]
     fn wrap(&self, position: usize) -> usize {
         if position >= self.bytes.len() { position - self.bytes.len() } else { position }
     }

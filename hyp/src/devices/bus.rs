@@ -95,6 +95,13 @@ impl<T: Copy> Bus<T> {
         Some((slot.device, address - slot.span.start))
     }
 
+    /// The same, and how many bytes the span goes on for from `address`.
+    pub fn find_stretch(&self, address: u64) -> Option<(T, u64, u64)> {
+        let slot = self.slots.iter().find(|slot| address.wrapping_sub(slot.span.start) < slot.span.size)?;
+        let offset = address - slot.span.start;
+        Some((slot.device, offset, slot.span.size - offset))
+    }
+
     /// All spans and their devices, by address.
     pub fn iter(&self) -> impl Iterator<Item = (Span, T)> + '_ {
         self.slots.iter().map(|slot| (slot.span, slot.device))
@@ -128,6 +135,9 @@ mod tests {
         assert_eq!(bus.find(0x80a_0010), Some(('r', 0x10)));
         assert_eq!(bus.find(0x8ff_ffff), Some(('r', 0xf5_ffff)));
         assert_eq!(bus.find(0x900_0018), Some(('u', 0x18)));
+        assert_eq!(bus.find_stretch(0x900_0018), Some(('u', 0x18, 0xfe8)));
+        assert_eq!(bus.find_stretch(0x8ff_ffff), Some(('r', 0xf5_ffff, 1)));
+        assert_eq!(bus.find_stretch(0x900_1000), None);
     }
 
     #[test]

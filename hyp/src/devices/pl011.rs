@@ -132,17 +132,15 @@ impl Pl011 {
         }
     }
 
-    /// What a guest reads, `size` bytes at `offset`. Reading UARTDR makes room for [`receive`](Self::receive).
-    #[inline]
-    pub fn read(&mut self, offset: u64, size: u8) -> u64 {
+    /// UARTFR, if that is what a guest reads, whole: what guests poll, and what changes nothing.
+    #[inline(always)]
+    pub fn read_flags(&self, offset: u64, size: u8) -> Option<u64> {
         // Linux reads 16 bits, most others 32.
-        if offset == FLAGS && matches!(size, 2 | 4) {
-            return self.flags.into();
-        }
-        self.read_register(offset, size)
+        (offset == FLAGS && matches!(size, 2 | 4)).then(|| self.flags.into())
     }
 
-    fn read_register(&mut self, offset: u64, size: u8) -> u64 {
+    /// What a guest reads, `size` bytes at `offset`. Reading UARTDR makes room for [`receive`](Self::receive).
+    pub fn read(&mut self, offset: u64, size: u8) -> u64 {
         if !meets_register(offset, size) {
             return 0;
         }

@@ -1,12 +1,14 @@
-//! What becomes of each system register that a guest can name: the one table of it, and the answers that are constants.
+//! What becomes of each system register that a guest can name, and of each system instruction: the one table of it, and the
+//! answers that are constants.
 //!
-//! A register that is in no row is UNDEFINED to a guest: the processor says so by itself, or it traps and nothing answers. So
-//! that nothing else can be reached is what the guest `registers` checks, by every encoding there is, on several processors.
+//! What is in no row is UNDEFINED to a guest: the processor says so by itself, or it traps and nothing answers. So that
+//! nothing else can be reached is what the guest `registers` checks, from EL1 and EL0, by every encoding there is, on several
+//! processors.
 //! Registers that belong to EL2 and EL3 (op1 4 to 7) are undefined at EL1 by the architecture.
 
 use super::syndrome::encoding;
 
-/// What becomes of a register.
+/// What becomes of a register, or of an instruction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {
     /// Each vCPU has its own, which a switch carries.
@@ -17,11 +19,13 @@ pub enum Fate {
     Fixed(u64),
     /// The processor's own, and no guest can change what another one reads.
     Constant,
+    /// An instruction that acts on nothing but the guest's own: its memory, its translations, what it taught its core.
+    Confined,
     /// It is there, on some processors, and not offered: it is undefined.
     Hidden,
 }
 
-/// Registers of one fate: op0, op1, and the first and last CRn, CRm and op2.
+/// Registers or instructions (op0 1) of one fate: op0, op1, and the first and last CRn, CRm and op2.
 #[derive(Clone, Copy, Debug)]
 struct Row {
     /// What they are called, and why so.
@@ -47,7 +51,7 @@ macro_rules! rows {
 
 use Fate::Fixed;
 #[cfg(test)]
-use Fate::{Constant, Emulated, Hidden, Switched};
+use Fate::{Confined, Constant, Emulated, Hidden, Switched};
 
 /// What a guest may reach, but for what [`FIXED`] has.
 #[cfg(test)]
@@ -119,6 +123,32 @@ const REACHED: &[Row] = rows! {
     "branch records: HDFGRTR_EL2" 2 1 8..9 0..15 0..7: Hidden;
 };
 
+/// The instructions that a guest may carry out. They reach no further than its VMID and its memory: invalidation by set and
+/// way cleans too (HCR_EL2.SWIO), and what is local is broadcast (HCR_EL2.FB), so that it holds on whatever core a vCPU is.
+#[cfg(test)]
+const INSTRUCTIONS: &[Row] = rows! {
+    "IC IALLUIS" 1 0 7..7 1..1 0..0: Confined;
+    "IC IALLU" 1 0 7..7 5..5 0..0: Confined;
+    "DC IVAC, DC ISW; those of memory tags do nothing to tags (HCR_EL2.ATA)" 1 0 7..7 6..6 1..6: Confined;
+    "guarded control stacks: HCRX_EL2" 1 0 7..7 7..7 0..7: Hidden;
+    "AT S1E1R, AT S1E1W, AT S1E0R, AT S1E0W" 1 0 7..7 8..8 0..3: Confined;
+    "AT S1E1RP, AT S1E1WP, AT S1E1A" 1 0 7..7 9..9 0..2: Confined;
+    "DC CSW, DC CISW, and with tags" 1 0 7..7 10..10 2..6: Confined;
+    "DC CISW, and with tags" 1 0 7..7 14..14 2..6: Confined;
+    "TLBI of EL1's translations; those that guests are not told of too" 1 0 8..9 1..3 0..7: Confined;
+    "TLBI of EL1's translations, on this core" 1 0 8..9 5..7 0..7: Confined;
+    "branch records: HFGITR_EL2" 1 1 7..7 2..2 4..5: Hidden;
+    "TRCIT: HFGITR_EL2" 1 3 7..7 2..2 7..7: Hidden;
+    "CFP RCTX, DVP RCTX, COSP RCTX, CPP RCTX: predictions of this VMID" 1 3 7..7 3..3 4..7: Confined;
+    "DC ZVA, DC GVA, DC GZVA" 1 3 7..7 4..4 1..4: Confined;
+    "IC IVAU" 1 3 7..7 5..5 1..1: Confined;
+    "guarded control stacks: HCRX_EL2" 1 3 7..7 7..7 0..7: Hidden;
+    "DC CVAC, and with tags" 1 3 7..7 10..10 1..5: Confined;
+    "DC CVAU" 1 3 7..7 11..11 1..1: Confined;
+    "DC CVAP, DC CVADP, and with tags" 1 3 7..7 12..13 1..5: Confined;
+    "DC CIVAC, and with tags" 1 3 7..7 14..14 1..5: Confined;
+};
+
 /// What is answered by a constant. The OS lock is there and open (OSLSR_EL1 8); DBGCLAIMSET_EL1 reads as ones. Hardware
 /// breakpoints are zero: ID_AA64DFR0_EL1 must promise two of each; a guest's never hit, its software ones (BRK) and single
 /// steps work.
@@ -177,27 +207,40 @@ mod tests {
     use super::*;
 
     fn all() -> impl Iterator<Item = u32> {
-        (0..1_u32 << 15).map(|bits| encoding(2 | bits >> 14, bits >> 11 & 7, bits >> 7 & 15, bits >> 3 & 15, bits & 7))
+        let of = |bits: u32| encoding(bits >> 14, bits >> 11 & 7, bits >> 7 & 15, bits >> 3 & 15, bits & 7);
+        (1 << 14..4_u32 << 14).map(of)
+    }
+
+    fn table() -> impl Iterator<Item = &'static Row> {
+        REACHED.iter().chain(FIXED).chain(INSTRUCTIONS)
     }
 
     fn rows_of(register: u32) -> Vec<&'static Row> {
-        REACHED.iter().chain(FIXED).filter(|row| row.has(register)).collect()
+        table().filter(|row| row.has(register)).collect()
     }
 
     #[test]
-    fn no_register_has_two_fates() {
+    fn nothing_has_two_fates() {
         for register in all() {
             let rows = rows_of(register);
             assert!(rows.len() <= 1, "{register:#x}: {rows:?}");
         }
-        for row in REACHED.iter().chain(FIXED) {
+        for row in table() {
             assert!(!row.name.is_empty() && all().any(|register| row.has(register)), "{row:?}");
         }
     }
 
     #[test]
+    fn instructions_are_no_registers() {
+        for register in all().filter(|register| register >> 20 == 1) {
+            let is_instruction = |row: &Row| matches!(row.fate, Fate::Confined | Fate::Hidden);
+            assert!(rows_of(register).into_iter().all(is_instruction), "{register:#x}");
+        }
+    }
+
+    #[test]
     fn nothing_of_higher_levels_is_reached() {
-        for register in all().filter(|register| register >> 20 == 3 && register >> 14 & 7 >= 4) {
+        for register in all().filter(|register| register >> 20 != 2 && register >> 14 & 7 >= 4) {
             assert!(rows_of(register).is_empty(), "{register:#x}");
         }
     }

@@ -9,8 +9,8 @@ use super::syndrome::encoding;
 struct Offer {
     /// All bits of the fields that are told as they are. A signed field's 0xf, "absent", is told so too.
     kept: u64,
-    /// Fields, by their lowest bit, that are told up to a highest value.
-    limited: &'static [(u32, u64)],
+    /// Fields, by their lowest bit, that are told up to a highest value; one that is told up to 0 stands for none.
+    limited: [(u32, u64); 2],
     /// What is told whatever the processor has.
     always: u64,
 }
@@ -22,23 +22,24 @@ const fn keep(mut shifts: &[u32]) -> Offer {
         kept |= 0xf << *shift;
         shifts = rest;
     }
-    Offer { kept, limited: &[], always: 0 }
+    Offer { kept, limited: [(0, 0); 2], always: 0 }
 }
 
 impl Offer {
-    const fn at_most(self, limited: &'static [(u32, u64)]) -> Self {
-        Self { limited, ..self }
+    const fn at_most(mut self, limited: &[(u32, u64)]) -> Self {
+        self.limited.split_at_mut(limited.len()).0.copy_from_slice(limited);
+        self
     }
 
     const fn always(self, always: u64) -> Self {
         Self { always, ..self }
     }
 
+    #[inline(always)]
     fn of(&self, raw: u64) -> u64 {
-        self.limited.iter().fold(raw & self.kept | self.always, |value, (shift, highest)| {
-            let have = raw >> shift & 0xf;
-            value | have.min(*highest) << shift
-        })
+        let limit = |(shift, highest): (u32, u64)| (raw >> shift & 0xf).min(highest) << shift;
+        // No loop: it would not be unrolled, and guests read these registers often.
+        raw & self.kept | self.always | limit(self.limited[0]) | limit(self.limited[1])
     }
 }
 
@@ -65,6 +66,7 @@ const MMFR2: Offer = keep(&[0, 4, 8, 16, 20, 28, 32, 36, 48, 52, 60]);
 /// What a guest reads from an AArch64 ID register whose own value is `raw`.
 ///
 /// `register` is as `encoding` makes it. Registers that are not known here read zero.
+#[inline(always)]
 pub fn aarch64_feature(register: u32, raw: u64) -> u64 {
     const fn id(crm: u32, op2: u32) -> u32 {
         encoding(3, 0, 0, crm, op2)
@@ -94,6 +96,7 @@ pub fn aarch64_feature(register: u32, raw: u64) -> u64 {
 }
 
 /// What a guest reads from an AArch32 ID register (CRm 1 to 3), which tell of AArch32 at EL0.
+#[inline(always)]
 pub fn aarch32_feature(register: u32, raw: u64) -> u64 {
     /// ID_DFR0_EL1: PerfMon, trace and debug fields beyond CP14 debug are not offered.
     const DFR0: u32 = encoding(3, 0, 0, 1, 2);

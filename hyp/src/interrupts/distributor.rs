@@ -22,6 +22,8 @@ pub(super) struct SharedBank {
     pub bank: Bank,
     /// The virtual CPU that a pending interrupt goes to, or [`ANY`], [`MASK`], or [`NOBODY`].
     pub target: [u8; 32],
+    /// Those whose target is [`ANY`] or [`MASK`].
+    pub floating: u32,
     /// The virtual CPU in whose list registers it is, which has it active, or where its physical interrupt arrived.
     pub holder: [u8; 32],
     /// The affinity as the guest wrote it (GICv3), or the mask of targets (GICv2).
@@ -42,7 +44,21 @@ impl SharedBank {
     fn new(word: usize) -> Self {
         // Interrupts 1020 to 1023 are special numbers.
         let exists = if word == 30 { u32::MAX >> 4 } else { u32::MAX };
-        Self { bank: Bank::new(0, exists), target: [0; 32], holder: [0; 32], route: [0; 32], rerouted: 0 }
+        Self { bank: Bank::new(0, exists), target: [0; 32], floating: 0, holder: [0; 32], route: [0; 32], rerouted: 0 }
+    }
+
+    /// Routes interrupt `index` to `target`, as [`SharedBank::target`] tells it.
+    pub fn aim(&mut self, index: usize, target: u8) {
+        let bit = 1 << (index & 31);
+        self.target[index & 31] = target;
+        self.floating = self.floating & !bit | if is_floating(target) { bit } else { 0 };
+    }
+
+    /// The same for all, routed to where nothing but `target` says.
+    pub fn aim_all(&mut self, target: u8) {
+        self.target = [target; 32];
+        self.route = [0; 32];
+        self.floating = if is_floating(target) { u32::MAX } else { 0 };
     }
 
     /// The virtual CPU that pending interrupt `index` goes to.
@@ -120,6 +136,11 @@ impl Distributor {
         let bit = 1 << (index & 31);
         self.announce(word, Change { place: bit, recall: shared.bank.listed & bit }, by, vcpus)
     }
+}
+
+/// Whether who takes an interrupt routed so depends on who is on.
+const fn is_floating(target: u8) -> bool {
+    matches!(target, ANY | MASK)
 }
 
 /// Finds the virtual CPU an affinity names, as [`SharedBank::target`] tells it.

@@ -46,10 +46,11 @@ pub(super) fn decode(offset: u64, size: usize) -> Register {
     }
 }
 
-/// Whether an access is one that a bus can carry to a register.
-#[inline]
+/// Whether an access is one that a bus can carry to a register. Its size is a power of two; which ones a register takes,
+/// each says.
+#[inline(always)]
 pub(super) fn is_aligned(offset: u64, size: usize) -> bool {
-    matches!(size, 1 | 2 | 4 | 8) && offset & (size as u64 - 1) == 0
+    offset & (size as u64).wrapping_sub(1) == 0
 }
 
 /// Reads `size` priorities from interrupt `index` of the bank on.

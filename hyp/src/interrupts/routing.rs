@@ -2,7 +2,7 @@
 
 use core::sync::atomic::Ordering;
 
-use super::distributor::{ANY, Distributor, MASK, SharedBank};
+use super::distributor::{Distributor, SharedBank};
 use super::vcpu_set::{Bits, VcpuSet};
 use super::vgic::{SHARED, Vgic};
 
@@ -17,7 +17,7 @@ impl Vgic {
         shared.destination(index, online)
     }
 
-    /// Whether [`Vgic::take_rerouted`] has something to tell: worth asking after each write of the distributor and when a
+    /// Whether [`Vgic::take_rerouted`] has something to tell: worth asking after a write of its routes and when a
     /// virtual CPU went on or off.
     #[inline(always)]
     #[must_use]
@@ -57,7 +57,7 @@ impl Vgic {
         by: usize,
     ) -> VcpuSet {
         let Some(shared) = distributor.banks.get_mut(word) else { return VcpuSet::EMPTY };
-        shared.target[index & 31] = target;
+        shared.aim(index, target);
         self.note_route(shared, 1 << (index & 31));
         distributor.announce_route(word, index, by, &self.vcpus)
     }
@@ -66,9 +66,8 @@ impl Vgic {
     pub(super) fn reroute(&self, distributor: &mut Distributor) -> VcpuSet {
         let mut is_asked_for = false;
         for shared in &mut distributor.banks {
-            let floating = shared.floating();
-            self.note_route(shared, floating);
-            is_asked_for |= shared.bank.work() & floating != 0;
+            self.note_route(shared, shared.floating);
+            is_asked_for |= shared.bank.work() & shared.floating != 0;
         }
         let told = if is_asked_for { distributor.online } else { VcpuSet::EMPTY };
         for vcpu in told {
@@ -77,13 +76,5 @@ impl Vgic {
             }
         }
         told
-    }
-}
-
-impl SharedBank {
-    /// The interrupts whose destination depends on who is on.
-    fn floating(&self) -> u32 {
-        let places = self.target.iter().enumerate();
-        places.filter(|(_, target)| matches!(**target, ANY | MASK)).fold(0, |set, (index, _)| set | 1 << index)
     }
 }

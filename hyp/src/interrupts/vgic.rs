@@ -391,8 +391,7 @@ impl Vgic {
             (true, _) => MASK,
         };
         for shared in &mut self.distributor.lock().banks {
-            shared.target = [target; 32];
-            shared.route = [0; 32];
+            shared.aim_all(target);
             self.note_route(shared, u32::MAX);
         }
     }

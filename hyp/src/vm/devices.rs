@@ -86,6 +86,10 @@ impl Vm {
     #[inline(never)]
     fn distributor_v2_write(&self, processor: &Processor, vcpu: usize, offset: u64, size: usize, value: u64) {
         let registers = &mut processor.list_registers();
+        // What comes often is not asked whether it has changed a route.
+        if let Some(told) = self.vgic.generate_sgi_v2(vcpu, registers, (offset, size), value) {
+            return self.kick(told, vcpu, processor);
+        }
         let told = self.vgic.write_distributor_v2(vcpu, registers, offset, size, value);
         self.kick(told, vcpu, processor);
         self.route_interrupts();

@@ -171,23 +171,24 @@ impl GuestMemory {
         self.map.translate(ipa, &self.hardware).is_some()
     }
 
-    /// Whether there is memory (no device) at `ipa` that the guest may read, or write.
-    pub fn is_accessible(&self, ipa: Ipa, for_writing: bool) -> bool {
-        self.machine_address(ipa, 1, for_writing).is_some()
+    /// Whether there are `bytes` of memory (no device) at `ipa` that the guest may read, or write; all in one page.
+    pub fn is_accessible(&self, ipa: Ipa, bytes: u64, for_writing: bool) -> bool {
+        self.machine_address(ipa, bytes, for_writing).is_some()
     }
 
-    /// What the guest would read at `ipa`: a little-endian number of at most 8 bytes. `None` if that is not all memory.
-    pub fn load(&self, ipa: Ipa, bytes: u64) -> Option<u64> {
-        let pa = self.machine_address(ipa, bytes, false)?;
+    /// Reads what the guest would at `ipa`, all in one page. `None` if that is not all memory.
+    pub fn load(&self, ipa: Ipa, data: &mut [u8]) -> Option<()> {
+        let pa = self.machine_address(ipa, data.len() as u64, false)?;
         // SAFETY: RAM, just looked up, which stays the guest's while `self` is borrowed.
-        Some(unsafe { load_from_guest(pa.get(), bytes) })
+        unsafe { load_from_guest(pa.get(), data) };
+        Some(())
     }
 
     /// Writes for the guest what [`Self::load`] reads. `None` if it may not write all of it.
-    pub fn store(&self, ipa: Ipa, bytes: u64, value: u64) -> Option<()> {
-        let pa = self.machine_address(ipa, bytes, true)?;
+    pub fn store(&self, ipa: Ipa, data: &[u8]) -> Option<()> {
+        let pa = self.machine_address(ipa, data.len() as u64, true)?;
         // SAFETY: the guest's own memory, just looked up.
-        unsafe { store_to_guest(pa.get(), bytes, value) };
+        unsafe { store_to_guest(pa.get(), data) };
         Some(())
     }
 

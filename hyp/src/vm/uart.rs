@@ -56,6 +56,9 @@ impl ConsoleUart {
     #[inline(always)]
     pub fn read(&self, vm: &Vm, processor: &Processor, offset: u64, size: usize) -> u64 {
         let mut state = self.state.lock();
+        if let Some(flags) = state.device.read_flags(offset, size as u8) {
+            return flags;
+        }
         let before = state.device.interrupt_level();
         let value = state.device.read(offset, size as u8);
         if !state.input.is_empty() {

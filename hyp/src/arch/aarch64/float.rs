@@ -6,7 +6,7 @@ use core::arch::asm;
 #[repr(C, align(16))]
 #[derive(Clone)]
 pub struct FloatRegisters {
-    v: [u128; 32],
+    v: [[u8; 16]; 32],
     fpsr: u64,
     fpcr: u64,
 }
@@ -14,19 +14,17 @@ pub struct FloatRegisters {
 impl FloatRegisters {
     /// All zero: nothing of a neighbour.
     pub const fn reset() -> Self {
-        Self { v: [0; 32], fpsr: 0, fpcr: 0 }
+        Self { v: [[0; 16]; 32], fpsr: 0, fpcr: 0 }
     }
 
-    /// V`index`, as it was saved.
-    pub fn register(&self, index: u8) -> u128 {
-        self.v.get(usize::from(index)).copied().unwrap_or(0)
+    /// V0 to V31 as they were saved, the lowest byte of each first.
+    pub const fn vectors(&self) -> &[[u8; 16]; 32] {
+        &self.v
     }
 
-    /// Sets V`index`, for the processor to have when this is restored.
-    pub fn set_register(&mut self, index: u8, value: u128) {
-        if let Some(register) = self.v.get_mut(usize::from(index)) {
-            *register = value;
-        }
+    /// The same, to be changed: the processor has them when this is restored.
+    pub const fn vectors_mut(&mut self) -> &mut [[u8; 16]; 32] {
+        &mut self.v
     }
 
     /// Takes the registers out of the processor.

@@ -82,38 +82,30 @@ pub unsafe fn copy_to_guest(from: u64, to: u64, bytes: u64) {
     complete_cleaning();
 }
 
-/// Takes the lines of the first and last of `bytes` from `start` out of the caches.
-///
-/// A line that is not dirty may be older than what a guest wrote with its caches off.
-fn refresh(start: u64, bytes: u64) {
-    for at in [start, start.saturating_add(bytes.saturating_sub(1))] {
-        // SAFETY: neither loses nor changes data; the address is mapped.
-        unsafe { asm!("dc civac, {}", "dsb sy", in(reg) at, options(nostack, preserves_flags)) };
-    }
-}
-
-/// Reads `bytes` (at most 8) of a guest's memory as a little-endian number, be it written with caches on or past them.
+/// Reads a guest's memory at `from`, be it written with caches on or past them.
 ///
 /// # Safety
 /// The span is RAM mapped in EL2's address space.
-pub unsafe fn load_from_guest(from: u64, bytes: u64) -> u64 {
-    refresh(from, bytes);
-    // SAFETY: as the caller says; volatile, since the guest may be writing it.
-    let byte = |at: u64| u64::from(unsafe { core::ptr::read_volatile(at as *const u8) });
-    (0..bytes.min(8)).fold(0, |value, index| value | byte(from.wrapping_add(index)) << (8 * index))
+pub unsafe fn load_from_guest(from: u64, data: &mut [u8]) {
+    // A line that is not dirty may be older than what a guest wrote with its caches off.
+    clean_to_coherency(from, data.len() as u64);
+    for (at, byte) in (from..).zip(data) {
+        // SAFETY: as the caller says; volatile, since the guest may be writing it.
+        *byte = unsafe { core::ptr::read_volatile(at as *const u8) };
+    }
 }
 
 /// Writes what [`load_from_guest`] reads, cleaned to the point of coherency.
 ///
 /// # Safety
 /// As for [`load_from_guest`]; the memory is the guest's own.
-pub unsafe fn store_to_guest(to: u64, bytes: u64, value: u64) {
-    refresh(to, bytes);
-    for (index, byte) in (0..bytes).zip(value.to_le_bytes()) {
+pub unsafe fn store_to_guest(to: u64, data: &[u8]) {
+    clean_to_coherency(to, data.len() as u64);
+    for (at, byte) in (to..).zip(data) {
         // SAFETY: as the caller says.
-        unsafe { core::ptr::write_volatile(to.wrapping_add(index) as *mut u8, byte) };
+        unsafe { core::ptr::write_volatile(at as *mut u8, *byte) };
     }
-    clean_to_coherency(to, bytes);
+    clean_to_coherency(to, data.len() as u64);
 }
 
 /// Writes an aligned word of RAM that a guest reads at any time, with its caches on.

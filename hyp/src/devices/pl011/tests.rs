@@ -40,7 +40,9 @@ impl Bench {
     }
 
     fn flags(&mut self, mask: u32) -> u32 {
-        self.read(FLAGS) & mask
+        let flags = self.read(FLAGS);
+        assert_eq!(self.uart.read_flags(FLAGS, 2), Some(flags.into()));
+        flags & mask
     }
 }
 

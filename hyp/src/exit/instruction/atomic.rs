@@ -3,7 +3,7 @@
 
 use super::scalar::{general, transfer};
 use super::word::Word;
-use super::{Addressing, Element, Elements, Instruction, Modification, Operation};
+use super::{Addressing, Elements, Instruction, Modification, Operation};
 
 /// LDXR to STLXP, LDAR to STLLR, CAS, CASP.
 pub fn exclusive_or_ordered(word: Word) -> Option<Instruction> {
@@ -23,12 +23,11 @@ fn addressing(word: Word) -> Addressing {
 }
 
 fn one(word: Word) -> Elements {
-    Elements::from_iter([Element { register: general(word.register(0)), offset: 0, bytes: 1 << word.field(30, 2) }])
+    general([word.register(0); 2], 1, 1 << word.field(30, 2))
 }
 
 fn two(word: Word, bytes: u8) -> Elements {
-    let element = |index, offset| Element { register: general(index), offset, bytes };
-    Elements::from_iter([element(word.register(0), 0), element(word.register(10), bytes)])
+    general([word.register(0), word.register(10)], 2, bytes)
 }
 
 fn exclusive(word: Word, is_load: bool, elements: Elements) -> Option<Instruction> {
@@ -37,8 +36,7 @@ fn exclusive(word: Word, is_load: bool, elements: Elements) -> Option<Instructio
         return word.is_unused(16).then(|| Instruction::new(Operation::LoadExclusive(elements), addressing(word)));
     }
     // What is stored, or the base, must not be overwritten by the status.
-    let overlaps = elements.iter().any(|element| element.register == general(status))
-        || status != 31 && status == word.register(5);
+    let overlaps = elements.have_general(status) || status != 31 && status == word.register(5);
     let operation = Operation::StoreExclusive { elements, status };
     (!overlaps).then(|| Instruction::new(operation, addressing(word)))
 }

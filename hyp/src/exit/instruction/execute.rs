@@ -1,17 +1,14 @@
 //! A decoded instruction carried out, on registers and memory that are traits.
 //!
-//! Elements are moved in order. Registers change after the last element was read, the base register last of all: an
-//! access that fails leaves them as they were, and the instruction can be repeated.
+//! What goes over the bus is all that an instruction moves, in order: between it and the registers stands a buffer.
+//! Registers change after the last element was read, the base register last of all: an access that fails leaves them as they
+//! were, and the instruction can be repeated.
 
-use arrayvec::ArrayVec;
-
-use super::{
-    Addressing, Base, Element, Extend, Extension, Instruction, MAX_ELEMENTS, Mode, Modification, Offset, Operation,
-    Register,
-};
+use super::elements::{MAX_BYTES, extend, number, sign_extend, write_number};
+use super::{Addressing, Base, Elements, Extend, Instruction, Mode, Modification, Offset, Operation, Places, Vectors};
 
 /// DC ZVA, in bytes: that is how wide most devices' registers are.
-const ZEROED_AT_ONCE: u8 = 4;
+const ZEROED_AT_ONCE: u64 = 4;
 
 /// The registers of the guest.
 pub trait Registers {
@@ -25,26 +22,26 @@ pub trait Registers {
     fn set_stack_pointer(&mut self, value: u64);
     /// The address of the instruction.
     fn program_counter(&self) -> u64;
-    /// SIMD and floating-point register `index`.
-    fn vector(&mut self, index: u8) -> u128;
-    /// Sets SIMD and floating-point register `index`.
-    fn set_vector(&mut self, index: u8, value: u128);
+    /// The SIMD and floating-point registers.
+    fn vectors(&mut self) -> &Vectors;
+    /// Changes SIMD and floating-point registers.
+    fn change_vectors(&mut self, change: impl FnOnce(&mut Vectors));
 }
 
 /// What is at the addresses that an instruction accesses.
 pub trait Bus {
     /// Why an access fails.
     type Error;
-    /// Reads `bytes` (1, 2, 4 or 8) at `offset` from the start of the footprint.
+    /// Fills `data` with what is at `offset` from the start of the footprint on, `unit` bytes (1, 2, 4 or 8) at a time.
     ///
     /// # Errors
     /// What is there cannot be read.
-    fn load(&mut self, offset: u64, bytes: u64) -> Result<u64, Self::Error>;
-    /// Writes the lower `bytes` (1, 2, 4 or 8) of `value` at `offset` from the start of the footprint.
+    fn load(&mut self, offset: u64, unit: u64, data: &mut [u8]) -> Result<(), Self::Error>;
+    /// Writes `data` at `offset` from the start of the footprint on, likewise.
     ///
     /// # Errors
     /// What is there cannot be written.
-    fn store(&mut self, offset: u64, bytes: u64, value: u64) -> Result<(), Self::Error>;
+    fn store(&mut self, offset: u64, unit: u64, data: &[u8]) -> Result<(), Self::Error>;
 }
 
 /// What an instruction is going to access.
@@ -54,6 +51,8 @@ pub struct Footprint {
     pub start: u64,
     /// How many bytes from there; addresses wrap.
     pub bytes: u64,
+    /// How many of them are moved at once: 1, 2, 4 or 8.
+    pub unit: u64,
     /// What its base register becomes.
     new_base: Option<u64>,
 }
@@ -104,28 +103,11 @@ impl Instruction {
     /// What it accesses with these registers; `block` is what DC ZVA zeroes, in bytes (DCZID_EL0.BS), a power of two.
     pub fn footprint(&self, registers: &impl Registers, block: u64) -> Footprint {
         let (address, new_base) = self.addressing.resolve(registers);
-        let (start, bytes) = match &self.operation {
-            Operation::ZeroBlock => (address & !(block - 1), block),
-            operation => (address, operation.bytes()),
-        };
-        Footprint { start, bytes, new_base }
-    }
-
-    /// What it moves at once, in order: offsets from the start of the footprint, and bytes (1, 2, 4 or 8). What is read and
-    /// written is there once; of a store exclusive, what it would store.
-    pub fn accesses(&self, footprint: &Footprint) -> impl Iterator<Item = (u64, u64)> {
-        let (elements, even) = match &self.operation {
-            Operation::Load(elements)
-            | Operation::Store(elements)
-            | Operation::LoadExclusive(elements)
-            | Operation::StoreExclusive { elements, .. } => (&elements[..], None),
-            Operation::Modify { bytes, .. } | Operation::CompareAndSwap { bytes, .. } => (&[][..], Some(*bytes)),
-            Operation::ZeroBlock => (&[][..], Some(ZEROED_AT_ONCE)),
-        };
-        let bytes = u64::from(even.unwrap_or(1));
-        let evenly = even.map_or(0, |_| footprint.bytes / bytes);
-        let parts = elements.iter().flat_map(Element::parts).map(|part| (part.offset, part.bytes));
-        parts.chain((0..evenly).map(move |number| (number * bytes, bytes)))
+        let (bytes, unit) = self.operation.extent();
+        match self.operation {
+            Operation::ZeroBlock => Footprint { start: address & !(block - 1), bytes: block, unit, new_base },
+            _ => Footprint { start: address, bytes, unit, new_base },
+        }
     }
 
     /// Carries it out, but for the program counter.
@@ -143,21 +125,21 @@ impl Instruction {
         bus: &mut B,
     ) -> Result<(), B::Error> {
         match &self.operation {
-            Operation::Load(elements) | Operation::LoadExclusive(elements) => load(elements, registers, bus)?,
-            Operation::Store(elements) => store(elements, registers, bus)?,
+            Operation::Load(elements) | Operation::LoadExclusive(elements) => {
+                load(elements, footprint, registers, bus)?
+            }
+            Operation::Store(elements) => store(elements, footprint, registers, bus)?,
             Operation::StoreExclusive { status, .. } => registers.set_general(*status, 1),
             Operation::Modify { modification, bytes, operand, target } => {
-                let old = load_part(bus, 0, u64::from(*bytes))?;
+                let [old] = load_values(bus, footprint.unit, 1)?;
                 let new = modification.apply(*bytes, old, registers.general(*operand));
-                bus.store(0, u64::from(*bytes), new)?;
+                store_values(bus, footprint.unit, &[new])?;
                 registers.set_general(*target, old);
             }
-            Operation::CompareAndSwap { bytes, is_pair, compare, new } => {
-                compare_and_swap(u64::from(*bytes), 1 + u8::from(*is_pair), (*compare, *new), registers, bus)?;
+            Operation::CompareAndSwap { is_pair, compare, new, .. } => {
+                compare_and_swap(footprint.unit, 1 + usize::from(*is_pair), (*compare, *new), registers, bus)?;
             }
-            Operation::ZeroBlock => {
-                self.accesses(footprint).try_for_each(|(offset, bytes)| bus.store(offset, bytes, 0))?;
-            }
+            Operation::ZeroBlock => zero(footprint, bus)?,
         }
         self.write_back(footprint, registers);
         Ok(())
@@ -173,122 +155,96 @@ impl Instruction {
 }
 
 impl Operation {
-    /// How many bytes it accesses; of a block that DC ZVA zeroes the caller knows the size.
-    fn bytes(&self) -> u64 {
+    /// How many bytes it accesses, and how many at once; of a block that DC ZVA zeroes the caller knows the size.
+    fn extent(&self) -> (u64, u64) {
         match self {
             Self::Load(elements)
             | Self::Store(elements)
             | Self::LoadExclusive(elements)
-            | Self::StoreExclusive { elements, .. } => elements.iter().map(|element| u64::from(element.bytes)).sum(),
-            Self::Modify { bytes, .. } => u64::from(*bytes),
-            Self::CompareAndSwap { bytes, is_pair, .. } => u64::from(*bytes) << u32::from(*is_pair),
-            Self::ZeroBlock => 0,
+            | Self::StoreExclusive { elements, .. } => (elements.size() as u64, u64::from(elements.bytes.min(8))),
+            Self::Modify { bytes, .. } => (u64::from(*bytes), u64::from(*bytes)),
+            Self::CompareAndSwap { bytes, is_pair, .. } => {
+                (u64::from(*bytes) << u32::from(*is_pair), u64::from(*bytes))
+            }
+            Self::ZeroBlock => (0, ZEROED_AT_ONCE),
         }
     }
 }
 
-/// What a bus gives may have more bits than were asked for.
-fn load_part<B: Bus>(bus: &mut B, offset: u64, bytes: u64) -> Result<u64, B::Error> {
-    Ok(bus.load(offset, bytes)? & mask(bytes))
-}
-
-fn load<B: Bus>(elements: &[Element], registers: &mut impl Registers, bus: &mut B) -> Result<(), B::Error> {
-    let mut values = ArrayVec::<u128, MAX_ELEMENTS>::new();
-    for element in elements {
-        values.push(element.load(bus)?);
-    }
-    for (element, value) in elements.iter().zip(values) {
-        element.put(value, registers);
+fn load<B: Bus>(
+    elements: &Elements,
+    footprint: &Footprint,
+    registers: &mut impl Registers,
+    bus: &mut B,
+) -> Result<(), B::Error> {
+    let mut buffer = [0; MAX_BYTES];
+    let data = &mut buffer[..elements.size().min(MAX_BYTES)];
+    bus.load(0, footprint.unit, data)?;
+    let mut values = data.chunks_exact(usize::from(elements.bytes));
+    match elements.places {
+        Places::General { indices, extension } => {
+            for (index, value) in indices.into_iter().zip(values) {
+                registers.set_general(index, extend(number(value), elements.bytes, extension));
+            }
+        }
+        _ => registers.change_vectors(|vectors| {
+            elements.for_each_lane(|lane| lane.put(values.next().unwrap_or_default(), vectors));
+        }),
     }
     Ok(())
 }
 
-fn store<B: Bus>(elements: &[Element], registers: &mut impl Registers, bus: &mut B) -> Result<(), B::Error> {
-    for element in elements {
-        let value = element.take(registers);
-        for part in element.parts() {
-            bus.store(part.offset, part.bytes, (value >> part.shift) as u64 & mask(part.bytes))?;
+fn store<B: Bus>(
+    elements: &Elements,
+    footprint: &Footprint,
+    registers: &mut impl Registers,
+    bus: &mut B,
+) -> Result<(), B::Error> {
+    let mut buffer = [0; MAX_BYTES];
+    let data = &mut buffer[..elements.size().min(MAX_BYTES)];
+    let mut places = data.chunks_exact_mut(usize::from(elements.bytes));
+    match elements.places {
+        Places::General { indices, .. } => {
+            indices.into_iter().zip(places).for_each(|(index, place)| write_number(registers.general(index), place));
         }
+        _ => {
+            let vectors = registers.vectors();
+            elements.for_each_lane(|lane| lane.take(vectors, places.next().unwrap_or_default()));
+        }
+    }
+    bus.store(0, footprint.unit, data)
+}
+
+fn zero<B: Bus>(footprint: &Footprint, bus: &mut B) -> Result<(), B::Error> {
+    let zeros = [0; MAX_BYTES];
+    for offset in (0..footprint.bytes).step_by(MAX_BYTES) {
+        let now = (footprint.bytes - offset).min(MAX_BYTES as u64) as usize;
+        bus.store(offset, footprint.unit, &zeros[..now])?;
     }
     Ok(())
 }
 
-/// A part of an element that a bus can carry.
-struct Part {
-    offset: u64,
-    bytes: u64,
-    /// Where in the element it is, in bits.
-    shift: u32,
+/// Reads the first `count` (at most `N`) numbers of `bytes` bytes each; the others are 0.
+fn load_values<B: Bus, const N: usize>(bus: &mut B, bytes: u64, count: usize) -> Result<[u64; N], B::Error> {
+    let mut buffer = [0; MAX_BYTES];
+    let data = &mut buffer[..(bytes as usize * count).min(MAX_BYTES)];
+    bus.load(0, bytes, data)?;
+    let mut values = [0; N];
+    values.iter_mut().zip(data.chunks_exact(bytes as usize)).for_each(|(value, data)| *value = number(data));
+    Ok(values)
 }
 
-impl Element {
-    /// The whole element, or the two halves of one of 16 bytes.
-    fn parts(&self) -> impl Iterator<Item = Part> {
-        let (offset, bytes) = (u64::from(self.offset), u64::from(self.bytes.min(8)));
-        (0..u32::from(self.bytes.div_ceil(8))).map(move |part| Part {
-            offset: offset + 8 * u64::from(part),
-            bytes,
-            shift: 64 * part,
-        })
-    }
-
-    fn load<B: Bus>(&self, bus: &mut B) -> Result<u128, B::Error> {
-        let mut value = 0;
-        for part in self.parts() {
-            value |= u128::from(load_part(bus, part.offset, part.bytes)?) << part.shift;
-        }
-        Ok(value)
-    }
-
-    /// Puts what was loaded into the register.
-    fn put(&self, value: u128, registers: &mut impl Registers) {
-        match self.register {
-            Register::General { index, extension } => {
-                registers.set_general(index, self.extend(value as u64, extension))
-            }
-            Register::Vector { index, at, copies, keeps_rest } => {
-                let mut whole = if keeps_rest { registers.vector(index) } else { 0 };
-                for copy in 0..copies {
-                    let shift = 8 * u32::from(at + copy * self.bytes);
-                    whole = whole & !(wide_mask(self.bytes) << shift) | value << shift;
-                }
-                registers.set_vector(index, whole);
-            }
-        }
-    }
-
-    /// What is to be stored of the register; bits above the element's do not count.
-    fn take(&self, registers: &mut impl Registers) -> u128 {
-        match self.register {
-            Register::General { index, .. } => u128::from(registers.general(index)),
-            Register::Vector { index, at, .. } => registers.vector(index) >> (8 * u32::from(at)),
-        }
-    }
-
-    fn extend(&self, value: u64, extension: Extension) -> u64 {
-        let signed = sign_extend(value, self.bytes) as u64;
-        match extension {
-            Extension::Zero => value,
-            Extension::SignTo32 => signed & 0xffff_ffff,
-            Extension::SignTo64 => signed,
-        }
-    }
+/// Writes numbers of `bytes` bytes each.
+fn store_values<B: Bus>(bus: &mut B, bytes: u64, values: &[u64]) -> Result<(), B::Error> {
+    let mut buffer = [0; MAX_BYTES];
+    let data = &mut buffer[..(bytes as usize * values.len()).min(MAX_BYTES)];
+    data.chunks_exact_mut(bytes as usize).zip(values).for_each(|(data, value)| write_number(*value, data));
+    bus.store(0, bytes, data)
 }
 
 /// The lower `bytes` bytes: 1 to 8.
 fn mask(bytes: u64) -> u64 {
     u64::MAX >> (64 - 8 * bytes)
-}
-
-/// The lower `bytes` bytes: 1 to 16.
-fn wide_mask(bytes: u8) -> u128 {
-    u128::MAX >> (128 - 8 * u32::from(bytes))
-}
-
-/// The lower `bytes` bytes (1 to 8) of a value as a signed number.
-fn sign_extend(value: u64, bytes: u8) -> i64 {
-    let unused = 64 - 8 * u32::from(bytes);
-    (value << unused) as i64 >> unused
 }
 
 impl Modification {
@@ -325,23 +281,17 @@ impl Modification {
 
 fn compare_and_swap<B: Bus>(
     bytes: u64,
-    count: u8,
+    count: usize,
     (compare, new): (u8, u8),
     registers: &mut impl Registers,
     bus: &mut B,
 ) -> Result<(), B::Error> {
-    let mut old = [0; 2];
-    let mut is_equal = true;
-    for (number, value) in (0..count).zip(&mut old) {
-        *value = load_part(bus, u64::from(number) * bytes, bytes)?;
-        is_equal &= *value == registers.general(compare + number) & mask(bytes);
+    let old: [u64; 2] = load_values(bus, bytes, count)?;
+    let old = &old[..count.min(2)];
+    let values = |first: u8| [first, first | 1].map(|index| registers.general(index) & mask(bytes));
+    if old == &values(compare)[..old.len()] {
+        store_values(bus, bytes, &values(new)[..old.len()])?;
     }
-    if is_equal {
-        for number in 0..count {
-            let value = registers.general(new + number) & mask(bytes);
-            bus.store(u64::from(number) * bytes, bytes, value)?;
-        }
-    }
-    (0..count).zip(old).for_each(|(number, value)| registers.set_general(compare + number, value));
+    (compare..).zip(old).for_each(|(index, value)| registers.set_general(index, *value));
     Ok(())
 }

@@ -10,6 +10,7 @@
 //! Data is little-endian: guests are not offered the other way.
 
 mod atomic;
+mod elements;
 mod execute;
 mod scalar;
 mod vector;
@@ -19,8 +20,7 @@ mod word;
 #[allow(clippy::unwrap_used)]
 mod tests;
 
-use arrayvec::ArrayVec;
-
+pub use elements::{Elements, Extension, Lane, MAX_BYTES, Places, Vectors, number, write_number};
 pub use execute::{Bus, Footprint, Registers};
 use word::Word;
 
@@ -98,57 +98,6 @@ pub enum Modification {
     UnsignedMinimum,
     /// The operand itself.
     Swap,
-}
-
-/// The most elements one instruction has: LD4 of sixteen bytes each.
-pub const MAX_ELEMENTS: usize = 64;
-
-/// What is moved, in the order in which it is.
-pub type Elements = ArrayVec<Element, MAX_ELEMENTS>;
-
-/// One access.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Element {
-    /// The register it goes to or comes from.
-    pub register: Register,
-    /// How many bytes lie before it, from the instruction's address.
-    pub offset: u8,
-    /// Its width in bytes: 1, 2, 4, 8 or 16.
-    pub bytes: u8,
-}
-
-/// The register, or part of one, behind an element.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Register {
-    /// A general register.
-    General {
-        /// Its number; 31 is XZR.
-        index: u8,
-        /// What a load fills its upper bits with.
-        extension: Extension,
-    },
-    /// A SIMD and floating-point register.
-    Vector {
-        /// Its number.
-        index: u8,
-        /// Where in the register the element lies, in bytes.
-        at: u8,
-        /// How often a load repeats it from there on.
-        copies: u8,
-        /// A load leaves the rest of the register as it is, rather than zero.
-        keeps_rest: bool,
-    },
-}
-
-/// What a load to a general register fills its upper bits with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Extension {
-    /// Zeros.
-    Zero,
-    /// The sign up to bit 31, zeros above.
-    SignTo32,
-    /// The sign.
-    SignTo64,
 }
 
 /// How an address is found, and what becomes of its base register.
@@ -258,9 +207,7 @@ impl Instruction {
     fn is_predictable(&self) -> bool {
         let elements = match &self.operation {
             Operation::Load(elements) | Operation::LoadExclusive(elements) => {
-                if let [first, second] = elements.as_slice()
-                    && first.register == second.register
-                {
+                if elements.name_one_twice() {
                     return false;
                 }
                 elements
@@ -269,18 +216,9 @@ impl Instruction {
             _ => return true,
         };
         match (self.addressing.mode, self.addressing.base) {
-            (Mode::PreIndex | Mode::PostIndex, Base::Pointer(base @ 0..31)) => {
-                !elements.iter().any(|element| element.register.is_general(base))
-            }
+            (Mode::PreIndex | Mode::PostIndex, Base::Pointer(base @ 0..31)) => !elements.have_general(base),
             _ => true,
         }
-    }
-}
-
-impl Register {
-    /// Whether it is the general register `number`.
-    fn is_general(self, number: u8) -> bool {
-        matches!(self, Self::General { index, .. } if index == number)
     }
 }
 

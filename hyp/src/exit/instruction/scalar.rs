@@ -1,50 +1,55 @@
 //! Loads and stores of one register or of two: all addressing modes (Arm ARM C4.1.94).
 
 use super::word::Word;
-use super::{Addressing, Base, Element, Elements, Extend, Extension, Instruction, Mode, Offset, Operation, Register};
+use super::{Addressing, Base, Elements, Extend, Extension, Instruction, Mode, Offset, Operation, Places};
 
 /// What a load or store of one register moves.
 struct Single {
     is_load: bool,
-    element: Element,
+    elements: Elements,
 }
 
 impl Single {
     /// The fields size, V, opc and Rt, which mean the same in all forms but the literal one.
     fn decode(word: Word) -> Option<Self> {
         let (size, opc, index) = (word.field(30, 2), word.field(22, 2), word.register(0));
-        let (is_load, register, scale) = match (word.bit(26), opc, size) {
-            (false, 0, _) => (false, general(index), size),
-            (false, 1, _) => (true, general(index), size),
+        let (is_load, places, scale) = match (word.bit(26), opc, size) {
+            (false, 0, _) => (false, zero_extended(index), size),
+            (false, 1, _) => (true, zero_extended(index), size),
             // Size 3 would be a prefetch.
-            (false, 2, 0..=2) => (true, signed(index, Extension::SignTo64), size),
-            (false, 3, 0..=1) => (true, signed(index, Extension::SignTo32), size),
+            (false, 2, 0..=2) => (true, extended(index, Extension::SignTo64), size),
+            (false, 3, 0..=1) => (true, extended(index, Extension::SignTo32), size),
             (true, 0 | 1, _) => (opc == 1, vector(index), size),
             (true, 2 | 3, 0) => (opc == 3, vector(index), 4),
             _ => return None,
         };
-        Some(Self { is_load, element: Element { register, offset: 0, bytes: 1 << scale } })
+        Some(Self { is_load, elements: Elements { bytes: 1 << scale, count: 1, places } })
     }
 
     fn scale(&self) -> u8 {
-        self.element.bytes.trailing_zeros() as u8
+        self.elements.bytes.trailing_zeros() as u8
     }
 
     fn at(self, addressing: Addressing) -> Instruction {
-        transfer(self.is_load, Elements::from_iter([self.element]), addressing)
+        transfer(self.is_load, self.elements, addressing)
     }
 }
 
-pub(super) fn general(index: u8) -> Register {
-    signed(index, Extension::Zero)
+/// `count` general registers, zero-extended.
+pub(super) fn general(indices: [u8; 2], count: u8, bytes: u8) -> Elements {
+    Elements { bytes, count, places: Places::General { indices, extension: Extension::Zero } }
 }
 
-fn signed(index: u8, extension: Extension) -> Register {
-    Register::General { index, extension }
+fn zero_extended(index: u8) -> Places {
+    extended(index, Extension::Zero)
 }
 
-fn vector(index: u8) -> Register {
-    Register::Vector { index, at: 0, copies: 1, keeps_rest: false }
+fn extended(index: u8, extension: Extension) -> Places {
+    Places::General { indices: [index; 2], extension }
+}
+
+fn vector(index: u8) -> Places {
+    Places::Scalar { indices: [index; 2] }
 }
 
 pub(super) fn transfer(is_load: bool, elements: Elements, addressing: Addressing) -> Instruction {
@@ -108,17 +113,17 @@ pub fn register_offset(word: Word) -> Option<Instruction> {
 /// LDR (literal), LDRSW (literal).
 pub fn literal(word: Word) -> Option<Instruction> {
     let index = word.register(0);
-    let (register, bytes) = match (word.bit(26), word.field(30, 2)) {
-        (false, 0) => (general(index), 4),
-        (false, 1) => (general(index), 8),
-        (false, 2) => (signed(index, Extension::SignTo64), 4),
+    let (places, bytes) = match (word.bit(26), word.field(30, 2)) {
+        (false, 0) => (zero_extended(index), 4),
+        (false, 1) => (zero_extended(index), 8),
+        (false, 2) => (extended(index, Extension::SignTo64), 4),
         (true, size @ 0..=2) => (vector(index), 4 << size),
         // A prefetch, or nothing.
         _ => return None,
     };
     let offset = Offset::Immediate(word.signed(5, 19) << 2);
     let addressing = Addressing { base: Base::ProgramCounter, offset, mode: Mode::Offset };
-    Some(transfer(true, Elements::from_iter([Element { register, offset: 0, bytes }]), addressing))
+    Some(transfer(true, Elements { bytes, count: 1, places }, addressing))
 }
 
 /// LDP, STP, LDNP, STNP, LDPSW.
@@ -137,8 +142,8 @@ pub fn pair(word: Word) -> Option<Instruction> {
         (true, 0..=2) => (Extension::Zero, 4 << opc),
         _ => return None,
     };
-    let register = |index| if is_vector { vector(index) } else { signed(index, extension) };
-    let element = |index, offset| Element { register: register(index), offset, bytes };
-    let elements = Elements::from_iter([element(word.register(0), 0), element(word.register(10), bytes)]);
+    let indices = [word.register(0), word.register(10)];
+    let places = if is_vector { Places::Scalar { indices } } else { Places::General { indices, extension } };
+    let elements = Elements { bytes, count: 2, places };
     Some(transfer(is_load, elements, immediate(word, word.signed(15, 7) * i64::from(bytes), mode)))
 }

@@ -2,7 +2,7 @@
 
 use super::scalar::transfer;
 use super::word::Word;
-use super::{Addressing, Base, Element, Elements, Extend, Instruction, Mode, Offset, Register};
+use super::{Addressing, Base, Elements, Extend, Instruction, Mode, Offset, Places};
 
 /// Whole registers, one after the other or element by element in turn.
 pub fn multiple_structures(word: Word) -> Option<Instruction> {
@@ -28,9 +28,8 @@ pub fn single_structure_post_index(word: Word) -> Option<Instruction> {
 
 /// The base goes on by a register, or by the bytes moved where that is 31.
 fn post_index(word: Word, elements: Elements) -> Option<Instruction> {
-    let bytes = elements.iter().map(|element| i64::from(element.bytes)).sum();
     let offset = match word.register(16) {
-        31 => Offset::Immediate(bytes),
+        31 => Offset::Immediate(elements.size() as i64),
         index => Offset::Register { index, extend: Extend::Whole, shift: 0 },
     };
     let addressing = Addressing { base: Base::Pointer(word.register(5)), offset, mode: Mode::PostIndex };
@@ -39,7 +38,7 @@ fn post_index(word: Word, elements: Elements) -> Option<Instruction> {
 
 fn multiple_elements(word: Word) -> Option<Elements> {
     // How many times, and how many registers in turn each time.
-    let (repeats, in_turn) = match word.field(12, 4) {
+    let (rounds, in_turn) = match word.field(12, 4) {
         0b0000 => (1, 4),
         0b0010 => (4, 1),
         0b0100 => (1, 3),
@@ -53,22 +52,9 @@ fn multiple_elements(word: Word) -> Option<Elements> {
     if bytes == register_bytes && in_turn != 1 {
         return None;
     }
-    let mut elements = Elements::new();
-    for repeat in 0..repeats {
-        for at in (0..register_bytes).step_by(usize::from(bytes)) {
-            for turn in 0..in_turn {
-                // A load zeroes the upper half of a register it fills by half: the first element does.
-                let register = lane(word, repeat + turn, at, at != 0);
-                elements.push(Element { register, offset: elements.len() as u8 * bytes, bytes });
-            }
-        }
-    }
-    Some(elements)
-}
-
-/// The element at byte `at` of the register that comes `number` after the first.
-fn lane(word: Word, number: u8, at: u8, keeps_rest: bool) -> Register {
-    Register::Vector { index: (word.register(0) + number) % 32, at, copies: 1, keeps_rest }
+    let lanes = register_bytes / bytes;
+    let places = Places::Structures { first: word.register(0), rounds, in_turn, lanes };
+    Some(Elements { bytes, count: rounds * in_turn * lanes, places })
 }
 
 fn single_elements(word: Word) -> Option<Elements> {
@@ -84,8 +70,8 @@ fn single_elements(word: Word) -> Option<Elements> {
         (2, 0b01, 0) => (q, 3),
         _ => return None,
     };
-    let at = (index << scale) as u8;
-    Some(structure(registers, 1 << scale, |number| lane(word, number, at, true)))
+    let places = Places::Lane { first: word.register(0), at: (index << scale) as u8 };
+    Some(Elements { bytes: 1 << scale, count: registers, places })
 }
 
 /// LD1R to LD4R.
@@ -95,13 +81,6 @@ fn replicated_elements(word: Word, registers: u8) -> Option<Elements> {
         return None;
     }
     let (register_bytes, bytes) = (if word.bit(30) { 16 } else { 8 }, 1 << word.field(10, 2));
-    let register = |number| {
-        let index = (word.register(0) + number) % 32;
-        Register::Vector { index, at: 0, copies: register_bytes / bytes, keeps_rest: false }
-    };
-    Some(structure(registers, bytes, register))
-}
-
-fn structure(registers: u8, bytes: u8, register: impl Fn(u8) -> Register) -> Elements {
-    (0..registers).map(|number| Element { register: register(number), offset: number * bytes, bytes }).collect()
+    let places = Places::Replicated { first: word.register(0), copies: register_bytes / bytes };
+    Some(Elements { bytes, count: registers, places })
 }

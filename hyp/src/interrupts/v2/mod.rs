@@ -90,10 +90,22 @@ impl Vgic {
         size: usize,
         value: u64,
     ) -> VcpuSet {
-        match (offset, size) {
-            (SGIR, 4) => self.generate_sgi(vcpu, registers, value),
-            place => self.write_register(vcpu, registers, place, value),
+        match self.generate_sgi_v2(vcpu, registers, (offset, size), value) {
+            Some(told) => told,
+            None => self.write_register(vcpu, registers, (offset, size), value),
         }
+    }
+
+    /// The same if what is written, an offset and a size, generates an SGI; `None`, and nothing is done, if not.
+    #[inline(always)]
+    pub fn generate_sgi_v2<R: ListRegisters>(
+        &self,
+        vcpu: usize,
+        registers: &mut R,
+        place: (u64, usize),
+        value: u64,
+    ) -> Option<VcpuSet> {
+        (place == (SGIR, 4)).then(|| self.generate_sgi(vcpu, registers, value))
     }
 
     /// Anything but an SGI.

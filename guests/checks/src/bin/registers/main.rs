@@ -11,6 +11,7 @@ mod patterns;
 mod reach;
 mod step;
 mod time;
+mod user;
 mod vectors;
 
 use core::sync::atomic::{AtomicUsize, Ordering};
@@ -68,7 +69,9 @@ fn main(machine: &Machine) {
             identification::affinity_of_each_core,
             reach::only_what_is_offered_can_be_read,
             reach::what_cannot_be_read_cannot_be_written,
+            reach::only_what_is_offered_can_be_carried_out,
             reach::system_registers_stay_enabled,
+            user::nothing_more_is_reached_from_el0,
             patterns::patterns_survive,
             patterns::patterns_survive_on_all_cores,
             patterns::par_survives_device_accesses,

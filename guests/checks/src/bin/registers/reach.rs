@@ -1,9 +1,12 @@
-//! Nothing can be reached but what is listed here: every encoding that MRS and MSR can name is tried.
+//! Nothing can be reached but what is listed here: every encoding that MRS, MSR, SYS and SYSL can name is tried, at EL1 and at
+//! EL0 (`user`).
 
-use guest_runtime::catch::Fault;
+use core::cell::UnsafeCell;
+
+use guest_runtime::catch::{Fault, catch};
 use guest_runtime::checks::Outcome;
 use guest_runtime::machine::GicVersion;
-use guest_runtime::register::{encode, read_encoded, write_encoded};
+use guest_runtime::register::{assemble, encode, read_encoded, write_encoded};
 use guest_runtime::{Machine, ensure, println};
 
 /// op0, op1, CRn, first and last CRm, a bit for each op2.
@@ -64,10 +67,43 @@ const READABLE: &Rows = &[
     (3, 3, 14, 2, 3, 0b111),
 ];
 
-fn is_listed(rows: &Rows, bits: u32) -> bool {
-    let (op0, op1, crn, crm, op2) = (2 | bits >> 14, bits >> 11 & 7, bits >> 7 & 15, bits >> 3 & 15, bits & 7);
+/// What a guest of any processor may carry out (Arm ARM C5.3 to C5.5): on its own memory and its own translations.
+const INSTRUCTIONS: &Rows = &[
+    // IC IALLUIS, IC IALLU; DC IVAC, DC ISW and those with tags; AT; DC CSW, DC CISW and those with tags.
+    (1, 0, 7, 1, 1, 1),
+    (1, 0, 7, 5, 5, 1),
+    (1, 0, 7, 6, 6, 0b111_1110),
+    (1, 0, 7, 8, 8, 0b1111),
+    (1, 0, 7, 9, 9, 0b111),
+    (1, 0, 7, 10, 10, 0b101_0100),
+    (1, 0, 7, 14, 14, 0b101_0100),
+    // TLBI of EL1: outer shareable, ranges; inner shareable; ranges outer; ranges; this core. The same without XS.
+    (1, 0, 8, 1, 3, 0b1010_1111),
+    (1, 0, 8, 5, 7, 0b1010_1111),
+    (1, 0, 9, 1, 3, 0b1010_1111),
+    (1, 0, 9, 5, 7, 0b1010_1111),
+    // Prediction restriction by context; DC ZVA, DC GVA, DC GZVA; IC IVAU; DC CVAC, CVAU, CVAP, CVADP, CIVAC.
+    (1, 3, 7, 3, 3, 0b1111_0000),
+    (1, 3, 7, 4, 4, 0b1_1010),
+    (1, 3, 7, 5, 5, 1 << 1),
+    (1, 3, 7, 10, 10, 0b10_1010),
+    (1, 3, 7, 11, 11, 1 << 1),
+    (1, 3, 7, 12, 14, 0b10_1010),
+];
+
+/// Those that act on a set and a way.
+const BY_SET: &Rows = &[(1, 0, 7, 6, 6, 0b101_0100), (1, 0, 7, 10, 14, 0b101_0100)];
+
+/// Whether `bits` (op0, op1, CRn, CRm, op2) are in one of the rows.
+fn is_in(rows: &Rows, bits: u32) -> bool {
+    let (op0, op1, crn, crm, op2) = (bits >> 14, bits >> 11 & 7, bits >> 7 & 15, bits >> 3 & 15, bits & 7);
     rows.iter()
         .any(|row| (row.0, row.1, row.2) == (op0, op1, crn) && (row.3..=row.4).contains(&crm) && row.5 >> op2 & 1 != 0)
+}
+
+/// The same where op0 is without its upper bit, as MRS and MSR have it.
+fn is_listed(rows: &Rows, bits: u32) -> bool {
+    is_in(rows, 1 << 15 | bits)
 }
 
 /// Whether it is one of a GICv3's, which a guest with a GICv2 must not find.
@@ -80,8 +116,8 @@ pub fn only_what_is_offered_can_be_read(machine: &Machine) -> Outcome {
     for bits in 0..1_u32 << 15 {
         let may = is_listed(READABLE, bits) && (machine.gic == GicVersion::V3 || !is_of_gicv3(bits));
         match read_encoded(bits << 5) {
-            Ok(value) => ensure!(may, "register {} can be read: {value:#x}", Name(bits)),
-            Err(fault) => ensure!(is_refusal(&fault), "register {}: {fault}", Name(bits)),
+            Ok(value) => ensure!(may, "register {} can be read: {value:#x}", Name(1 << 15 | bits)),
+            Err(fault) => ensure!(is_refusal(&fault), "register {}: {fault}", Name(1 << 15 | bits)),
         }
         readable += u32::from(read_encoded(bits << 5).is_ok());
     }
@@ -105,8 +141,8 @@ pub fn what_cannot_be_read_cannot_be_written(_: &Machine) -> Outcome {
             continue;
         }
         match write_encoded(bits << 5, 0) {
-            Ok(()) => ensure!(false, "register {} can be written", Name(bits)),
-            Err(fault) => ensure!(is_refusal(&fault), "register {}: {fault}", Name(bits)),
+            Ok(()) => ensure!(false, "register {} can be written", Name(1 << 15 | bits)),
+            Err(fault) => ensure!(is_refusal(&fault), "register {}: {fault}", Name(1 << 15 | bits)),
         }
     }
     Ok(())
@@ -116,6 +152,36 @@ pub fn what_cannot_be_read_cannot_be_written(_: &Machine) -> Outcome {
 /// where the processor says so by itself (FEAT_IDST).
 fn is_refusal(fault: &Fault) -> bool {
     fault.is_undefined() || matches!(fault.class(), 0x07 | 0x18 | 0x19 | 0x1d)
+}
+
+/// A page that instructions may do anything to.
+#[repr(C, align(4096))]
+struct Ground(UnsafeCell<[u64; 512]>);
+
+// SAFETY: one core uses it at a time, and nobody reads it.
+unsafe impl Sync for Ground {}
+
+static GROUND: Ground = Ground(UnsafeCell::new([0; 512]));
+
+/// SYS and SYSL: nothing is carried out but what is listed.
+pub fn only_what_is_offered_can_be_carried_out(_: &Machine) -> Outcome {
+    const SYS: u32 = 0xd500_0000;
+    const SYSL: u32 = 0xd520_0000;
+    let mut carried_out = 0;
+    for bits in 1_u32 << 14..2 << 14 {
+        // By set and way: the first ones. Else an address.
+        let operand = if is_in(BY_SET, bits) { 0 } else { GROUND.0.get() as u64 };
+        for (instruction, may) in [(SYS, is_in(INSTRUCTIONS, bits)), (SYSL, false)] {
+            let code = assemble(instruction | bits << 5);
+            match catch(|| code(operand)) {
+                Ok(_) => ensure!(may, "{instruction:#x}: {} is carried out", Name(bits)),
+                Err(fault) => ensure!(is_refusal(&fault), "{instruction:#x}: {}: {fault}", Name(bits)),
+            }
+            carried_out += u32::from(may);
+        }
+    }
+    println!("registers: {carried_out} instructions may be carried out");
+    Ok(())
 }
 
 /// ICC_SRE_EL1 stays as it is, whatever is written.
@@ -130,13 +196,22 @@ pub fn system_registers_stay_enabled(machine: &Machine) -> Outcome {
     Ok(())
 }
 
-/// A register's name, as assemblers take it.
-struct Name(u32);
+/// Whether a guest may read or write the register with these bits (op0, op1, CRn, CRm, op2), or carry out the instruction.
+pub fn is_offered(machine: &Machine, bits: u32, is_read: bool) -> bool {
+    if bits >> 14 == 1 {
+        return !is_read && is_in(INSTRUCTIONS, bits);
+    }
+    let is_there = machine.gic == GicVersion::V3 || !is_of_gicv3(bits & 0x7fff);
+    is_there && (is_in(READABLE, bits) || !is_read && is_in(WRITE_ONLY, bits))
+}
+
+/// A register's name, as assemblers take it: op0, op1, CRn, CRm, op2.
+pub struct Name(pub u32);
 
 impl core::fmt::Display for Name {
     fn fmt(&self, out: &mut core::fmt::Formatter) -> core::fmt::Result {
         let bits = self.0;
-        let (op0, op1, crn, crm, op2) = (2 | bits >> 14, bits >> 11 & 7, bits >> 7 & 15, bits >> 3 & 15, bits & 7);
+        let (op0, op1, crn, crm, op2) = (bits >> 14, bits >> 11 & 7, bits >> 7 & 15, bits >> 3 & 15, bits & 7);
         write!(out, "s{op0}_{op1}_c{crn}_c{crm}_{op2}")
     }
 }

@@ -1,6 +1,6 @@
 //! What instructions do. The words are those of GNU as; what each is stands beside it.
 
-use super::super::{Bus, Footprint, Instruction, Operation, Registers};
+use super::super::{Bus, Footprint, Instruction, Operation, Registers, Vectors};
 
 /// The address of the first byte of memory.
 const MEMORY: u64 = 0x1000;
@@ -10,7 +10,7 @@ const MEMORY: u64 = 0x1000;
 struct Machine {
     x: [u64; 31],
     sp: u64,
-    v: [u128; 32],
+    v: Vectors,
     memory: [u8; 128],
     /// Offset and width of each access, as it came.
     accesses: Vec<(u64, u64)>,
@@ -32,11 +32,16 @@ impl Machine {
         Self {
             x,
             sp: MEMORY + 16,
-            v: core::array::from_fn(|index| u128::from_le_bytes([0x40 + index as u8; 16])),
+            v: core::array::from_fn(|index| [0x40 + index as u8; 16]),
             memory: core::array::from_fn(|index| 0x80 + index as u8),
             accesses: Vec::new(),
             end: 128,
         }
+    }
+
+    /// V`index` as a number.
+    fn vector(&self, index: usize) -> u128 {
+        u128::from_le_bytes(self.v[index])
     }
 
     fn run(&mut self, word: u32) -> Result<Footprint, u64> {
@@ -46,7 +51,8 @@ impl Machine {
         let mut window = Window { start: (footprint.start - MEMORY) as usize, machine: &mut memory };
         let result = instruction.execute(&footprint, self, &mut window);
         let moved = &memory.accesses[self.accesses.len()..];
-        let told: Vec<_> = instruction.accesses(&footprint).collect();
+        let units = footprint.bytes / footprint.unit;
+        let told: Vec<_> = (0..units).map(|number| (number * footprint.unit, footprint.unit)).collect();
         assert!(moved.iter().all(|access| told.contains(access)), "{moved:?} {told:?}");
         if result.is_ok() && !matches!(instruction.operation, Operation::StoreExclusive { .. }) {
             assert!(moved.starts_with(&told), "{moved:?} {told:?}");
@@ -86,29 +92,31 @@ impl Registers for Machine {
         MEMORY - 0x100
     }
 
-    fn vector(&mut self, index: u8) -> u128 {
-        self.v[usize::from(index)]
+    fn vectors(&mut self) -> &Vectors {
+        &self.v
     }
 
-    fn set_vector(&mut self, index: u8, value: u128) {
-        self.v[usize::from(index)] = value;
+    fn change_vectors(&mut self, change: impl FnOnce(&mut Vectors)) {
+        change(&mut self.v);
     }
 }
 
 impl Bus for Window<'_> {
     type Error = u64;
 
-    fn load(&mut self, offset: u64, bytes: u64) -> Result<u64, u64> {
-        let place = self.place(offset, bytes)?;
-        let mut value = [0; 8];
-        value[..place.len()].copy_from_slice(&self.machine.memory[place]);
-        Ok(u64::from_le_bytes(value))
+    fn load(&mut self, offset: u64, unit: u64, data: &mut [u8]) -> Result<(), u64> {
+        for (index, part) in (0..).zip(data.chunks_mut(unit as usize)) {
+            let place = self.place(offset + index * unit, unit)?;
+            part.copy_from_slice(&self.machine.memory[place]);
+        }
+        Ok(())
     }
 
-    fn store(&mut self, offset: u64, bytes: u64, value: u64) -> Result<(), u64> {
-        let place = self.place(offset, bytes)?;
-        let length = place.len();
-        self.machine.memory[place].copy_from_slice(&value.to_le_bytes()[..length]);
+    fn store(&mut self, offset: u64, unit: u64, data: &[u8]) -> Result<(), u64> {
+        for (index, part) in (0..).zip(data.chunks(unit as usize)) {
+            let place = self.place(offset + index * unit, unit)?;
+            self.machine.memory[place].copy_from_slice(part);
+        }
         Ok(())
     }
 }
@@ -139,7 +147,7 @@ fn pairs_move_their_first_register_first() {
 #[test]
 fn sixteen_bytes_go_in_two_halves() {
     let machine = Machine::after(0x3dc0_0420); // ldr q0, [x1, #16]
-    assert_eq!(machine.v[0], 0x9f9e_9d9c_9b9a_9998_9796_9594_9392_9190);
+    assert_eq!(machine.vector(0), 0x9f9e_9d9c_9b9a_9998_9796_9594_9392_9190);
     assert_eq!(machine.accesses, [(0, 8), (8, 8)]);
     let machine = Machine::after(0x3c81_0022); // stur q2, [x1, #16]
     assert_eq!((&machine.memory[16..32], machine.memory[32]), (&[0x42; 16][..], 0xa0));
@@ -161,10 +169,10 @@ fn loads_extend_as_their_names_say() {
 
 #[test]
 fn scalar_loads_clear_the_rest_of_a_vector_register() {
-    assert_eq!(Machine::after(0x3d40_0020).v[0], 0x80); // ldr b0, [x1]
-    assert_eq!(Machine::after(0xbd40_0020).v[0], 0x8382_8180); // ldr s0, [x1]
+    assert_eq!(Machine::after(0x3d40_0020).vector(0), 0x80); // ldr b0, [x1]
+    assert_eq!(Machine::after(0xbd40_0020).vector(0), 0x8382_8180); // ldr s0, [x1]
     let machine = Machine::after(0x0c40_7020); // ld1 {v0.8b}, [x1]
-    assert_eq!((machine.v[0], machine.accesses.len()), (0x8786_8584_8382_8180, 8));
+    assert_eq!((machine.vector(0), machine.accesses.len()), (0x8786_8584_8382_8180, 8));
 }
 
 #[test]
@@ -173,10 +181,10 @@ fn structures_go_element_by_element() {
     assert_eq!(&machine.memory[..20], &[[0x40; 4], [0x41; 4], [0x42; 4], [0x43; 4], [0x40; 4]].concat()[..]);
     assert_eq!(machine.x[1], MEMORY + 64);
     let machine = Machine::after(0x0d40_9021); // ld1 {v1.s}[1], [x1]
-    assert_eq!(machine.v[1] & 0xffff_ffff_ffff_ffff, 0x8382_8180_4141_4141);
-    assert_eq!(machine.v[1] >> 64, 0x4141_4141_4141_4141);
+    assert_eq!(machine.vector(1) & 0xffff_ffff_ffff_ffff, 0x8382_8180_4141_4141);
+    assert_eq!(machine.vector(1) >> 64, 0x4141_4141_4141_4141);
     let machine = Machine::after(0x0d60_c43f); // ld2r {v31.4h, v0.4h}, [x1]
-    assert_eq!((machine.v[31], machine.v[0]), (0x8180_8180_8180_8180, 0x8382_8382_8382_8382));
+    assert_eq!((machine.vector(31), machine.vector(0)), (0x8180_8180_8180_8180, 0x8382_8382_8382_8382));
 }
 
 #[test]

@@ -8,11 +8,61 @@ use yaxpeax_arch::{Decoder, U8Reader};
 use yaxpeax_arm::armv8::a64::{InstDecoder, Instruction as Disassembled, Operand, SIMDSizeCode, ShiftStyle, SizeCode};
 
 use super::super::{
-    Addressing, Base, CLASSES, Element, Elements, Extend, Extension, Instruction, Mode, Modification, Offset,
-    Operation, Register,
+    Addressing, Base, CLASSES, Elements, Extend, Extension, Instruction, Lane, Mode, Modification, Offset, Operation,
+    Places,
 };
 
 const WORDS_PER_CLASS: usize = 30_000;
+
+/// An instruction with its elements spelt out.
+#[derive(Debug, PartialEq)]
+struct Spelt {
+    /// Its elements are [`NONE`].
+    instruction: Instruction,
+    elements: Vec<Element>,
+}
+
+/// One access.
+#[derive(Debug, PartialEq)]
+struct Element {
+    register: Register,
+    /// How many bytes lie before it.
+    offset: u64,
+    bytes: u8,
+}
+
+/// What an element goes to or comes from.
+#[derive(Debug, PartialEq)]
+enum Register {
+    General { index: u8, extension: Extension },
+    Vector(Lane),
+}
+
+/// Stands for elements that are elsewhere.
+const NONE: Elements = Elements { bytes: 1, count: 0, places: Places::Scalar { indices: [0; 2] } };
+
+impl Spelt {
+    fn of(mut instruction: Instruction) -> Self {
+        let elements = match &mut instruction.operation {
+            Operation::Load(elements)
+            | Operation::Store(elements)
+            | Operation::LoadExclusive(elements)
+            | Operation::StoreExclusive { elements, .. } => core::mem::replace(elements, NONE),
+            _ => NONE,
+        };
+        let mut registers = Vec::new();
+        if let Places::General { indices, extension } = elements.places {
+            let indices = indices.into_iter().take(elements.count.into());
+            registers.extend(indices.map(|index| Register::General { index, extension }));
+        }
+        elements.for_each_lane(|lane| registers.push(Register::Vector(lane)));
+        assert_eq!(registers.len(), usize::from(elements.count));
+        let bytes = elements.bytes;
+        let offset = |number| number as u64 * u64::from(bytes);
+        let element = |(number, register)| Element { register, offset: offset(number), bytes };
+        Self { instruction, elements: registers.into_iter().enumerate().map(element).collect() }
+    }
+}
 
 #[test]
 fn every_class_is_decoded_as_a_disassembler_does() {
@@ -43,7 +93,7 @@ fn compare(words: impl Iterator<Item = u32>) {
 }
 
 fn check(word: u32) -> Result<(), (String, String)> {
-    let ours = Instruction::decode(word);
+    let ours = Instruction::decode(word).map(Spelt::of);
     let mut theirs = Disassembled::default();
     let known = InstDecoder::default().decode_into(&mut theirs, &mut U8Reader::new(&word.to_le_bytes())).is_ok();
     let (name, text) = if known { (theirs.opcode.to_string(), theirs.to_string()) } else { Default::default() };
@@ -55,7 +105,7 @@ fn check(word: u32) -> Result<(), (String, String)> {
 
 /// What the disassembler knows and the decoder refuses on purpose: CONSTRAINED UNPREDICTABLE encodings, and some that are
 /// unallocated (it does not look at all fixed bits).
-fn is_refused(word: u32, instruction: &Instruction) -> bool {
+fn is_refused(word: u32, instruction: &Spelt) -> bool {
     is_unallocated(word) || is_unused_register_named(word) || names_register_twice(instruction)
 }
 
@@ -81,7 +131,7 @@ fn is_unused_register_named(word: u32) -> bool {
     }
 }
 
-fn names_register_twice(instruction: &Instruction) -> bool {
+fn names_register_twice(Spelt { instruction, elements }: &Spelt) -> bool {
     let names =
         |element: &Element, number| matches!(element.register, Register::General { index, .. } if index == number);
     let base = match instruction.addressing.base {
@@ -89,13 +139,13 @@ fn names_register_twice(instruction: &Instruction) -> bool {
         _ => None,
     };
     match &instruction.operation {
-        Operation::Load(elements) | Operation::LoadExclusive(elements) | Operation::Store(elements) => {
+        Operation::Load(_) | Operation::LoadExclusive(_) | Operation::Store(_) => {
             let is_load = !matches!(instruction.operation, Operation::Store(_));
             let twice = is_load && elements.len() == 2 && elements[0].register == elements[1].register;
             let base = base.filter(|_| instruction.addressing.mode != Mode::Offset);
             twice || base.is_some_and(|base| elements.iter().any(|element| names(element, base)))
         }
-        Operation::StoreExclusive { elements, status } => {
+        Operation::StoreExclusive { status, .. } => {
             elements.iter().any(|element| names(element, *status)) || base == Some(*status)
         }
         _ => false,
@@ -103,12 +153,12 @@ fn names_register_twice(instruction: &Instruction) -> bool {
 }
 
 /// The disassembler's words in ours; `None` if it is no load or store that a guest is offered.
-fn expected(theirs: &Disassembled) -> Option<Instruction> {
+fn expected(theirs: &Disassembled) -> Option<Spelt> {
     let name = theirs.opcode.to_string();
     let operands: Vec<Operand> =
         theirs.operands.iter().copied().filter(|operand| !matches!(operand, Operand::Nothing)).collect();
     if name == "sys" {
-        return zero_block(&theirs.to_string());
+        return zero_block(&theirs.to_string()).map(Spelt::of);
     }
     let is_access = ["ld", "st", "cas", "swp"].iter().any(|start| name.starts_with(start));
     let is_hidden = ["ldra", "ldg", "stg", "st2g", "stz", "st64", "ld64"].iter().any(|start| name.starts_with(start));
@@ -116,8 +166,9 @@ fn expected(theirs: &Disassembled) -> Option<Instruction> {
         return None;
     }
     let addressing = addressing(operands.last()?)?;
-    let operation = operation(&name, &operands)?;
-    Some(Instruction { operation, addressing, is_unprivileged: name.starts_with("ldtr") || name.starts_with("sttr") })
+    let (operation, elements) = operation(&name, &operands)?;
+    let is_unprivileged = name.starts_with("ldtr") || name.starts_with("sttr");
+    Some(Spelt { instruction: Instruction { operation, addressing, is_unprivileged }, elements })
 }
 
 fn zero_block(text: &str) -> Option<Instruction> {
@@ -156,32 +207,36 @@ fn addressing(operand: &Operand) -> Option<Addressing> {
     }
 }
 
-fn operation(name: &str, operands: &[Operand]) -> Option<Operation> {
+fn operation(name: &str, operands: &[Operand]) -> Option<(Operation, Vec<Element>)> {
+    // Only the load that acquires, and no store, is spelt so.
+    let is_load = name.starts_with("ld");
     if name.as_bytes()[2].is_ascii_digit() {
-        return structures(name, &operands[0]);
+        let operation = if is_load { Operation::Load(NONE) } else { Operation::Store(NONE) };
+        return Some((operation, structures(name, &operands[0])?));
     }
     if name.starts_with("cas") {
-        return Some(compare_and_swap(name, operands));
+        return Some((compare_and_swap(name, operands), Vec::new()));
     }
     if let Some(modification) = modification(name) {
         let (operand, target) = (general(&operands[0])?, general(&operands[1])?);
-        return Some(Operation::Modify { modification, bytes: bytes(name, &operands[1]), operand, target });
+        let operation = Operation::Modify { modification, bytes: bytes(name, &operands[1]), operand, target };
+        return Some((operation, Vec::new()));
     }
-    // Only the load that acquires, and no store, is spelt so.
-    let is_load = name.starts_with("ld");
     let is_exclusive = ["ldx", "ldax", "stx", "stlx"].iter().any(|start| name.starts_with(start));
     let registers = &operands[usize::from(is_exclusive && !is_load)..operands.len() - 1];
-    let mut elements = Elements::new();
+    let mut elements = Vec::new();
     for register in registers {
         let bytes = bytes(name, register);
-        elements.push(Element { register: transfer(name, register)?, offset: elements.len() as u8 * bytes, bytes });
+        let offset = elements.len() as u64 * u64::from(bytes);
+        elements.push(Element { register: transfer(name, register)?, offset, bytes });
     }
-    Some(match (is_exclusive, is_load) {
-        (false, true) => Operation::Load(elements),
-        (false, false) => Operation::Store(elements),
-        (true, true) => Operation::LoadExclusive(elements),
-        (true, false) => Operation::StoreExclusive { elements, status: general(&operands[0])? },
-    })
+    let operation = match (is_exclusive, is_load) {
+        (false, true) => Operation::Load(NONE),
+        (false, false) => Operation::Store(NONE),
+        (true, true) => Operation::LoadExclusive(NONE),
+        (true, false) => Operation::StoreExclusive { elements: NONE, status: general(&operands[0])? },
+    };
+    Some((operation, elements))
 }
 
 fn compare_and_swap(name: &str, operands: &[Operand]) -> Operation {
@@ -242,7 +297,7 @@ fn transfer(name: &str, operand: &Operand) -> Option<Register> {
     let is_signed = ["sb", "sh", "sw"].iter().any(|end| name.ends_with(end)) && name.starts_with("ld");
     match *operand {
         Operand::SIMDRegister(_, index) => {
-            Some(Register::Vector { index: index as u8, at: 0, copies: 1, keeps_rest: false })
+            Some(Register::Vector(Lane { index: index as u8, at: 0, copies: 1, keeps_rest: false }))
         }
         Operand::Register(size, index) => {
             let extension = match (is_signed, size) {
@@ -257,7 +312,7 @@ fn transfer(name: &str, operand: &Operand) -> Option<Register> {
 }
 
 /// LD1 to LD4R: the elements' order as the manual's pseudocode has it.
-fn structures(name: &str, operand: &Operand) -> Option<Operation> {
+fn structures(name: &str, operand: &Operand) -> Option<Vec<Element>> {
     let in_turn = usize::from(name.as_bytes()[2] - b'0');
     let mut places = Vec::new();
     let bytes = match *operand {
@@ -283,9 +338,8 @@ fn structures(name: &str, operand: &Operand) -> Option<Operation> {
     };
     let element = |(number, (first, register, lane, copies, keeps_rest)): (usize, (u16, usize, usize, usize, bool))| {
         let index = ((usize::from(first) + register) % 32) as u8;
-        let register = Register::Vector { index, at: lane as u8 * bytes, copies: copies as u8, keeps_rest };
-        Element { register, offset: number as u8 * bytes, bytes }
+        let register = Register::Vector(Lane { index, at: lane as u8 * bytes, copies: copies as u8, keeps_rest });
+        Element { register, offset: number as u64 * u64::from(bytes), bytes }
     };
-    let elements = places.into_iter().enumerate().map(element).collect();
-    Some(if name.starts_with("ld") { Operation::Load(elements) } else { Operation::Store(elements) })
+    Some(places.into_iter().enumerate().map(element).collect())
 }
