@@ -39,6 +39,8 @@ pub const NOT_SUPPORTED: i32 = -1;
 pub const INVALID_PARAMETERS: i32 = -2;
 /// ALREADY_ON.
 pub const ALREADY_ON: i32 = -4;
+/// INVALID_ADDRESS.
+pub const INVALID_ADDRESS: i32 = -9;
 
 /// AFFINITY_INFO: the core is on.
 pub const STATE_ON: i32 = 0;

@@ -40,6 +40,22 @@ pub fn missing_core(machine: &Machine) -> Outcome {
     Ok(())
 }
 
+/// No core starts where no memory is.
+pub fn entry_outside_memory(machine: &Machine) -> Outcome {
+    if machine.is_plain_qemu {
+        skip!("QEMU starts a core anywhere");
+    }
+    let memory = machine.memory;
+    for core in 1..machine.cores {
+        for entry in [memory.start - 4, memory.end(), 0, 0x0800_0000, 1 << 40, u64::MAX - 3] {
+            let result = psci::call(psci::CPU_ON, [core as u64, entry, 0]);
+            ensure_equal!(result, psci::INVALID_ADDRESS, "CPU_ON of core {core} at {entry:#x}");
+        }
+        ensure_equal!(state_of(core), psci::STATE_OFF, "core {core}'s state");
+    }
+    Ok(())
+}
+
 static VISITS: AtomicUsize = AtomicUsize::new(0);
 
 fn visit(core: usize) {

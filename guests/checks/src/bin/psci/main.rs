@@ -46,6 +46,7 @@ fn main(machine: &Machine) {
             cores::affinity_info,
             cores::boot_core_is_already_on,
             cores::missing_core,
+            cores::entry_outside_memory,
             cores::all_cores_start_and_stop,
             cores::state_at_start,
             cores::running_core_is_already_on,
