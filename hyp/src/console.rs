@@ -26,6 +26,7 @@ mod terminal;
 mod tests;
 
 use alloc::boxed::Box;
+use arrayvec::ArrayVec;
 use channel::{Channel, Patience};
 use core::fmt::{self, Write};
 pub use input::{ESCAPE_KEY, Input, InputQueue};
@@ -163,24 +164,36 @@ impl Console {
         let is_answer = self.channels.first().is_some_and(|own| own.urgent);
         let nobody_else = self.terminal.owner().is_none() && !self.anybody_waits();
         let straight = self.mode == Mode::Tagged && nobody_else && !is_answer;
-        let mut line = LogLine { console: self, left: LOG_LINE_LIMIT, straight };
+        let mut line = LogLine(ArrayVec::new());
         // Only a limit that was reached is an error here.
         let _ = line.write_fmt(text);
-        if line.straight {
+        if straight && self.show_plain(EL2_CHANNEL, &line.0) {
             self.show(EL2_CHANNEL, b'\n');
         } else {
-            self.hold(EL2_CHANNEL, b'\n');
+            line.0.iter().chain(b"\n").for_each(|byte| _ = self.hold(EL2_CHANNEL, *byte));
         }
         self.pump();
     }
 
     /// The next byte for the physical UART, to be called while that has room.
     pub fn next_output(&mut self) -> Option<u8> {
+        let byte = self.output().first().copied()?;
+        self.terminal.sent(1);
+        Some(byte)
+    }
+
+    /// The next bytes for the physical UART; empty if there are none.
+    pub fn output(&mut self) -> &[u8] {
         // What waits comes when all that was shown before is gone. A byte may show nothing, but 41 in a row do not.
         while self.has_more && self.terminal.is_drained() {
             self.pump();
         }
-        self.terminal.next_output()
+        self.terminal.output()
+    }
+
+    /// The UART has taken so many of them.
+    pub fn sent(&mut self, count: usize) {
+        self.terminal.sent(count);
     }
 
     /// Whether the next output has to be brought on from what waits in the channels.
@@ -425,23 +438,14 @@ impl Console {
     }
 }
 
-/// A line of EL2's log on its way into the channel.
-struct LogLine<'a> {
-    console: &'a mut Console,
-    left: usize,
-    /// Nobody else wants the wire: the line need not wait in the channel.
-    straight: bool,
-}
+/// A line of EL2's log, as far as it is not cut.
+struct LogLine(ArrayVec<u8, LOG_LINE_LIMIT>);
 
-impl Write for LogLine<'_> {
+impl Write for LogLine {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        let whole = text.len() <= self.left;
-        let text = text.as_bytes().get(..self.left).unwrap_or(text.as_bytes());
-        self.left -= text.len();
-        self.straight = self.straight && self.console.show_plain(EL2_CHANNEL, text);
-        if !self.straight {
-            text.iter().for_each(|byte| _ = self.console.hold(EL2_CHANNEL, *byte));
-        }
-        if whole { Ok(()) } else { Err(fmt::Error) }
+        let text = text.as_bytes();
+        let fits = text.get(..self.0.remaining_capacity()).unwrap_or(text);
+        let _ = self.0.try_extend_from_slice(fits);
+        if fits.len() == text.len() { Ok(()) } else { Err(fmt::Error) }
     }
 }

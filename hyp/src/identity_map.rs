@@ -175,27 +175,28 @@ fn new_table() -> Box<Table> {
     Box::new(Table([0; ENTRIES]))
 }
 
-/// Writes descriptors, each by `step` above the last one; stops at an entry that is used, and says which.
-fn write_free(entries: &mut [u64], mut descriptor: u64, step: u64) -> Option<usize> {
-    // Half of boot's map is single entries, so four at a time.
+/// Writes descriptors, each by `step` above the last one, over entries of nothing; the number of one that is used, if one is.
+fn write_free(entries: &mut [u64], descriptor: u64, step: u64) -> Option<usize> {
+    let (fours, rest) = entries.as_chunks::<4>();
+    let are_free = fours.iter().all(|[a, b, c, d]| a | b | c | d == 0) && rest.iter().all(|entry| *entry == 0);
+    if !are_free {
+        return entries.iter().position(|entry| *entry != 0);
+    }
+    write_entries(entries, descriptor, step);
+    None
+}
+
+/// Writes descriptors, each by `step` above the last one. Four at a time: boot writes thousands.
+pub fn write_entries(entries: &mut [u64], mut descriptor: u64, step: u64) {
     let (fours, rest) = entries.as_chunks_mut::<4>();
-    for (index, four) in fours.iter_mut().enumerate() {
-        let [a, b, c, d] = *four;
-        if a | b | c | d != 0 {
-            return four.iter().position(|entry| *entry != 0).map(|within| index * 4 + within);
-        }
+    for four in fours {
         *four = [descriptor, descriptor + step, descriptor + 2 * step, descriptor + 3 * step];
         descriptor += 4 * step;
     }
-    let before = fours.len() * 4;
-    for (index, entry) in rest.iter_mut().enumerate() {
-        if *entry != 0 {
-            return Some(before + index);
-        }
+    for entry in rest {
         *entry = descriptor;
         descriptor += step;
     }
-    None
 }
 
 /// How much an entry of a table of this level covers.

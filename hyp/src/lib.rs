@@ -19,8 +19,7 @@ pub mod exit;
 pub mod fault;
 pub mod guest_tree;
 pub mod hardening;
-#[cfg(target_os = "none")]
-mod heap;
+pub mod heap;
 pub mod identity_map;
 pub mod interrupts;
 #[cfg(target_os = "none")]

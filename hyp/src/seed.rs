@@ -14,9 +14,12 @@ pub struct Seed {
     pub kaslr: u64,
 }
 
+/// 192 bits: a hash leaves a word besides.
+type Key = [u64; 3];
+
 /// Where seeds come from.
 pub struct SeedSource {
-    key: [u8; 32],
+    key: Key,
 }
 
 impl SeedSource {
@@ -26,24 +29,24 @@ impl SeedSource {
         if given.is_empty() {
             return None;
         }
-        let key = Sha256::new().chain_update(given).chain_update(count.to_le_bytes()).finalize();
-        Some(Self { key: key.into() })
+        let (key, _) = split(Sha256::new().chain_update(given).chain_update(count.to_le_bytes()));
+        Some(Self { key })
     }
 
     /// A seed like no other. The source is changed so that it cannot be computed again.
     pub fn draw(&mut self) -> Seed {
-        let seed = Seed { rng: self.derive(1), kaslr: first_word(&self.derive(2)) };
-        self.key = self.derive(0);
-        seed
-    }
-
-    fn derive(&self, purpose: u8) -> [u8; 32] {
-        Sha256::new().chain_update(self.key).chain_update([purpose]).finalize().into()
+        let derive = |purpose| Sha256::new().chain_update(bytemuck::bytes_of(&self.key)).chain_update([purpose]);
+        let (rng, (key, kaslr)) = (derive(1).finalize().into(), split(derive(0)));
+        self.key = key;
+        Seed { rng, kaslr }
     }
 }
 
-fn first_word(bytes: &[u8; 32]) -> u64 {
-    bytes.first_chunk().map_or(0, |word| u64::from_le_bytes(*word))
+/// A hash in two parts, neither of which says anything about the other.
+fn split(hash: Sha256) -> (Key, u64) {
+    let hash: [u8; 32] = hash.finalize().into();
+    let [a, b, c, word]: [u64; 4] = bytemuck::cast(hash);
+    ([a, b, c], word)
 }
 
 #[cfg(test)]
@@ -60,12 +63,12 @@ mod tests {
     #[test]
     fn seeds_differ_and_depend_on_all_that_was_given() {
         let sources = [(&[1, 2][..], 0), (&[1, 3], 0), (&[1, 2], 1), (&[1, 2, 0], 0)];
-        let mut seen = HashSet::new();
+        let (mut seen, mut keys) = (HashSet::new(), HashSet::new());
         for (given, count) in sources {
             let mut source = SeedSource::new(given, count).expect("a seed was given");
             for _ in 0..3 {
                 let seed = source.draw();
-                assert!(seen.insert(seed.rng) && seen.insert(source.key), "twice the same");
+                assert!(seen.insert(seed.rng) && keys.insert(source.key), "twice the same");
                 assert!(!seed.rng.starts_with(&seed.kaslr.to_le_bytes()), "the two seeds are one");
             }
         }

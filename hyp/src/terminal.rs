@@ -107,16 +107,21 @@ impl Terminal {
     /// Gives the UART what it has room for, at most `count` bytes; the rest follows by interrupt.
     fn pump(&mut self, count: usize) {
         let (Some(uart), Some(console)) = (&mut self.uart, &mut self.console) else { return };
-        let mut left = count;
-        while left > 0 && !uart.transmit_full() {
-            left = left.saturating_sub(if console.is_drained() { BRINGING_ON } else { 1 });
-            let Some(byte) = console.next_output() else {
+        let (mut left, mut has_room) = (count, true);
+        while left > 0 && has_room {
+            left = left.saturating_sub(if console.is_drained() { BRINGING_ON } else { 0 });
+            let bytes = console.output();
+            if bytes.is_empty() {
                 if core::mem::take(&mut self.is_sending) {
                     uart.disable_transmit_interrupt();
                 }
                 return;
-            };
-            uart.put_now(byte);
+            }
+            let bytes = bytes.get(..left.max(1)).unwrap_or(bytes);
+            let sent = bytes.iter().take_while(|byte| uart.put(**byte)).count();
+            has_room = sent == bytes.len();
+            left = left.saturating_sub(sent);
+            console.sent(sent);
         }
         if !core::mem::replace(&mut self.is_sending, true) {
             uart.enable_transmit_interrupt();

@@ -20,7 +20,7 @@ use crate::identity_map::most_tables;
 /// Added to the heap that the image brings along, and once more for each core: what is not needed is given back.
 const HEAP_BYTES: u64 = 32 * 1024;
 const HEAP_BYTES_PER_CORE: u64 = 4 * 1024;
-/// What stays free in the heap: for what guests that start again are built from.
+/// What stays free in the heap, in pages and parts of pages: for what guests that start again are built from.
 const SPARE_BYTES: usize = 16 * 1024;
 /// The largest block of frames that the heap grows by: 2^9 pages.
 const LARGEST_ORDER: u32 = 9;

@@ -44,7 +44,7 @@ impl Rooms {
     /// The board has no such memory.
     pub fn ensure(&mut self, bytes: usize, purpose: &str) -> Result<(), String> {
         let wanted = bytes + MARGIN;
-        if heap::free_bytes() >= wanted {
+        if heap::has_free(wanted) {
             return Ok(());
         }
         let bytes = (wanted as u64).next_multiple_of(PAGE_SIZE);

@@ -75,6 +75,19 @@ impl ByteQueue {
         if self.is_empty() { None } else { self.bytes.get(self.first).copied() }
     }
 
+    /// The oldest bytes that lie in one piece, left in place; empty if nothing waits.
+    pub fn oldest(&self) -> &[u8] {
+        let end = self.bytes.len().min(self.first + self.length);
+        self.bytes.get(self.first..end).unwrap_or_default()
+    }
+
+    /// Takes so many of the oldest bytes.
+    pub fn skip(&mut self, count: usize) {
+        let count = count.min(self.length);
+        self.first = self.wrap(self.first + count);
+        self.length -= count;
+    }
+
     /// Takes the oldest byte.
     #[inline]
     pub fn pop(&mut self) -> Option<u8> {
@@ -114,8 +127,14 @@ mod tests {
             queue.extend(&[]);
             queue.extend(&[2, 3]);
             queue.extend(&[4, 5, 6, 7]);
-            let all: std::vec::Vec<u8> = core::iter::from_fn(|| queue.pop()).collect();
+            let mut all = std::vec::Vec::new();
+            while !queue.is_empty() {
+                all.extend_from_slice(queue.oldest());
+                queue.skip(queue.oldest().len());
+            }
             assert_eq!(all, [1, 2, 3, 4, 5]);
+            queue.skip(1);
+            assert_eq!((queue.oldest(), queue.len()), (&[][..], 0));
         }
         ByteQueue::new(0).extend(&[1]);
     }

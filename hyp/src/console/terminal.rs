@@ -101,6 +101,16 @@ impl Terminal {
         self.output.pop()
     }
 
+    /// The next bytes for the UART, in one piece; empty if there are none.
+    pub fn output(&self) -> &[u8] {
+        self.output.oldest()
+    }
+
+    /// So many of them were sent.
+    pub fn sent(&mut self, count: usize) {
+        self.output.skip(count);
+    }
+
     /// The channel whose line is unfinished on the wire.
     pub fn owner(&self) -> Option<usize> {
         self.owner

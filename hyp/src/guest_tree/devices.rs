@@ -1,22 +1,21 @@
 //! The nodes of devices: emulated, passed through, and the interrupt controller.
 
-use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
 use tessera_abi::manifest as abi;
 
 use super::Phandles;
-use super::blob::Writer;
+use super::blob::{Writer, unit_name};
 use crate::manifest::{Device, DeviceKind, VmConfig};
 
 /// The path of the device's node.
 pub(super) fn path(device: &Device) -> String {
-    format!("/{}", node_name(device))
+    ["/", &node_name(device)].concat()
 }
 
 fn node_name(device: &Device) -> String {
-    format!("{}@{:x}", device.name, device.ipa)
+    unit_name(&device.name, device.ipa)
 }
 
 /// What the node of a device passed through has from its addresses and interrupts, whatever else the manifest says.
@@ -78,7 +77,7 @@ pub(super) fn gic(root: &mut Writer, config: &VmConfig, version: u8, phandles: P
         2 => ("arm,cortex-a15-gic", gic.cpu_interface, abi::GIC_CPU_INTERFACE_BYTES),
         _ => ("arm,gic-v3", gic.redistributors, redistributors),
     };
-    root.node(&format!("intc@{:x}", gic.distributor), |node| {
+    root.node(&unit_name("intc", gic.distributor), |node| {
         node.u32("phandle", phandles.gic);
         if version != 2 {
             node.u32("#redistributor-regions", 1);

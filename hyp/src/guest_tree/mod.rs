@@ -9,10 +9,9 @@ mod devices;
 #[cfg(test)]
 mod tests;
 
-use alloc::format;
 use alloc::vec::Vec;
 
-use blob::Writer;
+use blob::{Writer, unit_name};
 use tessera_abi::manifest as abi;
 use tessera_platform::assignment::Assignment;
 
@@ -143,7 +142,7 @@ fn psci(root: &mut Writer) {
 }
 
 fn memory(root: &mut Writer, region: &MemoryRegion) {
-    root.node(&format!("memory@{:x}", region.ipa), |memory| {
+    root.node(&unit_name("memory", region.ipa), |memory| {
         memory.double_cells("reg", &[region.ipa, region.bytes]);
         memory.string("device_type", "memory");
     });
@@ -163,7 +162,7 @@ fn cpu(cpus: &mut Writer, index: usize, facts: &TreeFacts<'_>) {
         [] => &["arm,armv8"],
         known => known,
     };
-    cpus.node(&format!("cpu@{affinity:x}"), |cpu| {
+    cpus.node(&unit_name("cpu", affinity.into()), |cpu| {
         cpu.u32("reg", affinity);
         cpu.string("enable-method", "psci");
         cpu.strings("compatible", compatible);

@@ -21,8 +21,7 @@ pub(super) fn find(tree: &Tree) -> Result<Chosen, BoardError> {
     let Some(node) = tree.by_path("/chosen") else {
         return Ok(Chosen::default());
     };
-    let seeds = ["rng-seed", "kaslr-seed"].iter().filter_map(|name| node.property(name));
-    let seed = seeds.flatten().copied().collect();
+    let seed = ["rng-seed", "kaslr-seed"].map(|name| node.property(name).unwrap_or_default()).concat();
     Ok(Chosen { bootargs: node.string("bootargs").map(String::from), initrd: initrd(node)?, seed })
 }
 

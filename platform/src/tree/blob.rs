@@ -1,14 +1,12 @@
 //! The bytes of a flattened device tree (Devicetree Specification 0.4, chapter 5), checked once and then only read.
 //!
-//! Every structural error is found here, in one pass without recursion, so that everything above can rely on nodes
-//! that nest, names that end and values that lie within the blob. What values mean does not belong here.
+//! `index` finds every structural error in one pass, so that everything else can rely on nodes that nest, names that end and
+//! values that lie within the blob. What values mean does not belong here.
 
+use super::MAX_NODES;
 use super::error::BoardError;
-use super::{MAX_DEPTH, MAX_NODES, MAX_PROPERTIES};
 use crate::span::Span;
 use alloc::format;
-use alloc::vec::Vec;
-use arrayvec::ArrayVec;
 
 const MAGIC: u32 = 0xd00d_feed;
 const HEADER_SIZE: usize = 40;
@@ -18,50 +16,45 @@ const VERSION: u32 = 17;
 /// behind them, as much again.
 const MAX_SIZE: usize = 2 << 20;
 /// Longer names occur nowhere; the bound keeps the check linear in the size of the blob.
-const MAX_NAME: usize = 255;
-
-/// How many names are remembered as good: about as many as boards use.
-const GOOD_NAMES: usize = 256;
+pub(super) const MAX_NAME: usize = 255;
 
 pub(super) const BEGIN_NODE: u32 = 1;
 pub(super) const END_NODE: u32 = 2;
-const PROPERTY: u32 = 3;
+pub(super) const PROPERTY: u32 = 3;
 pub(super) const NOP: u32 = 4;
 pub(super) const END: u32 = 9;
 
-const NO_TEXT: &str = "a node's name is no printable text";
-const REMEDY: &str = "pass the blob as dtc or the firmware wrote it, whole and unchanged";
+pub(super) const REMEDY: &str = "pass the blob as dtc or the firmware wrote it, whole and unchanged";
 
 /// Where a node begins.
 #[derive(Clone, Copy)]
 pub(super) struct NodeEntry {
     /// Offset of its name in the structure block.
-    name: u32,
+    pub(super) name: u32,
     /// Offset of its first property in the structure block.
-    properties: u32,
+    pub(super) properties: u32,
     /// Offset of its `compatible` in the structure block; 0 if it has none. Boards are searched by it.
-    compatible: u32,
+    pub(super) compatible: u32,
     /// Which names its properties can have: see [`NameClass`].
-    names: u32,
+    pub(super) names: u32,
     /// Index of its parent; the root is its own.
     pub(super) parent: u16,
+    /// What its name begins with, or 0: few names of siblings agree in that.
+    pub(super) initial: u8,
 }
-
-/// Phandles with the indices of their nodes.
-pub(super) type Phandles = Vec<(u32, u16)>;
 
 /// Names of 32 classes, one bit of a mask each, so that a node's properties need not be searched for what it lacks.
 #[derive(Clone, Copy, PartialEq, Eq)]
-struct NameClass(u8);
+pub(super) struct NameClass(u8);
 
 impl NameClass {
     /// By length and first letter: these tell apart what is often looked for.
-    const fn of(name: &[u8]) -> Self {
+    pub(super) const fn of(name: &[u8]) -> Self {
         let first = if let [first, ..] = name { *first } else { 0 };
         Self((name.len() as u8 ^ first) % 32)
     }
 
-    const fn bit(self) -> u32 {
+    pub(super) const fn bit(self) -> u32 {
         1 << self.0
     }
 }
@@ -94,41 +87,6 @@ impl Models {
     pub(super) fn has(&self, text: &[u8]) -> bool {
         let may_be = self.classes & NameClass::of(text).bit() != 0;
         may_be && self.lists.iter().any(|models| models.iter().any(|model| model.as_bytes() == text))
-    }
-}
-
-/// What the pass over the structure wants to know of a property's name.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum NameKind {
-    Empty,
-    Compatible,
-    Phandle,
-    Other,
-}
-
-/// A name that was looked at.
-#[derive(Clone, Copy)]
-struct GoodName {
-    /// In the strings block.
-    offset: u32,
-    kind: NameKind,
-    class: NameClass,
-}
-
-impl GoodName {
-    /// What stands for none: an empty name is not remembered. All zero, since a table of them is quickly made so.
-    const NONE: Self = Self { offset: 0, kind: NameKind::Empty, class: NameClass(0) };
-
-    /// The name at `offset`, if there is one.
-    fn read(strings: &[u8], offset: usize) -> Option<Self> {
-        let name = strings.get(offset..)?.get(..name_length(strings, offset)?)?;
-        let kind = match name {
-            b"" => NameKind::Empty,
-            b"compatible" => NameKind::Compatible,
-            b"phandle" | b"linux,phandle" => NameKind::Phandle,
-            _ => NameKind::Other,
-        };
-        Some(Self { offset: offset as u32, kind, class: NameClass::of(name) })
     }
 }
 
@@ -170,30 +128,6 @@ pub(super) fn name_length(bytes: &[u8], offset: usize) -> Option<usize> {
     let text = text.get(..=MAX_NAME).unwrap_or(text);
     let end = text.iter().position(|byte| !byte.is_ascii_graphic())?;
     (text.get(end) == Some(&0)).then_some(end)
-}
-
-/// The length of the node's name that `words` begin with, or what is wrong with it.
-///
-/// Four bytes at a time: such names are the most of what is looked at byte by byte.
-fn node_name_length(words: &[u32]) -> Result<usize, &'static str> {
-    const EACH: u32 = 0x0101_0101;
-    const TOP: u32 = 0x80 * EACH;
-    for (index, word) in words.iter().enumerate().take((MAX_NAME + 1) / 4) {
-        let word = u32::from_le(*word);
-        let slashes = word ^ (u32::from(b'/') * EACH);
-        // The top bit of the first byte that is below '!', above '~' or '/': what is carried on reaches later ones only.
-        let others = word.wrapping_sub(0x21 * EACH) | word.wrapping_add(EACH) | word;
-        let ends = (others | slashes.wrapping_sub(EACH) & !slashes) & TOP;
-        if ends != 0 {
-            let first = ends.trailing_zeros() / 8;
-            return match word >> (first * 8) & 0xff {
-                0 => Ok(index * 4 + first as usize),
-                0x2f => Err("a node's name is wrong"),
-                _ => Err(NO_TEXT),
-            };
-        }
-    }
-    Err(NO_TEXT)
 }
 
 /// The text at `offset`, if it is a name.
@@ -301,25 +235,8 @@ impl<'blob> Blob<'blob> {
         self.reservation_entries().filter_map(|(start, size)| Span::new(start, size))
     }
 
-    /// Checks the structure block and lists the nodes in tree order (the root first, parents before children), and the
-    /// phandles with the indices of their nodes.
-    ///
-    /// Up to an error, if there is one: what stands before it can be read.
-    pub(super) fn index(&self) -> (Vec<NodeEntry>, Phandles, Result<(), BoardError>) {
-        let mut pass = Pass {
-            blob: self,
-            rest: self.words,
-            nodes: Vec::new(),
-            open: ArrayVec::new(),
-            phandles: Vec::new(),
-            good_names: [GoodName::NONE; GOOD_NAMES],
-        };
-        let result = pass.run().and_then(|()| self.check_size());
-        (pass.nodes, pass.phandles, result)
-    }
-
     /// Not earlier: a tree that is too large can be read up to here, to say so on its console.
-    fn check_size(&self) -> Result<(), BoardError> {
+    pub(super) fn check_size(&self) -> Result<(), BoardError> {
         let bytes = self.structure.len() + self.strings.len();
         if bytes <= MAX_SIZE {
             return Ok(());
@@ -336,8 +253,11 @@ impl<'blob> Blob<'blob> {
     /// Whether a node is called `name`: whole, or but for its unit address where `bare`.
     #[inline]
     pub(super) fn is_called(&self, node: &NodeEntry, name: &str, bare: bool) -> bool {
-        let text = self.structure.get(node.name as usize..).unwrap_or_default();
-        begins_with(text, name, |next| next == 0 || bare && next == b'@')
+        let may_be = name.as_bytes().first().copied().unwrap_or(0) == node.initial;
+        may_be && {
+            let text = self.structure.get(node.name as usize..).unwrap_or_default();
+            begins_with(text, name, |next| next == 0 || bare && next == b'@')
+        }
     }
 
     /// The value of `compatible` of a node.
@@ -348,9 +268,13 @@ impl<'blob> Blob<'blob> {
 
     /// The value of the property `name` of a node.
     pub(super) fn property(&self, node: &NodeEntry, name: &str) -> Option<&'blob [u8]> {
-        if node.names & NameClass::of(name.as_bytes()).bit() == 0 {
-            return None;
-        }
+        let may_be = node.names & NameClass::of(name.as_bytes()).bit() != 0;
+        if may_be { self.find_property(node, name) } else { None }
+    }
+
+    /// Apart from what spares most calls of it.
+    #[inline(never)]
+    fn find_property(&self, node: &NodeEntry, name: &str) -> Option<&'blob [u8]> {
         let mut properties = self.raw_properties(node);
         properties.find(|property| property.is_called(self.strings, name)).map(|property| property.value())
     }
@@ -387,7 +311,7 @@ pub(super) struct RawProperty<'blob> {
     /// Offset of its name in the strings block.
     pub(super) name: usize,
     /// Of its value, in bytes.
-    length: usize,
+    pub(super) length: usize,
     /// From its value on.
     words: &'blob [u32],
     /// From the next token on.
@@ -417,157 +341,5 @@ impl<'blob> RawProperty<'blob> {
     #[inline]
     fn is_called(&self, strings: &[u8], name: &str) -> bool {
         begins_with(strings.get(self.name..).unwrap_or_default(), name, |next| next == 0)
-    }
-}
-
-/// The one pass over the structure block.
-struct Pass<'pass, 'blob> {
-    blob: &'pass Blob<'blob>,
-    /// From the next token on.
-    rest: &'blob [u32],
-    nodes: Vec<NodeEntry>,
-    /// The nodes that have begun and not ended.
-    open: ArrayVec<u16, MAX_DEPTH>,
-    phandles: Phandles,
-    /// Names that were found good.
-    good_names: [GoodName; GOOD_NAMES],
-}
-
-impl Pass<'_, '_> {
-    /// Takes all tokens.
-    fn run(&mut self) -> Result<(), BoardError> {
-        let most = most_nodes(self.rest.len());
-        self.nodes.try_reserve_exact(most).map_err(|_| self.wrong("there is not enough heap for its nodes"))?;
-        while self.step()? {}
-        Ok(())
-    }
-
-    /// Takes one token; false after the last one.
-    fn step(&mut self) -> Result<bool, BoardError> {
-        let Some((token, rest)) = self.rest.split_first() else {
-            return Err(self.wrong("the structure block has no end"));
-        };
-        match u32::from_be(*token) {
-            BEGIN_NODE => self.begin_node()?,
-            END_NODE => self.end_node()?,
-            PROPERTY => return Err(self.misplaced()),
-            NOP => self.rest = rest,
-            END if self.open.is_empty() && !self.nodes.is_empty() => return Ok(false),
-            END => return Err(self.wrong("the structure block ends within a node")),
-            token => return Err(self.wrong(&format!("{token:#x} is no token"))),
-        }
-        Ok(true)
-    }
-
-    fn begin_node(&mut self) -> Result<(), BoardError> {
-        let start = self.offset() + 4;
-        let length = node_name_length(self.rest.get(1..).unwrap_or_default()).map_err(|problem| self.wrong(problem))?;
-        if self.open.is_empty() && !self.nodes.is_empty() {
-            return Err(self.wrong("there is a second root node"));
-        }
-        if (length == 0) != self.open.is_empty() {
-            return Err(self.wrong("a node's name is wrong"));
-        }
-        let properties = (start + length + 1).next_multiple_of(4);
-        let node = NodeEntry {
-            name: start as u32,
-            properties: properties as u32,
-            compatible: 0,
-            names: 0,
-            parent: self.open.last().copied().unwrap_or(0),
-        };
-        self.push(node)?;
-        self.rest = self.blob.words.get(properties / 4..).unwrap_or_default();
-        self.properties(node)
-    }
-
-    /// Opens a node and makes room for it in the list.
-    fn push(&mut self, node: NodeEntry) -> Result<(), BoardError> {
-        let index = self.nodes.len();
-        if index >= MAX_NODES {
-            return Err(self.wrong(&format!("there are more than {MAX_NODES} nodes")));
-        }
-        if self.open.try_push(index as u16).is_err() {
-            return Err(self.wrong(&format!("nodes are nested more than {MAX_DEPTH} deep")));
-        }
-        self.nodes.push(node);
-        Ok(())
-    }
-
-    fn end_node(&mut self) -> Result<(), BoardError> {
-        if self.open.pop().is_none() {
-            return Err(self.wrong("a node ends that has not begun"));
-        }
-        self.rest = self.rest.get(1..).unwrap_or_default();
-        Ok(())
-    }
-
-    /// Takes the properties of `node`, which began last: they stand before its children.
-    fn properties(&mut self, mut node: NodeEntry) -> Result<(), BoardError> {
-        let mut left = MAX_PROPERTIES;
-        while let Some(token) = self.rest.first().map(|token| u32::from_be(*token)) {
-            match token {
-                NOP => self.rest = self.rest.get(1..).unwrap_or_default(),
-                PROPERTY if left > 0 => self.property(&mut node)?,
-                _ => break,
-            }
-            left -= usize::from(token == PROPERTY);
-        }
-        if let Some(listed) = self.nodes.last_mut() {
-            *listed = node;
-        }
-        Ok(())
-    }
-
-    /// Takes a property of `node`, and what the index wants of it.
-    fn property(&mut self, node: &mut NodeEntry) -> Result<(), BoardError> {
-        let checked =
-            RawProperty::first(self.rest).and_then(|property| Some((self.good_name(property.name)?, property)));
-        let Some((name, property)) = checked else {
-            return Err(self.wrong("a property's name or value lies outside its block"));
-        };
-        node.names |= name.class.bit();
-        match name.kind {
-            NameKind::Empty => return Err(self.misplaced()),
-            NameKind::Compatible => node.compatible = self.offset() as u32,
-            NameKind::Phandle => {
-                let index = self.nodes.len().saturating_sub(1);
-                let value = word(property.value(), 0).filter(|_| property.length == 4);
-                self.phandles.extend(value.map(|phandle| (phandle, index as u16)));
-            }
-            NameKind::Other => {}
-        }
-        self.rest = property.rest;
-        Ok(())
-    }
-
-    /// The name at `offset`; `None` if it is no name at all. Few names stand for most properties: those seen last are
-    /// known to be good.
-    fn good_name(&mut self, offset: usize) -> Option<GoodName> {
-        let known = self.good_names.get_mut(offset / 4 % GOOD_NAMES)?;
-        if known.offset as usize != offset || known.kind == NameKind::Empty {
-            *known = GoodName::read(self.blob.strings, offset)?;
-        }
-        Some(*known)
-    }
-
-    /// Offset of the next token in the structure block.
-    fn offset(&self) -> usize {
-        (self.blob.words.len() - self.rest.len()) * 4
-    }
-
-    fn misplaced(&self) -> BoardError {
-        self.wrong(&format!("a property has no name, stands behind child nodes, or is one of over {MAX_PROPERTIES}"))
-    }
-
-    /// An error at the current offset, in the node that is open.
-    #[cold]
-    fn wrong(&self, problem: &str) -> BoardError {
-        let mut path = alloc::string::String::new();
-        for node in self.open.iter().filter_map(|&index| self.nodes.get(usize::from(index))).skip(1) {
-            path.push('/');
-            path.push_str(self.blob.name(node));
-        }
-        BoardError::new(path, "", format!("{problem} (offset {:#x} of the structure block)", self.offset()), REMEDY)
     }
 }

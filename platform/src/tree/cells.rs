@@ -10,6 +10,13 @@ impl<'blob> Cells<'blob> {
         bytemuck::try_cast_slice(value).ok().map(Self)
     }
 
+    /// The number that `value` is, if it has exactly one cell.
+    pub fn one(value: &'blob [u8]) -> Option<u32> {
+        let mut cells = Self::new(value)?;
+        let number = cells.next()?;
+        cells.is_empty().then_some(number)
+    }
+
     /// How many cells are left.
     pub fn len(&self) -> usize {
         self.0.len()

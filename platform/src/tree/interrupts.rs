@@ -1,7 +1,7 @@
 //! Which interrupts a device raises: `interrupts`, `interrupts-extended` and the inheritance of `interrupt-parent`
 //! (Devicetree Specification 0.4, 2.4), as numbers of the GIC (Linux bindings arm,gic.yaml and arm,gic-v3.yaml).
 
-use super::{BoardError, Cells, DeviceNode, MAX_DEPTH};
+use super::{BoardError, Cells, DeviceNode, MAX_DEPTH, Models};
 use crate::interrupt_id::{IntId, Interrupt, Trigger};
 use alloc::format;
 use alloc::vec::Vec;
@@ -31,18 +31,19 @@ impl<'tree> DeviceNode<'tree> {
         if self.property("interrupts-extended").is_some() {
             return self.extended_interrupts();
         }
-        if self.property("interrupts").is_none() {
-            return Ok(Vec::new());
-        }
+        let Some(value) = self.property("interrupts") else { return Ok(Vec::new()) };
         let controller = self.interrupt_controller()?;
         let each = controller.specifier_cells()?;
-        let cells = self.cells("interrupts").filter(|cells| cells.len().is_multiple_of(each));
+        let cells = Cells::new(value).filter(|cells| cells.len().is_multiple_of(each));
         let mut cells = cells
             .ok_or_else(|| self.error("interrupts", format!("it is no whole number of {each}-cell entries"), AGREE))?;
-        let mut interrupts = Vec::new();
+        if !cells.is_empty() {
+            self.expect_gic("interrupts", controller)?;
+        }
+        let mut interrupts = Vec::with_capacity(cells.len() / each);
         // Each round takes at least a cell: specifier_cells is never 0.
         while let Some(specifier) = cells.take_run(each) {
-            interrupts.push(self.decode("interrupts", controller, specifier)?);
+            interrupts.push(self.of_gic("interrupts", specifier)?);
         }
         Ok(interrupts)
     }
@@ -67,7 +68,7 @@ impl<'tree> DeviceNode<'tree> {
         // A tree whose interrupt-parents run in a circle would never end.
         for _ in 0..MAX_DEPTH {
             let next = match node.property("interrupt-parent") {
-                Some(_) => node.u32("interrupt-parent").and_then(|phandle| self.tree.by_phandle(phandle)),
+                Some(value) => Cells::one(value).and_then(|phandle| self.tree.by_phandle(phandle)),
                 None => node.parent(),
             };
             node = next
@@ -94,10 +95,20 @@ impl<'tree> DeviceNode<'tree> {
         controller: DeviceNode,
         specifier: Cells,
     ) -> Result<Interrupt, BoardError> {
-        if !controller.is_compatible(GIC_V2) && !controller.is_compatible(GIC_V3) {
-            let problem = format!("an interrupt goes to {}, which is no GIC", controller.path());
-            return Err(self.error(property, problem, "only interrupts of the GIC can be used"));
+        self.expect_gic(property, controller)?;
+        self.of_gic(property, specifier)
+    }
+
+    fn expect_gic(self, property: &'static str, controller: DeviceNode) -> Result<(), BoardError> {
+        const GICS: Models = Models::new(&[GIC_V2, GIC_V3]);
+        if controller.is_one_of(&GICS) {
+            return Ok(());
         }
+        let problem = format!("an interrupt goes to {}, which is no GIC", controller.path());
+        Err(self.error(property, problem, "only interrupts of the GIC can be used"))
+    }
+
+    fn of_gic(self, property: &'static str, specifier: Cells) -> Result<Interrupt, BoardError> {
         decode_gic(specifier).ok_or_else(|| {
             let found: Vec<_> = specifier.map(|cell| format!("{cell:#x}")).collect();
             let problem = format!("<{}> is no interrupt of a GIC", found.join(" "));

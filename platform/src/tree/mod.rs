@@ -9,6 +9,7 @@ mod blob;
 mod cells;
 mod dma;
 mod error;
+mod index;
 pub(crate) mod interrupts;
 mod node;
 mod registers;
@@ -24,7 +25,8 @@ pub use room::find_room;
 use crate::span::Span;
 use alloc::collections::BinaryHeap;
 use alloc::vec::Vec;
-use blob::{Blob, NodeEntry, Phandles};
+use blob::{Blob, NodeEntry};
+use index::Phandles;
 
 /// How deep nodes may be nested. Boards reach 8.
 pub const MAX_DEPTH: usize = 32;

@@ -138,9 +138,7 @@ impl<'tree> DeviceNode<'tree> {
 
     /// The number that a property of exactly one cell is.
     pub fn u32(self, name: &str) -> Option<u32> {
-        let mut cells = self.cells(name)?;
-        let value = cells.next()?;
-        cells.is_empty().then_some(value)
+        Cells::one(self.property(name)?)
     }
 
     /// The number that a property of one or two cells is: trees write addresses both ways.

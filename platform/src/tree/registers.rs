@@ -18,11 +18,9 @@ impl<'tree> DeviceNode<'tree> {
     ///
     /// A region may be empty where the loader was to fill it in.
     pub fn registers(self) -> Result<Vec<Span>, BoardError> {
-        let (Some(bus), true) = (self.parent(), self.property("reg").is_some()) else {
-            return Ok(Vec::new());
-        };
+        let (Some(bus), Some(reg)) = (self.parent(), self.property("reg")) else { return Ok(Vec::new()) };
         let layout = bus.layout()?;
-        let mut cells = self.reg_cells(layout)?;
+        let mut cells = self.reg_cells(Some(reg), layout)?;
         let mut regions = Vec::new();
         // Every round takes at least a cell: reg_cells sees to it.
         while !cells.is_empty() {
@@ -35,13 +33,14 @@ impl<'tree> DeviceNode<'tree> {
     /// Its one-cell or two-cell addresses without sizes, untranslated: how `cpu` nodes use `reg`.
     pub(crate) fn bare_address(self) -> Result<u64, BoardError> {
         let layout = self.parent().map_or(Ok(Layout { address: 2, size: 0 }), DeviceNode::layout)?;
-        let mut cells = self.reg_cells(layout)?;
+        let mut cells = self.reg_cells(self.property("reg"), layout)?;
         cells.take_number(layout.address).ok_or_else(|| self.error("reg", "it is empty", "give it the address"))
     }
 
-    fn reg_cells(self, layout: Layout) -> Result<Cells<'tree>, BoardError> {
+    fn reg_cells(self, reg: Option<&'tree [u8]>, layout: Layout) -> Result<Cells<'tree>, BoardError> {
         let each = layout.address + layout.size;
-        let cells = self.cells("reg").filter(|cells| each > 0 && !cells.is_empty() && cells.len().is_multiple_of(each));
+        let cells =
+            reg.and_then(Cells::new).filter(|cells| each > 0 && !cells.is_empty() && cells.len().is_multiple_of(each));
         cells.ok_or_else(|| {
             let (address, size) = (layout.address, layout.size);
             self.error(
@@ -58,10 +57,9 @@ impl<'tree> DeviceNode<'tree> {
     }
 
     fn cell_count(self, property: &'static str, default: usize) -> Result<usize, BoardError> {
-        let count = if self.property(property).is_some() {
-            self.u32(property).map(|count| count as usize)
-        } else {
-            Some(default)
+        let count = match self.property(property) {
+            Some(value) => Cells::one(value).map(|count| count as usize),
+            None => Some(default),
         };
         count.filter(|&count| count <= 2).ok_or_else(|| {
             self.error(property, "it is not 0, 1 or 2", "only memory-mapped devices can be used, none behind PCI")

@@ -88,7 +88,7 @@ impl Uart {
 
     /// Sends `byte`, waiting for room as long as a UART that works takes; whether it was sent.
     pub fn put_waiting(&mut self, byte: u8) -> bool {
-        let has_room = crate::mmio::wait_until(|| !self.transmit_full());
+        let has_room = !self.transmit_full() || crate::mmio::wait_until(|| !self.transmit_full());
         if has_room {
             self.put_now(byte);
         }

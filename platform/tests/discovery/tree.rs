@@ -160,6 +160,16 @@ fn reads_the_least_tree_and_skips_nops() {
 }
 
 #[test]
+fn what_stands_before_an_error_can_be_read() {
+    let damaged = [3, 4, 99, 0];
+    let structure = [&[1, 0, 3, 4, 0, 99][..], &damaged, &[2, 9]].concat();
+    let (tree, result) =
+        Tree::parse_to_error(&raw(&structure, b"x\0")).map(|(tree, result)| (tree.root().u32("x"), result)).unwrap();
+    assert!(result.unwrap_err().problem().contains("outside its block"));
+    assert_eq!(tree, Some(99));
+}
+
+#[test]
 fn tokens_that_do_not_nest_are_refused() {
     refused(&raw(&[1, 0, 2], b""), "no end");
     refused(&raw(&[1, 0], b""), "no end");

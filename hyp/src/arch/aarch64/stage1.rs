@@ -8,7 +8,7 @@ use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
 use super::registers::read_register;
-use crate::identity_map::{IdentityMap, MapError};
+use crate::identity_map::{IdentityMap, MapError, write_entries};
 
 /// MAIR_EL2: 0 = Device-nGnRnE, 1 = Normal write-back read/write-allocate, 2 = Device-nGnRE.
 const MAIR: u64 = 0x04_ff_00;
@@ -66,7 +66,7 @@ static EARLY_MAP: EarlyMap = EarlyMap(UnsafeCell::new([[0; 512]; EARLY_TABLES]))
 pub unsafe fn enable_early(image: (u64, u64), tree: (u64, u64)) {
     // SAFETY: nobody else runs yet (caller).
     let [level1, below @ ..] = unsafe { &mut *EARLY_MAP.0.get() };
-    write_blocks(level1, EARLY_DEVICE, GIB);
+    write_entries(level1, EARLY_DEVICE, GIB);
     for span in [image, tree] {
         // Two spans need no third table.
         let _ = cover(level1, below, span, EARLY_NORMAL);
@@ -114,25 +114,17 @@ fn cover(level1: &mut [u64; 512], below: &mut [[u64; 512]], (start, bytes): (u64
     let used = USED.load(Ordering::Relaxed);
     let Some(table) = below.get_mut(known.unwrap_or(used)) else { return false };
     if known.is_none() {
-        write_blocks(table, (gib * GIB) | EARLY_DEVICE, BLOCK);
+        write_entries(table, (gib * GIB) | EARLY_DEVICE, BLOCK);
         USED.store(used + 1, Ordering::Relaxed);
     }
     let (first, end) = ((start - gib * GIB) / BLOCK, (start + bytes - gib * GIB).div_ceil(BLOCK));
     let within = table.get_mut(first as usize..(end as usize).min(512)).unwrap_or_default();
     match attributes {
         0 => within.fill(0),
-        _ => write_blocks(within, (start & !(BLOCK - 1)) | attributes, BLOCK),
+        _ => write_entries(within, (start & !(BLOCK - 1)) | attributes, BLOCK),
     }
     *entry = table.as_ptr() as u64 | TABLE;
     true
-}
-
-/// Writes descriptors, each by `step` above the last one.
-fn write_blocks(entries: &mut [u64], mut descriptor: u64, step: u64) {
-    for entry in entries {
-        *entry = descriptor;
-        descriptor += step;
-    }
 }
 
 /// Replaces EL2's translation with the MMU off in between, as sizes and types of mappings change.
