@@ -231,6 +231,9 @@ fn is_shared(placements: &[Placement], core: usize) -> bool {
     placements.iter().flat_map(|placement| &placement.cores).filter(|other| **other == core).count() > 1
 }
 
+/// A VM has one vCPU on a core at most, so there are slots for all of a core's: a doorbell has a bit for each.
+const _: () = assert!(tessera_abi::manifest::MAX_VMS <= u64::BITS as usize);
+
 /// Where each VM's vCPUs run: on each core in the order of the VMs.
 fn places(placements: &[Placement], cores: usize) -> Vec<Vec<Place>> {
     let mut taken = alloc::vec![0; cores];

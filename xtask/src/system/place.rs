@@ -236,7 +236,8 @@ impl<'a> Placing<'a> {
         ];
         match within.into_iter().find(|(_, count, limit)| count > limit) {
             Some((what, count, limit)) => {
-                Err(self.vm.name.problem(format!("{count} {what}, at most {limit} are possible")))
+                let problem = self.vm.name.problem(format!("{count} {what}, at most {limit} are possible"));
+                Err(problem.help("give this VM fewer, or divide them among several VMs"))
             }
             None => Ok(()),
         }

@@ -152,6 +152,7 @@ pub fn all(gic: Option<u32>) -> Vec<Case> {
         real::by_name(),
         small::containment(),
         small::budget(),
+        limits::on_either_gic(),
     ]
     .concat();
     let others = [

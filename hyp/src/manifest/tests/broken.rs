@@ -40,6 +40,16 @@ fn a_system_without_vms_or_with_too_many_is_refused() {
 }
 
 #[test]
+fn more_parts_of_a_vm_than_there_may_be_are_refused() {
+    for (part, limit) in [("memory", 16), ("segment", 64), ("device", 64)] {
+        let many = |t: &mut DeviceTree| {
+            (0..=limit).for_each(|n| add(t, &std::format!("/vm@0/{part}@f000{n:x}")));
+        };
+        expect(many, &std::format!("VM `linux`: vm@0: more than {limit} nodes `{part}`"));
+    }
+}
+
+#[test]
 fn what_is_not_known_is_refused() {
     expect(|t| set(t, "/colour", "red"), "colour: unknown property");
     expect(|t| set(t, "/vm@0/colour", "red"), "VM `linux`: colour: unknown property");

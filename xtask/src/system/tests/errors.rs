@@ -383,6 +383,26 @@ fn what_el2_would_refuse_is_refused_here() {
 }
 
 #[test]
+fn more_parts_of_a_vm_than_el2_takes_are_refused() {
+    let with = |line: &str| guest_vm(&format!("image = \"raw.bin\"\n{line}"));
+    let devices = |count: u64| {
+        let clock = |number: u64| {
+            let (address, spi) = (0x0a00_0000 + number * 0x1000, number + 10);
+            format!("{{ kind = \"pl031\", address = {address}, interrupts = [{spi}] }}")
+        };
+        with(&format!("devices = [{}]", (0..count).map(clock).collect::<Vec<_>>().join(", ")))
+    };
+    Workshop::new().compile(&devices(63)).expect("with the console's they are 64");
+    expect(&devices(64), "\"guest\"", "65 devices, at most 64 are possible", "fewer");
+    let files = |count: u64| {
+        let file = |number: u64| format!("{{ path = \"raw.bin\", load = {} }}", 0x4020_0000 + number * 0x1000);
+        with(&format!("files = [{}]", (0..count).map(file).collect::<Vec<_>>().join(", ")))
+    };
+    Workshop::new().compile(&files(63)).expect("with the image they are 64");
+    expect(&files(64), "\"guest\"", "65 files and image segments, at most 64 are possible", "fewer");
+}
+
+#[test]
 fn columns_are_counted_in_characters() {
     let error = error(&guest_vm("image = { path = \"\u{e4}\", lod = 1 }"));
     assert_eq!(error.position(), Some((5, 23)));

@@ -7,21 +7,32 @@ use dtoolkit::model::{DeviceTree, DeviceTreeNode, DeviceTreeProperty};
 
 use super::*;
 
-/// Systems and boards at their limits run; beyond them they are refused.
-pub(super) fn cases() -> Vec<Case> {
-    let board = |name: &str, tree| Case {
-        tree: Some(tree),
-        memory_mib: Some(512),
-        seconds: 60,
-        ..Case::new(name, system_of(&[("hello", "guest/hello", 1)]))
-    };
-    let runs = |name, tree| board(name, tree).steps(&["expect hello:hello> $", "send hello:off\\n"]).ends(0);
-    let refused = |name, tree, message| board(name, tree).steps(&[message]).ends(1);
+/// What has to do with interrupts, or takes most room beside them.
+pub(super) fn on_either_gic() -> Vec<Case> {
     vec![
         thirty_two_vms(),
+        sixty_four_vcpus_on_two_cores(),
         sixty_four_devices(),
-        runs("200 reservations that must not be mapped", |tree| reserve(tree, 200, 1 << 20)),
         runs("1024 reservations that must not be mapped", |tree| reserve(tree, 1024, 0x2_0000)),
+    ]
+}
+
+fn board(name: &str, tree: fn(&mut DeviceTree)) -> Case {
+    let case = Case::new(name, system_of(&[("hello", "guest/hello", 1)]));
+    Case { tree: Some(tree), memory_mib: Some(512), seconds: 60, ..case }
+}
+
+fn runs(name: &str, tree: fn(&mut DeviceTree)) -> Case {
+    board(name, tree).steps(&["expect hello:hello> $", "send hello:off\n"]).ends(0)
+}
+
+/// Systems and boards at their limits run; beyond them they are refused.
+pub(super) fn cases() -> Vec<Case> {
+    let refused = |name, tree, message| board(name, tree).steps(&[message]).ends(1);
+    vec![
+        sixty_four_vcpus(),
+        last_of_130_cores(),
+        runs("200 reservations that must not be mapped", |tree| reserve(tree, 200, 1 << 20)),
         runs("1000 entries in the reservation block", |tree| list(tree, 1000)),
         runs("a device tree of two megabytes", |tree| fill(tree, 8000, 120)),
         runs("300 cores in the tree", |tree| add_cores(tree, 300)),
@@ -53,6 +64,34 @@ fn thirty_two_vms() -> Case {
     }
     let steps = ["expect vm0:hello> $", "expect vm31:hello> $"];
     Case { seconds: 60, ..Case::new("32 guests on one core", System::Inline(text)).steps(&steps) }
+}
+
+/// 32 VMs have a vCPU each on either core: so many share a core at most.
+fn sixty_four_vcpus_on_two_cores() -> Case {
+    let vm = |vm: usize| {
+        let image = "image = \"tessera:guest/crowd\"\ncommand-line = \"cores=2\"";
+        format!("[[vm]]\nname = \"vm{vm}\"\ncpus = [0, 1]\nmemory = \"4M\"\n{image}\n")
+    };
+    let steps: Vec<_> = (0..32).map(|vm| format!("expect vm{vm}:crowd: 2 cores came and went")).collect();
+    let steps: Vec<_> = steps.iter().map(String::as_str).collect();
+    let text = (0..32).map(vm).collect();
+    Case::new("64 vCPUs of 32 guests on two cores", System::Inline(text)).steps(&steps).ends(0)
+}
+
+/// A GICv3, as a GICv2 has room for eight.
+fn sixty_four_vcpus() -> Case {
+    let text = "[[vm]]\nname = \"crowd\"\ncpus = 64\nmemory = \"4M\"\nimage = \"tessera:guest/crowd\"\n\
+                command-line = \"cores=64\"\n";
+    let case = Case::new("64 vCPUs of one guest on 64 cores", System::Inline(text.to_owned()));
+    Case { needs_gicv3: true, ..case.steps(&["expect crowd:crowd: 64 cores came and went"]).ends(0) }
+}
+
+/// Their redistributors lie in two regions.
+fn last_of_130_cores() -> Case {
+    let text = "[machine]\ncpus = 130\n[[vm]]\nname = \"crowd\"\ncpus = [0, 128, 129, 7]\nmemory = \"4M\"\n\
+                image = \"tessera:guest/crowd\"\ncommand-line = \"cores=4\"\n";
+    let case = Case::new("the last of 130 cores", System::Inline(text.to_owned()));
+    Case { needs_gicv3: true, ..case.steps(&["expect crowd:crowd: 4 cores came and went"]).ends(0) }
 }
 
 fn sixty_four_devices() -> Case {
