@@ -20,6 +20,7 @@ mod channel;
 mod commands;
 mod filter;
 mod input;
+mod outlet;
 mod queue;
 mod terminal;
 #[cfg(test)]
@@ -31,6 +32,7 @@ use channel::{Channel, Patience};
 use core::fmt::{self, Write};
 pub use input::{ESCAPE_KEY, Input, InputQueue};
 use input::{Key, Keys};
+pub use outlet::{Outlet, Wire, Work, Written};
 pub use queue::ByteQueue;
 use terminal::Terminal;
 

@@ -1,4 +1,5 @@
-//! The console before the device tree is read, if the image was told of one; with the MMU off, so without locks or heap.
+//! The console before the device tree is read, if the image was told of one; with the MMU off, so without locks or heap. Where
+//! the tree's console has no driver, EL2's last words go here too.
 //! The first instructions write to it too, see `arch::start`.
 
 use core::fmt::{self, Write};
@@ -46,7 +47,14 @@ pub fn is_at(registers: Span) -> bool {
     registers.contains(console().data)
 }
 
-/// Says something, if there is a console.
+/// Its registers, if there is one.
+pub fn registers() -> Option<Span> {
+    let EarlyConsole { data, status, .. } = console();
+    let (first, last) = (data.min(status), data.max(status));
+    if data == 0 { None } else { Span::between(first, last.checked_add(4)?) }
+}
+
+/// Says something, if there is a console; its registers are mapped as long as there is no other.
 pub fn say(text: fmt::Arguments) {
     let console = console();
     if console.data != 0 {

@@ -55,6 +55,8 @@ pub struct Machine {
     pub doorbells: Vec<Doorbell>,
     /// For a core that there is not.
     pub nobodys_doorbell: Doorbell,
+    /// The core that serves the console for all, if one does.
+    pub attendant: Option<usize>,
     /// VTCR_EL2, on all cores.
     pub vtcr: u64,
 }
@@ -81,6 +83,13 @@ impl Machine {
     pub fn ring_orders(&self, place: Place) {
         if self.doorbell(place.core).ring_orders(place.slot) {
             self.kick_core(place.core);
+        }
+    }
+
+    /// Has the console looked at by the core that the UART interrupts.
+    pub fn call_attendant(&self) {
+        if let Some(uart) = self.interrupts.uart {
+            self.gic.set_pending(uart);
         }
     }
 

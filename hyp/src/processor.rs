@@ -60,8 +60,15 @@ impl Processor {
         VirtualInterface::new(&self.machine.gic, &self.list_registers)
     }
 
-    /// Somebody has written to the console on this core: it may want to be looked at later.
+    /// Somebody has written to the console on this core: it may want to be looked at later, by the core that does so for all
+    /// if there is one.
     pub fn watch_console(&mut self) {
+        if self.machine.attendant.is_some_and(|core| core != self.index) {
+            if terminal::take_call() {
+                self.machine.call_attendant();
+            }
+            return;
+        }
         self.console_deadline = terminal::deadline();
         if let Some(deadline) = self.console_deadline {
             self.set_earlier(deadline);

@@ -29,7 +29,7 @@ pub struct System {
     pub passthrough: Vec<(IntId, usize)>,
     /// Cores that run their VMs in windows.
     pub frames: Vec<CoreFrame>,
-    /// The core that has the console's input; else the one that booted.
+    /// The core that has the console's input, and sends others' output; else the one that booted, and each its own.
     pub housekeeping: Option<usize>,
 }
 

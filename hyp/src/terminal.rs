@@ -17,62 +17,40 @@ use tessera_platform::uart::Uart;
 
 use crate::arch::aarch64 as arch;
 use crate::arguments::Arguments;
-use crate::console::{Console, EL2_NAME, Input, Settings};
+use crate::console::{Console, EL2_NAME, Outlet, Settings, Wire};
+pub use crate::console::{Work, Written};
 use crate::early;
 
-/// The UART, and what decides whose bytes go to it.
+/// The UART with the console on it.
 struct Terminal {
-    uart: Option<Uart>,
-    console: Option<Console>,
+    outlet: Outlet<Uart>,
     clock: Option<Clock>,
     colour: bool,
     /// The last line is one of boot's and goes on.
     is_marking: bool,
-    /// Output waits, and the UART's interrupt is to come when there is room.
-    is_sending: bool,
-    /// Channels with a byte that found no room.
-    refused: u64,
-    /// What was served last was input: others have their turn.
-    has_served_input: bool,
 }
 
-static TERMINAL: Mutex<Terminal> = Mutex::new(Terminal {
-    uart: None,
-    console: None,
-    clock: None,
-    colour: false,
-    is_marking: false,
-    is_sending: false,
-    refused: 0,
-    has_served_input: false,
-});
+static TERMINAL: Mutex<Terminal> =
+    Mutex::new(Terminal { outlet: Outlet::new(), clock: None, colour: false, is_marking: false });
 
-/// So many bytes are sent in one go by a guest's write. More than the UART's interrupt leaves in its FIFO, so it comes when
-/// there is room.
-const SENT_AT_ONCE: usize = 32;
-/// The same for a line of EL2's own, and where that is all there is to do.
-const SERVED_AT_ONCE: usize = 64;
-/// To bring on what waited in the channels costs as much as to send so many bytes.
-const BRINGING_ON: usize = 16;
+impl Wire for Uart {
+    #[inline(always)]
+    fn is_full(&self) -> bool {
+        self.transmit_full()
+    }
 
-/// What has become of a guest's byte.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Written {
-    /// It is on its way.
-    Shown,
-    /// It is taken; something waits for its time: see [`deadline`].
-    Waiting,
-    /// There is no room: [`serve`] tells when it may be tried again.
-    Refused,
-}
+    #[inline(always)]
+    fn put(&mut self, byte: u8) {
+        self.put_now(byte);
+    }
 
-/// One thing to do for the console.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Work {
-    /// A byte has come.
-    Input(Input),
-    /// The guest of this channel may try again with what it holds back.
-    Resume(usize),
+    fn get(&mut self) -> Option<u8> {
+        self.get()
+    }
+
+    fn tell_of_room(&mut self, tells: bool) {
+        if tells { self.enable_transmit_interrupt() } else { self.disable_transmit_interrupt() }
+    }
 }
 
 impl Terminal {
@@ -82,8 +60,8 @@ impl Terminal {
 
     /// Says what boot does next, past the console, and waits until the UART has taken it.
     fn mark(&mut self, next: &str) {
-        let Some(uart) = &mut self.uart else { return };
-        while let Some(byte) = self.console.as_mut().and_then(Console::next_output) {
+        let Outlet { wire: Some(uart), console, .. } = &mut self.outlet else { return };
+        while let Some(byte) = console.as_mut().and_then(Console::next_output) {
             uart.put_waiting(byte);
         }
         let (open, name, close) = match core::mem::replace(&mut self.is_marking, true) {
@@ -97,94 +75,11 @@ impl Terminal {
 
     /// Ends the line of boot's marks: somebody else is going to speak.
     fn end_marks(&mut self) {
-        if let (Some(uart), true) = (&mut self.uart, core::mem::take(&mut self.is_marking)) {
+        if let (Some(uart), true) = (&mut self.outlet.wire, core::mem::take(&mut self.is_marking)) {
             for byte in b"\r\n" {
                 uart.put_waiting(*byte);
             }
         }
-    }
-
-    /// Gives the UART what it has room for, at most `count` bytes; the rest follows by interrupt.
-    fn pump(&mut self, count: usize) {
-        let (Some(uart), Some(console)) = (&mut self.uart, &mut self.console) else { return };
-        let (mut left, mut has_room) = (count, true);
-        while left > 0 && has_room {
-            left = left.saturating_sub(if console.is_drained() { BRINGING_ON } else { 0 });
-            let bytes = console.output();
-            if bytes.is_empty() {
-                if core::mem::take(&mut self.is_sending) {
-                    uart.disable_transmit_interrupt();
-                }
-                return;
-            }
-            let bytes = bytes.get(..left.max(1)).unwrap_or(bytes);
-            let sent = bytes.iter().take_while(|byte| uart.put(**byte)).count();
-            has_room = sent == bytes.len();
-            left = left.saturating_sub(sent);
-            console.sent(sent);
-        }
-        if !core::mem::replace(&mut self.is_sending, true) {
-            uart.enable_transmit_interrupt();
-        }
-    }
-
-    /// The usual case: a byte that the UART takes at once; whether it is one.
-    #[inline]
-    fn pass(&mut self, channel: usize, byte: u8, now: u64) -> bool {
-        let (Some(uart), Some(console)) = (&mut self.uart, &mut self.console) else { return false };
-        let passes = !self.is_sending && !uart.transmit_full() && console.pass(channel, byte, now);
-        if passes {
-            uart.put_now(byte);
-        }
-        passes
-    }
-
-    #[inline(never)]
-    fn write(&mut self, channel: usize, byte: u8, now: u64) -> Written {
-        let Some(console) = &mut self.console else { return Written::Shown };
-        let written = match console.write(channel, byte, now) {
-            false => Written::Refused,
-            true if console.is_waiting() => Written::Waiting,
-            true => Written::Shown,
-        };
-        if written == Written::Refused {
-            self.refused |= 1 << (channel & 63);
-        }
-        // Who is sending goes on by himself.
-        if !self.is_sending {
-            self.pump(SENT_AT_ONCE);
-        }
-        written
-    }
-
-    fn input(&mut self) -> Option<Input> {
-        let now = self.now();
-        let byte = self.uart.as_mut()?.get()?;
-        self.console.as_mut().map(|console| console.input(byte, now))
-    }
-
-    /// The next channel that had no room and has some.
-    fn next_resumable(&self) -> Option<usize> {
-        let console = self.console.as_ref()?;
-        let mut refused = self.refused;
-        core::iter::from_fn(|| {
-            let channel = refused.trailing_zeros() as usize;
-            refused &= refused.wrapping_sub(1);
-            (channel < 64).then_some(channel)
-        })
-        .find(|channel| console.room(*channel))
-    }
-
-    fn resume(&mut self) -> Option<Work> {
-        let channel = self.next_resumable()?;
-        self.refused &= !(1 << channel);
-        Some(Work::Resume(channel))
-    }
-
-    fn serve_input(&mut self) -> Option<Work> {
-        let input = self.input();
-        self.has_served_input = input.is_some();
-        input.map(Work::Input)
     }
 }
 
@@ -197,12 +92,12 @@ pub unsafe fn open(uart: &ConsoleUart) {
     let Some(mut driver) = (unsafe { Uart::new(uart) }) else { return };
     driver.initialize(uart.clock, uart.baud);
     let mut terminal = TERMINAL.lock();
-    terminal.uart = Some(driver);
+    terminal.outlet.wire = Some(driver);
 }
 
 /// Whether there is a UART to speak on.
 pub fn is_open() -> bool {
-    TERMINAL.lock().uart.is_some()
+    TERMINAL.lock().outlet.wire.is_some()
 }
 
 /// Says which stage of boot begins. If the board stops there, this is its last word; so it has left when this returns.
@@ -228,13 +123,23 @@ pub fn set_guests(names: &[&str]) {
     let mut terminal = TERMINAL.lock();
     let ticks_per_second = terminal.clock.map_or(1, Clock::frequency);
     let settings = Settings { ticks_per_second, colour: terminal.colour };
-    terminal.pump(usize::MAX);
-    terminal.console = Some(Console::new(names, settings));
+    terminal.outlet.pump(usize::MAX);
+    terminal.outlet.console = Some(Console::new(names, settings));
+}
+
+/// One core serves the console for all: others call it, see [`take_call`].
+pub fn has_attendant() {
+    TERMINAL.lock().outlet.has_attendant = true;
+}
+
+/// Whether somebody wrote what the core that serves does not know of; whoever asks calls it.
+pub fn take_call() -> bool {
+    TERMINAL.lock().outlet.take_call()
 }
 
 /// Lets the UART interrupt when bytes arrive.
 pub fn enable_input() {
-    if let Some(uart) = &mut TERMINAL.lock().uart {
+    if let Some(uart) = &mut TERMINAL.lock().outlet.wire {
         uart.enable_receive_interrupt();
     }
 }
@@ -243,37 +148,27 @@ pub fn enable_input() {
 pub fn write(channel: usize, byte: u8) -> Written {
     let mut terminal = TERMINAL.lock();
     let now = terminal.now();
-    if terminal.pass(channel, byte, now) { Written::Shown } else { terminal.write(channel, byte, now) }
+    let outlet = &mut terminal.outlet;
+    if outlet.pass(channel, byte, now) { Written::Shown } else { outlet.write(channel, byte, now) }
 }
 
 /// When `expire` wants to be called, in ticks.
 pub fn deadline() -> Option<u64> {
-    let terminal = TERMINAL.lock();
-    match terminal.next_resumable() {
-        Some(_) => Some(terminal.now()),
-        None => terminal.console.as_ref().and_then(Console::deadline),
-    }
+    let mut terminal = TERMINAL.lock();
+    let now = terminal.now();
+    terminal.outlet.deadline(now)
 }
 
 /// Shows what has waited long enough. [`serve`] goes on from there.
 pub fn expire(now: u64) {
-    let mut terminal = TERMINAL.lock();
-    if let Some(console) = &mut terminal.console {
-        console.expire(now);
-    }
-    terminal.pump(SENT_AT_ONCE);
+    TERMINAL.lock().outlet.expire(now);
 }
 
-/// Sends what waits for room and says what is to be done next, if anything. To be called again a few times, and if
-/// something is left then, at [`deadline`] or by the UART's interrupt.
+/// Sends what waits for room and says what is to be done next, if anything: see [`Outlet::serve`].
 pub fn serve() -> Option<Work> {
     let mut terminal = TERMINAL.lock();
-    terminal.pump(SERVED_AT_ONCE);
-    if terminal.has_served_input {
-        terminal.resume().or_else(|| terminal.serve_input())
-    } else {
-        terminal.serve_input().or_else(|| terminal.resume())
-    }
+    let now = terminal.now();
+    terminal.outlet.serve(now)
 }
 
 /// EL2's own log: one tagged line each.
@@ -288,14 +183,14 @@ impl log::Log for Log {
         let mut terminal = TERMINAL.lock();
         terminal.end_marks();
         let now = terminal.now();
-        if let Some(console) = &mut terminal.console {
+        if let Some(console) = &mut terminal.outlet.console {
             match record.level() {
                 log::Level::Error => console.log_line(format_args!("error: {}", record.args()), now),
                 log::Level::Warn => console.log_line(format_args!("warning: {}", record.args()), now),
                 _ => console.log_line(*record.args(), now),
             }
         }
-        terminal.pump(SERVED_AT_ONCE);
+        terminal.outlet.pump_line();
     }
 
     fn flush(&self) {}
@@ -320,7 +215,7 @@ impl Emergency {
         }
         let mut terminal = TERMINAL.lock();
         terminal.end_marks();
-        let Terminal { uart: Some(uart), console: Some(console), .. } = &mut *terminal else {
+        let Outlet { wire: Some(uart), console: Some(console), .. } = &mut terminal.outlet else {
             return Self { at_line_start: true };
         };
         for byte in console.emergency() {
@@ -333,7 +228,7 @@ impl Emergency {
 impl Write for Emergency {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         let mut terminal = TERMINAL.lock();
-        match &mut terminal.uart {
+        match &mut terminal.outlet.wire {
             Some(uart) => put_tagged(uart, text, &mut self.at_line_start),
             None => early::say(format_args!("{text}")),
         }
@@ -372,7 +267,7 @@ impl Write for LastWords<'_> {
 pub fn fall_silent(last: fmt::Arguments) {
     let mut terminal = TERMINAL.lock();
     terminal.end_marks();
-    if let Terminal { uart: Some(uart), console, .. } = &mut *terminal {
+    if let Outlet { wire: Some(uart), console, .. } = &mut terminal.outlet {
         if let Some(console) = console {
             // What waits for a guest's unfinished line too.
             for byte in console.emergency() {

@@ -14,8 +14,8 @@ use tessera_platform::span;
 use super::handover;
 use super::room::Rooms;
 use crate::arch::aarch64::stage1::{self, AddressSpace, SecondaryStart, Use};
-use crate::heap;
 use crate::identity_map::most_tables;
+use crate::{early, heap, terminal};
 
 /// Added to the heap that the image brings along, and once more for each core: what is not needed is given back.
 const HEAP_BYTES: u64 = 32 * 1024;
@@ -261,9 +261,10 @@ pub fn boot_text_bytes() -> u64 {
     end - start
 }
 
-/// The registers that EL2 itself uses, in whole pages.
+/// The registers that EL2 itself uses, in whole pages; those of the early console where nobody would hear a fault else.
 fn devices(board: &Board) -> Vec<span::Span> {
-    board.own_registers().iter().filter_map(|span| pages(span.start(), span.end()).ok()).collect()
+    let early = early::registers().filter(|_| !terminal::is_open());
+    board.own_registers().into_iter().chain(early).filter_map(|span| pages(span.start(), span.end()).ok()).collect()
 }
 
 fn whole_pages(span: span::Span) -> Option<span::Span> {

@@ -113,7 +113,10 @@ fn plan(
 /// Makes the VMs, and the system of them.
 fn build(board: &Board, hardware: Hardware, plan: Plan, frames: Frames, archive: &'static [u8]) -> System {
     let gic_parts = hardware.gic_parts;
-    let machine: &_ = Box::leak(Box::new(machine(board, hardware, plan.cores)));
+    let machine: &_ = Box::leak(Box::new(machine(board, hardware, plan.cores, plan.manifest.housekeeping)));
+    if machine.attendant.is_some() {
+        terminal::has_attendant();
+    }
     let seeds = SeedSource::new(&board.chosen.seed, machine.clock.now()).map(Mutex::new);
     let supply: &_ = Box::leak(Box::new(Supply { frames: Mutex::new(frames), seeds }));
     let parts = Parts {
@@ -133,11 +136,14 @@ fn build(board: &Board, hardware: Hardware, plan: Plan, frames: Frames, archive:
 }
 
 /// What EL2 drives of the board from here on.
-fn machine(board: &Board, hardware: Hardware, cores: Vec<Core>) -> Machine {
+fn machine(board: &Board, hardware: Hardware, cores: Vec<Core>, housekeeping: Option<usize>) -> Machine {
     let Hardware { gic, clock, gic_parts } = hardware;
+    let interrupts = require(interrupts(board));
     Machine {
         gic,
-        interrupts: require(interrupts(board)),
+        interrupts,
+        // It is called by the UART's interrupt.
+        attendant: housekeeping.filter(|_| interrupts.uart.is_some()),
         hardware_end: gic_parts.hardware_end,
         clock,
         firmware: Architecture::find(board.psci),

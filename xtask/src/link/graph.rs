@@ -84,3 +84,7 @@ fn is_call(flags: RelocationFlags) -> bool {
 fn has(flags: SectionFlags, flag: Flags) -> bool {
     matches!(flags, SectionFlags::Elf { sh_flags, .. } if sh_flags.0 & flag.0 != 0)
 }
+
+#[cfg(test)]
+#[path = "graph_tests.rs"]
+mod tests;

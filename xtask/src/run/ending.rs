@@ -12,6 +12,8 @@ pub enum Ending {
     Said(i32),
     /// It ended without that; the program's exit status, or None if a signal ended it.
     Silent(Option<i32>),
+    /// It went off as if all were well, and Tessera was not heard at all.
+    Unheard,
 }
 
 /// The word of one run.
@@ -47,13 +49,16 @@ pub struct Last {
     wanted: Vec<u8>,
     /// The line that comes, as much of it as a verdict has.
     line: Vec<u8>,
+    /// The verdict, if it is the last that Tessera said.
     verdict: Option<i32>,
+    /// Tessera has said something.
+    is_heard: bool,
 }
 
 impl Last {
     /// Looks for the verdict with this word.
     pub fn new(token: &Token) -> Self {
-        Self { wanted: token.line(), line: Vec::new(), verdict: None }
+        Self { wanted: token.line(), line: Vec::new(), verdict: None, is_heard: false }
     }
 
     /// Takes what came next.
@@ -67,6 +72,7 @@ impl Last {
             self.line.push(byte);
         }
         if self.line == TAG {
+            self.is_heard = true;
             self.verdict = None;
         }
         if byte == b'\n' {
@@ -77,9 +83,13 @@ impl Last {
         }
     }
 
-    /// The verdict, if it is the last that Tessera said.
-    pub fn verdict(&self) -> Option<i32> {
-        self.verdict
+    /// How a machine ended whose program had this exit status: a verdict counts only if the machine went off.
+    pub fn ending(&self, status: Option<i32>) -> Ending {
+        match (status, self.verdict) {
+            (Some(0), Some(verdict)) => Ending::Said(verdict),
+            (Some(0), None) if !self.is_heard => Ending::Unheard,
+            _ => Ending::Silent(status),
+        }
     }
 }
 
@@ -90,7 +100,7 @@ mod tests {
     fn seen(token: &Token, pieces: &[String]) -> Option<i32> {
         let mut last = Last::new(token);
         pieces.iter().for_each(|piece| last.take(piece.as_bytes()));
-        last.verdict()
+        last.verdict
     }
 
     #[test]
@@ -125,6 +135,23 @@ mod tests {
         ] {
             assert_eq!(seen(&token, std::slice::from_ref(&forged)), None, "{forged}");
         }
+    }
+
+    #[test]
+    fn a_machine_that_goes_off_well_said_so_or_was_not_heard() {
+        let token = Token::draw();
+        let ending = |text: &str, status| {
+            let mut last = Last::new(&token);
+            last.take(text.as_bytes());
+            last.ending(status)
+        };
+        let verdict = format!("[tessera] verdict {}: 0\r\n", token.0);
+        assert_eq!(ending(&verdict, Some(0)), Ending::Said(0));
+        assert_eq!(ending(&verdict, Some(1)), Ending::Silent(Some(1)));
+        assert_eq!(ending(&verdict, None), Ending::Silent(None));
+        assert_eq!(ending("[tessera] boot: memory", Some(0)), Ending::Silent(Some(0)));
+        assert_eq!(ending("Tessera\r\n[hello] [tessera] x\r\n", Some(0)), Ending::Unheard);
+        assert_eq!(ending("", Some(1)), Ending::Silent(Some(1)));
     }
 
     #[test]

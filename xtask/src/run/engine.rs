@@ -183,11 +183,10 @@ impl Session {
         })
     }
 
-    /// Waits for the program to end too. A verdict counts only of one that ended well: the machine went off.
+    /// Waits for the program to end too.
     fn ending(&mut self) -> Result<Ending> {
-        let status = self.child.wait()?;
-        let verdict = self.last.as_ref().and_then(Last::verdict).filter(|_| status.success());
-        Ok(verdict.map_or(Ending::Silent(status.code()), Ending::Said))
+        let status = self.child.wait()?.code();
+        Ok(self.last.as_ref().map_or(Ending::Silent(status), |last| last.ending(status)))
     }
 
     fn overdue(&self, plan: &Plan, is_over: bool) -> Option<Verdict> {

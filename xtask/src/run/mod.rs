@@ -156,7 +156,14 @@ fn said(ending: Ending) -> String {
     match ending {
         Ending::Said(0) => "the machine was switched off".to_owned(),
         Ending::Said(_) => "a guest crashed, or Tessera stopped or refused the system".to_owned(),
-        Ending::Silent(Some(0)) => "the machine went off without a verdict of Tessera's".to_owned(),
+        Ending::Silent(Some(0)) => "the machine went off without a verdict of Tessera's: firmware or QEMU ended it; \
+                                    `-v` shows QEMU's command"
+            .to_owned(),
+        Ending::Unheard => "the machine went off, and nothing was heard of Tessera: either the device tree names a console \
+                            that it has no driver for (it has them for a PL011, an SBSA UART and the Raspberry Pi's mini \
+                            UART: let `stdout-path` in `/chosen` name such a one), or it was not started at EL2 with the \
+                            device tree's address in X0"
+            .to_owned(),
         Ending::Silent(Some(code)) => format!("QEMU ended with status {code}"),
         Ending::Silent(None) => "QEMU was killed".to_owned(),
     }
@@ -176,7 +183,8 @@ mod tests {
             failure(&early).expect("a failure"),
             "the machine was switched off before step 2 of 3: expect linux: x"
         );
-        let ended = [Ending::Said(1), Ending::Silent(Some(0)), Ending::Silent(Some(1)), Ending::Silent(None)];
+        let ended =
+            [Ending::Said(1), Ending::Silent(Some(0)), Ending::Silent(Some(1)), Ending::Silent(None), Ending::Unheard];
         let ended = ended.into_iter().map(Verdict::Ended);
         for bad in ended.chain([Verdict::TimedOut(None), Verdict::Signalled(15)]) {
             assert!(failure(&bad).is_some());

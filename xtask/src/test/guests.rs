@@ -214,7 +214,7 @@ fn judge(verdict: &Verdict, wanted: End) -> Option<String> {
         (Verdict::ScriptDone, End::Script) => None,
         (Verdict::Ended(Ending::Said(code)), End::Exit(wanted)) if *code == wanted => None,
         (Verdict::Ended(Ending::Said(code)), End::Exit(wanted)) => Some(format!("the verdict is {code}, not {wanted}")),
-        (Verdict::Ended(Ending::Silent(Some(0))), End::Unheard) => None,
+        (Verdict::Ended(Ending::Unheard), End::Unheard) => None,
         (Verdict::TimedOut(None), End::Exit(_) | End::Unheard) => Some("the machine does not end".to_owned()),
         (verdict, _) => failure(verdict).or_else(|| Some(format!("{verdict:?}"))),
     }
@@ -228,10 +228,12 @@ mod tests {
     fn only_the_wanted_end_is_good() {
         assert_eq!(judge(&Verdict::ScriptDone, End::Script), None);
         assert_eq!(judge(&Verdict::Ended(Ending::Said(1)), End::Exit(1)), None);
-        assert_eq!(judge(&Verdict::Ended(Ending::Silent(Some(0))), End::Unheard), None);
+        assert_eq!(judge(&Verdict::Ended(Ending::Unheard), End::Unheard), None);
         for (verdict, wanted) in [
             (Verdict::Ended(Ending::Said(0)), End::Exit(1)),
             (Verdict::Ended(Ending::Silent(Some(0))), End::Exit(0)),
+            (Verdict::Ended(Ending::Unheard), End::Exit(0)),
+            (Verdict::Ended(Ending::Silent(Some(0))), End::Unheard),
             (Verdict::Ended(Ending::Silent(None)), End::Exit(0)),
             (Verdict::Ended(Ending::Silent(None)), End::Unheard),
             (Verdict::Ended(Ending::Said(0)), End::Unheard),

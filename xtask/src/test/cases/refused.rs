@@ -99,6 +99,10 @@ pub(super) fn refusals() -> Vec<Case> {
     });
     let qemu = &["-M", "virt,virtualization=off,gic-version=3"];
     cases.push(Case { qemu, ..refused("refused: a start at EL1", "entered at EL1") });
+    // It runs its guests all the same, and nobody hears how they end.
+    let unheard = Case::new("a board whose console has no driver", system_of(&[("crowd", "guest/crowd", 1)]));
+    let tree: fn(&mut DeviceTree) = |tree| set(tree, "/pl011@9000000", "compatible", "acme,uart");
+    cases.push(Case { tree: Some(tree), end: End::Unheard, seconds: 30, ..unheard });
     cases
 }
 
@@ -139,6 +143,17 @@ pub(super) fn raspberry_pi() -> Vec<Case> {
             ..on(Board::Raspi4b, "refused: parts of the GIC that overlap")
                 .steps(&["expect tessera:\\(GICH\\) of 0x1000 bytes, overlaps an entry before it"])
         },
+        // Nor is there another: who fails is still heard where the first instructions spoke.
+        Case {
+            from_card: Some(Uart::Pl011),
+            tree: Some(without_known_uarts),
+            arguments: " tessera.selftest=panic",
+            verify: |console| match console.contains("there is no driver for the console") && console.contains("panic") {
+                true => Ok(()),
+                false => Err("a panic without a console is not said on the early one".to_owned()),
+            },
+            ..on(Board::Raspi4b, "a card's image says why it fails though there is no driver for its console")
+        },
         // The console is a line that nobody hears.
         Case {
             from_card: Some(Uart::Pl011),
@@ -152,6 +167,19 @@ pub(super) fn raspberry_pi() -> Vec<Case> {
             ..on(Board::Raspi4b, "a card's image says when the console is another line")
         },
     ]
+}
+
+fn without_known_uarts(tree: &mut DeviceTree) {
+    for uart in [
+        "serial@7e201000",
+        "serial@7e201400",
+        "serial@7e201600",
+        "serial@7e201800",
+        "serial@7e201a00",
+        "serial@7e215040",
+    ] {
+        set(tree, &format!("/soc/{uart}"), "compatible", "acme,uart");
+    }
 }
 
 fn set<T: ToPropertyValue>(tree: &mut DeviceTree, path: &str, name: &str, value: T) {

@@ -78,6 +78,7 @@ pub(super) fn guests() -> Vec<Case> {
     let name = "a guest goes on when a sleeper on its core is switched off";
     cases.push(Case::new(name, System::Inline(shared.to_owned())).steps(&goes_on).ends(0));
     cases.push(many());
+    cases.push(kept_house());
     let again = [
         "expect linux:linux# $",
         "send linux:reboot -f\\n",
@@ -87,6 +88,26 @@ pub(super) fn guests() -> Vec<Case> {
     ];
     cases.push(Case::new("a linux that reboots starts afresh", System::Named("linux")).steps(&again).ends(0));
     cases
+}
+
+/// A core without VMs takes the input, and sends what dedicated ones write.
+fn kept_house() -> Case {
+    let vm = |name: &str, core: usize| {
+        format!(
+            "[[vm]]\nname = \"{name}\"\ncpus = [{core}]\ndedicated = true\nmemory = \"4M\"\n\
+             image = \"tessera:guest/{name}\"\n"
+        )
+    };
+    let text = format!("housekeeping = 2\n[machine]\ncpus = 3\n{}{}", vm("hello", 0), vm("pl011", 1));
+    let steps = [
+        "expect pl011:^PASS: \\d+",
+        "expect hello:hello> $",
+        "send hello:abc\\n",
+        "expect hello:^echo: abc",
+        "send hello:off\\n",
+        "expect tessera:hello: off",
+    ];
+    Case::new("one core keeps house for the dedicated others", System::Inline(text)).steps(&steps).ends(0)
 }
 
 /// Two VMs whose vCPUs are on the same cores: each finds its registers as it left them, though the other holds the
