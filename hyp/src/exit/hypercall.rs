@@ -45,6 +45,7 @@ fn rarer(processor: &Processor, vcpu: &mut Vcpu) -> Next {
         Call::CpuOff => return Next::Off,
         Call::SystemOff => return Next::Stop(StopReason::Off),
         Call::SystemReset => return Next::Stop(StopReason::Reset),
+        Call::OtherReset => psci::INVALID_PARAMETERS,
         Call::PvTimeFeatures(_) | Call::Workaround(_) | Call::Unknown => psci::NOT_SUPPORTED,
     };
     vcpu.general.x[0] = result;
@@ -71,7 +72,7 @@ fn cpu_on(vm: &'static Vm, target: u64, entry: u64, context: u64) -> u64 {
     }
 }
 
-fn affinity_info(vm: &Vm, target: u64, level: u64) -> u64 {
+fn affinity_info(vm: &Vm, target: u64, level: u32) -> u64 {
     const ON: u64 = 0;
     const OFF: u64 = 1;
     const ON_PENDING: u64 = 2;

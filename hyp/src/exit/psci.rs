@@ -52,8 +52,8 @@ pub enum Call {
     AffinityInfo {
         /// The affinity asked about.
         target: u64,
-        /// The lowest level that counts: 0 is a core.
-        level: u64,
+        /// The lowest level that counts: 0 is a core. Of 32 bits in both calls.
+        level: u32,
     },
     /// MIGRATE_INFO_TYPE.
     MigrateInfoType,
@@ -61,6 +61,8 @@ pub enum Call {
     SystemOff,
     /// SYSTEM_RESET, and SYSTEM_RESET2 with the architectural warm reset.
     SystemReset,
+    /// SYSTEM_RESET2 with a type of reset that there is not.
+    OtherReset,
     /// PSCI_FEATURES of this function.
     Features(u32),
     /// SMCCC_VERSION.
@@ -97,13 +99,14 @@ impl Call {
             0x8400_0001 | 0xc400_0001 => Self::CpuSuspend,
             0x8400_0002 => Self::CpuOff,
             0x8400_0003 | 0xc400_0003 => Self::CpuOn { target: cut(x1), entry: cut(x2), context: cut(x3) },
-            0x8400_0004 | 0xc400_0004 => Self::AffinityInfo { target: cut(x1), level: cut(x2) },
+            0x8400_0004 | 0xc400_0004 => Self::AffinityInfo { target: cut(x1), level: x2 as u32 },
             0x8400_0006 => Self::MigrateInfoType,
             0x8400_0008 => Self::SystemOff,
             0x8400_0009 => Self::SystemReset,
             0x8400_000a => Self::Features(x1 as u32),
             // Reset type 0 is the architectural warm reset; vendor types start at bit 31.
             0x8400_0012 | 0xc400_0012 if x1 as u32 == 0 => Self::SystemReset,
+            0x8400_0012 | 0xc400_0012 => Self::OtherReset,
             0x8000_0000 => Self::SmcccVersion,
             0x8000_0001 => Self::ArchFeatures(x1 as u32),
             PV_TIME_FEATURES => Self::PvTimeFeatures(x1 as u32),
@@ -146,6 +149,12 @@ mod tests {
             Call::decode(0xc400_0003, 1 << 32, 5 << 32, u64::MAX),
             Call::CpuOn { target: 1 << 32, entry: 5 << 32, context: u64::MAX }
         );
+    }
+
+    #[test]
+    fn a_level_has_32_bits_in_a_64_bit_call_too() {
+        let told = Call::AffinityInfo { target: 1 << 32, level: 1 };
+        assert_eq!(Call::decode(0xc400_0004, 1 << 32, u64::MAX << 32 | 1, 0), told);
     }
 
     #[test]
@@ -202,7 +211,7 @@ mod tests {
 
     #[test]
     fn a_vendor_reset_is_not_taken_for_a_warm_one() {
-        assert_eq!(Call::decode(0x8400_0012, 0x8000_0000, 0, 0), Call::Unknown);
+        assert_eq!([1, 0x8000_0000].map(|kind| Call::decode(0x8400_0012, kind, 0, 0)), [Call::OtherReset; 2]);
         assert_eq!(Call::decode(0x8400_0012, 0, 0, 0), Call::SystemReset);
     }
 }

@@ -77,8 +77,9 @@ impl Core {
         vcpu.update_physical_timer(self.now());
         if !is_loaded {
             self.loaded = Some(Loaded::load(&mut self.processor, vcpu, slot));
-            self.tell_stolen_time(vcpu, slot);
         }
+        // Also of what a budget, a window or work for another VM took from one that stayed in the processor.
+        self.tell_stolen_time(vcpu, slot);
         // What was rung for it while it did not listen, it sees as it is entered.
         self.processor.doorbell().take_news(slot);
         self.trap_waits(self.scheduler.is_shared());

@@ -15,7 +15,7 @@ pub(super) struct Entity {
     pub period_end: u64,
     /// Its place in the queue of its equals: the lower, the sooner.
     pub turn: u64,
-    /// While it waits: when to look at it.
+    /// While it waits for a time, too: when to look at it.
     pub deadline: u64,
     /// Since when it is ready and does not run.
     pub ready_since: u64,

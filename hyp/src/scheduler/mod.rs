@@ -128,9 +128,6 @@ impl Scheduler {
     pub fn block(&mut self, slot: usize, deadline: Option<u64>, now: u64) {
         self.leave(slot, now);
         self.blocked |= bit(slot);
-        if let Some(entity) = self.entities.get_mut(slot) {
-            entity.deadline = NEVER;
-        }
         if let Some(deadline) = deadline {
             self.wait_until(slot, deadline);
         }
@@ -140,7 +137,9 @@ impl Scheduler {
     #[inline]
     pub fn wait_until(&mut self, slot: usize, deadline: u64) {
         let Some(entity) = self.entities.get_mut(slot).filter(|_| deadline != NEVER) else { return };
-        entity.deadline = entity.deadline.min(deadline);
+        // One that was told counts no more.
+        let is_timed = self.timed & bit(slot) != 0;
+        entity.deadline = if is_timed { entity.deadline.min(deadline) } else { deadline };
         self.timed |= bit(slot);
         self.earliest = self.earliest.min(deadline);
     }

@@ -134,6 +134,15 @@ fn a_deadline_is_told_once_and_never_armed_in_the_past() {
 }
 
 #[test]
+fn a_deadline_that_was_told_does_not_come_back_with_the_next() {
+    let mut core = core(vec![claims(1)]);
+    core.block(0, Some(5), 0);
+    assert_eq!(core.expire(5), Some(0));
+    core.wait_until(0, 50);
+    assert_eq!((core.decide(6).until, core.expire(49), core.expire(50)), (Some(50), None, Some(0)));
+}
+
+#[test]
 fn who_is_off_does_not_run() {
     let mut core = core(vec![claims(1); 2]);
     core.wake(0, 0);
