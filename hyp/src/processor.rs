@@ -89,6 +89,7 @@ impl Processor {
     pub fn set_timer(&mut self, deadline: Option<u64>) {
         let earliest = deadline.into_iter().chain(self.console_deadline).min();
         if core::mem::replace(&mut self.deadline, earliest) == earliest {
+            // The timer is a level: it is as it was set, fired or not.
             return;
         }
         match earliest {

@@ -151,7 +151,7 @@ impl Vm {
         config: VmConfig,
         placement: &Placement,
         places: &[Place],
-        shares_a_core: bool,
+        is_kept_waiting: bool,
         vmid: Vmid,
         parts: &mut Parts,
     ) -> Result<Self, BuildError> {
@@ -159,7 +159,7 @@ impl Vm {
             |problem: &dyn fmt::Display| BuildError { vm: config.name.clone(), problem: alloc::format!("{problem}") };
         let mut memory = GuestMemory::new(index, &config, placement, vmid, parts).map_err(|problem| error(&problem))?;
         let ipa_bits = parts.geometry.ipa_bits().into();
-        let stolen_time = match shares_a_core {
+        let stolen_time = match is_kept_waiting {
             true => StolenTime::new(&mut memory, &config, ipa_bits, parts.frames).map_err(|problem| error(&problem))?,
             false => None,
         };
@@ -249,7 +249,9 @@ impl Vm {
 
     /// Lets it write a page it shares. False if that is not why it may not.
     pub fn copy_on_write(&self, ipa: Ipa) -> bool {
-        match self.memory.lock().copy_on_write(ipa) {
+        // Not in the `match`: its memory's lock is not held while it is stopped.
+        let copied = self.memory.lock().copy_on_write(ipa);
+        match copied {
             Ok(copied) => {
                 self.counters.copied_page(copied);
                 true

@@ -23,7 +23,7 @@ use crate::doorbell::Doorbell;
 use crate::interrupts::HardwareEnd;
 use crate::leave;
 use crate::machine::{Interrupts, Machine, Place};
-use crate::manifest::{BoardFacts, Manifest, Placement, Reserved, VmConfig};
+use crate::manifest::{BoardFacts, CoreFrame, Manifest, Placement, Reserved, VmConfig};
 use crate::seed::SeedSource;
 use crate::supply::Supply;
 use crate::system::System;
@@ -131,7 +131,7 @@ fn build(board: &Board, hardware: Hardware, plan: Plan, frames: Frames, archive:
         claims: plan.claims,
     };
     let Manifest { vms, frames, housekeeping, .. } = plan.manifest;
-    let vms = require(build_vms(vms, &plan.placements, parts));
+    let vms = require(build_vms(vms, &frames, &plan.placements, parts));
     System { machine, passthrough: passthrough(&vms), vms, supply, frames, housekeeping }
 }
 
@@ -221,13 +221,21 @@ fn vmid_bits() -> VmidBits {
     VmidBits::from_id_register(read_register!("id_aa64mmfr1_el1"))
 }
 
-fn build_vms(configs: Vec<VmConfig>, placements: &[Placement], mut parts: Parts) -> Result<Vec<Vm>, String> {
+fn build_vms(
+    configs: Vec<VmConfig>,
+    frames: &[CoreFrame],
+    placements: &[Placement],
+    mut parts: Parts,
+) -> Result<Vec<Vm>, String> {
     let mut vmids = VmidAllocator::new(vmid_bits());
     let places = places(placements, parts.machine.cores.len());
     let build = |(index, ((config, placement), places)): (usize, ((VmConfig, &Placement), &Vec<Place>))| {
         let vmid = vmids.allocate().map_err(|error| format!("{error}"))?;
-        let shares_a_core = places.iter().any(|place| is_shared(placements, place.core));
-        Vm::build(index, config, placement, places, shares_a_core, vmid, &mut parts).map_err(|error| format!("{error}"))
+        let has_windows = |core| frames.iter().any(|frame| frame.core == core);
+        let is_kept_waiting = config.scheduling.budget.is_some()
+            || places.iter().any(|place| is_shared(placements, place.core) || has_windows(place.core));
+        Vm::build(index, config, placement, places, is_kept_waiting, vmid, &mut parts)
+            .map_err(|error| format!("{error}"))
     };
     configs.into_iter().zip(placements).zip(&places).enumerate().map(build).collect()
 }

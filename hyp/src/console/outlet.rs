@@ -74,6 +74,12 @@ pub struct Outlet<W> {
     watched: Option<u64>,
 }
 
+impl<W: Wire> Default for Outlet<W> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl<W: Wire> Outlet<W> {
     /// Without wire and console.
     pub const fn new() -> Self {

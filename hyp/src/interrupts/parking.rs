@@ -182,7 +182,8 @@ impl Vgic {
 
 impl Vcpu {
     /// Whether a list register is pending, if that is the answer: without a call for attention all that can be delivered is
-    /// in list registers, and nothing else is.
+    /// in list registers, and nothing else is; but for a level that the end of one brings, for which its maintenance
+    /// interrupt calls.
     #[inline(always)]
     fn has_pending_listed<R: ListRegisters>(&self, registers: &mut R) -> Option<bool> {
         let private = self.private.lock();

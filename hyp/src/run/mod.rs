@@ -18,6 +18,9 @@ use crate::vcpu::{State, Vcpu};
 use crate::vm::interrupt;
 use switch::Loaded;
 
+/// So many vCPUs are looked at in one go, with interrupts masked: whoever else has news or a deadline waits for the next.
+const LOOKS_AT_ONCE: usize = 8;
+
 /// One physical core and the vCPUs that it runs.
 pub struct Core {
     /// What handlers need of it.
@@ -32,13 +35,15 @@ pub struct Core {
     until: Option<u64>,
     /// What others rang for, and nobody has looked at yet.
     rung: Rung,
+    /// The slot from which on they are looked at: each has its turn.
+    looked: usize,
 }
 
 impl Core {
     /// The calling core, with nothing loaded; `scheduler` knows its vCPUs, all off.
     pub fn new(index: usize, system: &'static System, scheduler: Scheduler) -> Self {
         let processor = Processor::new(index, system.machine);
-        Self { processor, system, scheduler, loaded: None, until: None, rung: Rung::default() }
+        Self { processor, system, scheduler, loaded: None, until: None, rung: Rung::default(), looked: 0 }
     }
 
     /// Runs this core's vCPUs, in the order of their slots, for ever.
@@ -48,7 +53,8 @@ impl Core {
             self.expire(vcpus, now);
             self.answer(vcpus);
             let Decision { run, until } = self.scheduler.decide(now);
-            self.until = until;
+            // Who was not looked at yet is, as soon as interrupts were.
+            self.until = if self.rung.is_empty() { until } else { Some(now.saturating_add(1)) };
             let entered = match run {
                 Some(slot) if vcpus.get(slot).is_some_and(|vcpu| vcpu.state == State::Works) => {
                     self.work(vcpus, slot);
@@ -163,7 +169,8 @@ impl Core {
 
     /// Looks at vCPUs that wait for a time that has come.
     fn expire(&mut self, vcpus: &mut [Vcpu], now: u64) {
-        while let Some(slot) = self.scheduler.expire(now) {
+        for _ in 0..LOOKS_AT_ONCE {
+            let Some(slot) = self.scheduler.expire(now) else { return };
             match vcpus.get_mut(slot) {
                 Some(vcpu) if vcpu.state == State::On => self.wake_or_block(vcpu, slot, now),
                 // Its VM waits before it starts again.
@@ -181,6 +188,10 @@ impl Core {
         }
         self.interrupt(vcpus);
         let slot = self.loaded_slot()?;
+        if is_system_error_pending() {
+            // It ends the wait as an interrupt does.
+            self.scheduler.wake(slot, self.now());
+        }
         self.look(vcpus, slot);
         let resumes = self.rung.is_empty() && self.scheduler.resume(slot, self.now());
         (resumes && !self.is_rung()).then_some(slot)

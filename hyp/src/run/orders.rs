@@ -1,9 +1,9 @@
 //! What others want of this core's vCPUs: a start, a stop, a pause, work for their VM.
 
-use super::Core;
+use super::{Core, LOOKS_AT_ONCE};
 use crate::arch::aarch64::is_interrupt_pending;
 use crate::life::Order;
-use crate::scheduler::slots;
+use crate::scheduler::{MAXIMUM_SLOTS, slots};
 use crate::vcpu::{State, Vcpu};
 
 impl Core {
@@ -13,13 +13,27 @@ impl Core {
         if self.rung.is_empty() {
             return;
         }
-        let rung = core::mem::take(&mut self.rung);
-        for slot in slots(rung.orders) {
-            self.carry_out(vcpus, slot);
+        let mut rung = core::mem::take(&mut self.rung);
+        for slot in self.next_rung(rung.orders | rung.news) {
+            let bit = 1 << slot;
+            if rung.orders & bit != 0 {
+                self.carry_out(vcpus, slot);
+            }
+            if rung.news & bit != 0 {
+                self.look(vcpus, slot);
+            }
+            rung.orders &= !bit;
+            rung.news &= !bit;
+            self.looked = (slot + 1) % MAXIMUM_SLOTS;
         }
-        for slot in slots(rung.news) {
-            self.look(vcpus, slot);
-        }
+        self.rung.orders |= rung.orders;
+        self.rung.news |= rung.news;
+    }
+
+    /// Those of `rung` that are looked at now, in turn.
+    fn next_rung(&self, rung: u64) -> impl Iterator<Item = usize> + use<> {
+        let start = self.looked as u32;
+        slots(rung.rotate_right(start)).take(LOOKS_AT_ONCE).map(move |slot| (slot + start as usize) % MAXIMUM_SLOTS)
     }
 
     /// Carries out what a VM's life wants of one of its vCPUs.
@@ -87,6 +101,9 @@ impl Core {
             if vcpu.vm.work_step() {
                 vcpu.state = State::Off;
                 return self.scheduler.switch_off(slot, self.now());
+            }
+            if self.is_rung() {
+                return;
             }
             if is_interrupt_pending() {
                 self.interrupt(vcpus);

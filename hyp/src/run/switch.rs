@@ -28,10 +28,11 @@ impl Loaded {
         Self { slot }
     }
 
-    /// Takes the vCPU out of the processor: all of it is in memory then.
-    fn unload(self, processor: &Processor, vcpu: &mut Vcpu) {
+    /// Takes the vCPU out of the processor: all of it is in memory then. Whether it has an SError to take, which ends a wait.
+    fn unload(self, processor: &Processor, vcpu: &mut Vcpu) -> bool {
         vcpu.system.save();
-        if take_system_error() {
+        let has_error = take_system_error();
+        if has_error {
             // Of its accesses, not of those of the vCPU that is next.
             exit::pend_system_error(vcpu);
         }
@@ -41,6 +42,7 @@ impl Loaded {
         vcpu.gic.save(&processor.machine.gic);
         let told = vcpu.vm.vgic.park(vcpu.index, &mut processor.list_registers());
         vcpu.vm.kick(told, vcpu.index, processor);
+        has_error
     }
 
     /// The vCPU goes off: nothing of it but list registers, which its virtual GIC empties, stays in the processor, and
@@ -116,8 +118,15 @@ impl Core {
         let Some(loaded) = self.loaded.take() else { return true };
         let slot = loaded.slot;
         let Some(vcpu) = vcpus.get_mut(slot) else { return true };
-        loaded.unload(&self.processor, vcpu);
-        !self.scheduler.is_blocked(slot) || self.goes_on_waiting(vcpu, slot)
+        let has_error = loaded.unload(&self.processor, vcpu);
+        if !self.scheduler.is_blocked(slot) {
+            return true;
+        }
+        if has_error {
+            self.scheduler.wake(slot, self.now());
+            return false;
+        }
+        self.goes_on_waiting(vcpu, slot)
     }
 
     /// A vCPU that waits is out of the processor: its virtual timer no longer interrupts by itself. False if that or

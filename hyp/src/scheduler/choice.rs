@@ -5,7 +5,10 @@ use alloc::collections::BTreeMap;
 use core::cmp::Reverse;
 
 use super::entity::Entity;
-use super::{MAXIMUM_SLOTS, NEVER, Scheduler, bit, slots};
+use super::{NEVER, Scheduler, bit, slots};
+
+/// So many begin new slices at one decision.
+const NEW_SLICES: usize = 8;
 
 /// Sets of equals, the most urgent first.
 pub(super) fn ranks(entities: &[Entity]) -> Box<[u64]> {
@@ -85,8 +88,8 @@ impl Scheduler {
     /// The first of several equals that has a slice left; those before it begin new ones, behind all others.
     fn first_in_turn(&mut self, equals: u64) -> usize {
         let mut first = 0;
-        // Each has a new slice once at most.
-        for _ in 0..MAXIMUM_SLOTS {
+        // If more had no slice left, the one that runs is asked again at the next tick.
+        for _ in 0..NEW_SLICES {
             first = self.first_of(equals);
             let Some(entity) = self.entities.get_mut(first).filter(|entity| entity.slice_left == 0) else { break };
             entity.slice_left = entity.claims.slice.max(1);

@@ -158,7 +158,8 @@ impl Scheduler {
     #[inline(never)]
     fn pop(&mut self, now: u64) -> Option<usize> {
         let due = |slot: &usize| self.entities.get(*slot).is_some_and(|entity| entity.deadline <= now);
-        let found = slots(self.timed).find(due);
+        // The most urgent first.
+        let found = self.ranks.iter().find_map(|rank| slots(rank & self.timed).find(due));
         self.timed &= !found.map_or(0, bit);
         self.find_earliest();
         found

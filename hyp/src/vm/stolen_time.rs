@@ -1,7 +1,8 @@
 //! Stolen time: what a guest reads of the time that its vCPUs could have run and did not (Arm DEN0057A, "Paravirtualized time
 //! for Arm-based systems"). A page of the VM's own with 64 bytes for each vCPU, which the guest may only read.
 //!
-//! Only VMs that share a core have it: of others nothing is stolen, and they are told that there is no such thing.
+//! Only VMs that share a core, or have a budget or windows, have it: of others nothing is stolen, and they are told that
+//! there is no such thing.
 
 use tessera_abi::manifest as abi;
 use tessera_memory::{Access, Attributes, Frames, Ipa, PAGE_SIZE, Pa, Span};

@@ -55,11 +55,8 @@ pub(super) fn write() {
         pfr1 >> 8, 2: "s3_4_c5_c6_0" = 0;
         // GCSCR_EL2, then GCSCR_EL1 and GCSCRE0_EL1: guarded control stacks are off.
         pfr1 >> 44, 1: "s3_4_c2_c5_0" = 0, "s3_0_c2_c5_0" = 0, "s3_0_c2_c5_2" = 0;
-        // PMSCR_EL2, PMSCR_EL1, PMBLIMITR_EL1: no profiling.
-        dfr0 >> 32, 1: "s3_4_c9_c9_0" = 0, "s3_0_c9_c9_0" = 0, "s3_0_c9_c10_0" = 0;
-        // TRFCR_EL2 and TRFCR_EL1: nothing is traced. TRBLIMITR_EL1: nor kept.
+        // TRFCR_EL2 and TRFCR_EL1: nothing is traced.
         dfr0 >> 40, 1: "s3_4_c1_c2_1" = 0, "s3_0_c1_c2_1" = 0;
-        dfr0 >> 44, 1: "s3_0_c9_c11_0" = 0;
         // BRBCR_EL2 and BRBCR_EL1: no branch is recorded.
         dfr0 >> 52, 1: "s2_4_c9_c0_0" = 0, "s2_1_c9_c0_0" = 0;
         // CONTEXTIDR_EL2; CNTHV_CTL_EL2: a timer that nobody here uses.
@@ -77,6 +74,17 @@ pub(super) fn write() {
         // HFGRTR2_EL2, HFGWTR2_EL2, HFGITR2_EL2, HDFGRTR2_EL2, HDFGWTR2_EL2: likewise.
         mmfr0 >> 56, 2: "s3_4_c3_c1_2" = 0, "s3_4_c3_c1_3" = 0, "s3_4_c3_c1_7" = 0, "s3_4_c3_c1_0" = 0, "s3_4_c3_c1_1" = 0;
     }
+    // The buffers of profiling and of traces may be firmware's: their registers trap to EL3 then (MDCR_EL3.NSPB, NSTB).
+    if reaches(dfr0, 32, 1) && read_register!("s3_0_c9_c10_7") & BUFFER_IS_ANOTHERS == 0 {
+        // PMBIDR_EL1 was asked. PMSCR_EL2, PMSCR_EL1, PMBLIMITR_EL1: no profiling.
+        write_register!("s3_4_c9_c9_0", 0);
+        write_register!("s3_0_c9_c9_0", 0);
+        write_register!("s3_0_c9_c10_0", 0);
+    }
+    if reaches(dfr0, 44, 1) && read_register!("s3_0_c9_c11_7") & BUFFER_IS_ANOTHERS == 0 {
+        // TRBIDR_EL1 was asked. TRBLIMITR_EL1: no trace is kept.
+        write_register!("s3_0_c9_c11_0", 0);
+    }
     if reaches(mmfr0, 56, 1) && reaches(pfr0, 44, 1) {
         // HAFGRTR_EL2: activity monitors trap by CPTR_EL2 already.
         write_register!("s3_4_c3_c1_6", 0);
@@ -86,6 +94,9 @@ pub(super) fn write() {
     }
     instruction_barrier();
 }
+
+/// PMBIDR_EL1.P and TRBIDR_EL1.P: EL2 may not program the buffer.
+const BUFFER_IS_ANOTHERS: u64 = 1 << 4;
 
 /// Memory partitioning (MPAM): everybody is in partition 0, and EL1's registers trap.
 fn partition() {
