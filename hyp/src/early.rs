@@ -20,7 +20,12 @@ struct Early(EarlyConsole);
 
 impl Write for Early {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        text.bytes().for_each(|byte| self.send(byte));
+        for byte in text.bytes() {
+            if byte == b'\n' {
+                self.send(b'\r');
+            }
+            self.send(byte);
+        }
         Ok(())
     }
 }
@@ -54,7 +59,7 @@ pub fn registers() -> Option<Span> {
     if data == 0 { None } else { Span::between(first, last.checked_add(4)?) }
 }
 
-/// Says something, if there is a console; its registers are mapped as long as there is no other.
+/// Says something, in lines that end with `\n`, if there is a console; its registers are mapped as long as there is no other.
 pub fn say(text: fmt::Arguments) {
     let console = console();
     if console.data != 0 {

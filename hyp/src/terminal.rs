@@ -128,7 +128,7 @@ pub fn set_guests(names: &[&str]) {
 }
 
 /// One core serves the console for all: others call it, see [`take_call`].
-pub fn has_attendant() {
+pub fn appoint_attendant() {
     TERMINAL.lock().outlet.has_attendant = true;
 }
 

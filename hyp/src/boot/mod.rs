@@ -37,11 +37,11 @@ fn require<T, E: Display>(result: Result<T, E>) -> T {
 #[unsafe(no_mangle)]
 extern "C" fn tessera_boot(tree: u64) -> ! {
     if arch::current_exception_level() != 2 {
-        early::say(format_args!("\r\n{}\r\n", WrongExceptionLevel));
+        early::say(format_args!("\n{}\n", WrongExceptionLevel));
         wrong_exception_level(device_tree(tree).unwrap_or_default());
     }
     let blob = device_tree(tree).unwrap_or_else(|problem| {
-        early::say(format_args!("\r\nerror: {problem}\r\n"));
+        early::say(format_args!("\nerror: {problem}\n"));
         arch::halt()
     });
     arch::install_vectors();
@@ -51,7 +51,7 @@ extern "C" fn tessera_boot(tree: u64) -> ! {
     unsafe { stage1::enable_early((start, end - start), (tree, blob.len() as u64)) };
     early::say(format_args!("r"));
     heap::initialize(exhausted);
-    early::say(format_args!("a\r\n"));
+    early::say(format_args!("a\n"));
     let mut rooms = require(rooms((start, end), blob));
     let board = discover(blob, &mut rooms);
     let arguments = Arguments::read(board.chosen.bootargs.as_deref());
@@ -88,10 +88,10 @@ fn discover(blob: &[u8], rooms: &mut Rooms) -> Board {
     let console = open_terminal(Some(&tree));
     // What follows is not heard where the early console was.
     match &console {
-        Some(console) if early::is_at(console.registers) => {}
-        Some(console) if terminal::is_open() => early::say(format_args!("the console is {}\r\n", console.path)),
-        Some(console) => early::say(format_args!("there is no driver for the console, {console}\r\n")),
-        None => early::say(format_args!("the device tree names no console\r\n")),
+        Some(console) if terminal::is_open() && early::is_at(console.registers) => {}
+        Some(console) if terminal::is_open() => early::say(format_args!("the console is {}\n", console.path)),
+        Some(console) => early::say(format_args!("there is no driver for the console, {console}\n")),
+        None => early::say(format_args!("the device tree names no console\n")),
     }
     terminal::mark("device tree");
     if let Err(error) = result {

@@ -115,7 +115,7 @@ fn build(board: &Board, hardware: Hardware, plan: Plan, frames: Frames, archive:
     let gic_parts = hardware.gic_parts;
     let machine: &_ = Box::leak(Box::new(machine(board, hardware, plan.cores, plan.manifest.housekeeping)));
     if machine.attendant.is_some() {
-        terminal::has_attendant();
+        terminal::appoint_attendant();
     }
     let seeds = SeedSource::new(&board.chosen.seed, machine.clock.now()).map(Mutex::new);
     let supply: &_ = Box::leak(Box::new(Supply { frames: Mutex::new(frames), seeds }));

@@ -90,7 +90,7 @@ impl Vm {
         if let Some(told) = self.vgic.generate_sgi_v2(vcpu, registers, (offset, size), value) {
             return self.kick(told, vcpu, processor);
         }
-        let told = self.vgic.write_distributor_v2(vcpu, registers, offset, size, value);
+        let told = self.vgic.configure_distributor_v2(vcpu, registers, (offset, size), value);
         self.kick(told, vcpu, processor);
         self.route_interrupts();
     }

@@ -92,7 +92,7 @@ impl Vgic {
     ) -> VcpuSet {
         match self.generate_sgi_v2(vcpu, registers, (offset, size), value) {
             Some(told) => told,
-            None => self.write_register(vcpu, registers, (offset, size), value),
+            None => self.configure_distributor_v2(vcpu, registers, (offset, size), value),
         }
     }
 
@@ -108,9 +108,9 @@ impl Vgic {
         (place == (SGIR, 4)).then(|| self.generate_sgi(vcpu, registers, value))
     }
 
-    /// Anything but an SGI.
+    /// The same for anything but an SGI.
     #[inline(never)]
-    fn write_register<R: ListRegisters>(
+    pub fn configure_distributor_v2<R: ListRegisters>(
         &self,
         vcpu: usize,
         registers: &mut R,
