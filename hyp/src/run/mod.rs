@@ -102,9 +102,10 @@ impl Core {
         self.is_rung()
     }
 
-    /// Whether somebody has rung for what is to be looked at now.
+    /// Whether somebody has rung for what is to be looked at now: of a vCPU that waits, or an order. With news for the one
+    /// that runs comes an interrupt as soon as it is entered; else who never stops ringing would keep it from that.
     fn is_rung(&self) -> bool {
-        self.processor.doorbell().is_rung(self.scheduler.listening())
+        self.processor.doorbell().is_rung(self.scheduler.blocked())
     }
 
     /// Carries out what a handler decided for the vCPU that ran.
