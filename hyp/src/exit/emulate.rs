@@ -18,9 +18,9 @@
 use tessera_memory::{Ipa, PAGE_SIZE};
 
 use crate::arch::aarch64::registers::{read_register, write_register};
-use crate::arch::aarch64::traps::{self, Stage1Access};
+use crate::arch::aarch64::traps::Stage1Access;
 use crate::exit::instruction::{Bus, Footprint, Instruction, Operation, Registers};
-use crate::exit::{finish, inject};
+use crate::exit::{finish, gate, inject};
 use crate::processor::Processor;
 use crate::vcpu::Vcpu;
 use crate::vm::Vm;
@@ -75,11 +75,7 @@ fn fetch(vcpu: &Vcpu) -> Result<Instruction, Refusal> {
     if inject::from_aarch32(vcpu.pstate()) {
         return Err(Refusal::External);
     }
-    // EL1 may read whatever EL0 may execute.
-    let read = Stage1Access { from_user: false, is_write: false };
-    let ipa = traps::stage1_translate(vcpu.pc(), read).map_err(|_| Refusal::Changed)?;
-    let word = vcpu.vm.memory().lock().load(Ipa::new(ipa), 4).ok_or(Refusal::External)?;
-    Instruction::decode(word as u32).ok_or(Refusal::External)
+    Instruction::decode(gate::instruction(vcpu)?).ok_or(Refusal::External)
 }
 
 /// What DC ZVA zeroes at once (DCZID_EL0.BS).
@@ -120,10 +116,7 @@ impl Pages {
 fn translate(vcpu: &Vcpu, instruction: &Instruction, address: u64) -> Result<u64, Refusal> {
     let is_write = instruction.writes();
     let from_user = instruction.is_unprivileged || inject::from_user(vcpu.pstate());
-    traps::stage1_translate(address, Stage1Access { from_user, is_write }).map_err(|fault| match fault.is_stage2 {
-        true => Refusal::External,
-        false => Refusal::Fault { address, status: fault.status, is_write },
-    })
+    gate::translate(vcpu.vm, address, Stage1Access { from_user, is_write })
 }
 
 /// The guest's registers: partly in `Vcpu`, partly in the processor.
@@ -209,13 +202,8 @@ impl PageBus<'_> {
 
     fn is_there(&self, ipa: u64, bytes: u64, writes: bool) -> bool {
         self.vm.bus.find(ipa).is_some() || self.vm.sub_pages.target(ipa, bytes).is_some() || {
-            let ipa = Ipa::new(ipa);
-            self.is_memory(ipa, writes) || writes && self.vm.copy_on_write(ipa) && self.is_memory(ipa, true)
+            gate::is_open(self.vm, Ipa::new(ipa), writes)
         }
-    }
-
-    fn is_memory(&self, ipa: Ipa, writes: bool) -> bool {
-        self.vm.memory().lock().is_accessible(ipa, writes)
     }
 
     /// Whether an element has a part on each page; it is moved byte by byte then.
