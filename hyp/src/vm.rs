@@ -6,6 +6,7 @@
 mod claims;
 mod counters;
 mod devices;
+mod faults;
 mod life;
 mod memory;
 mod refill;
@@ -23,6 +24,7 @@ use tessera_platform::assignment::Assignment;
 
 pub use claims::Claim;
 pub use counters::Counters;
+pub use faults::Resolution;
 pub use memory::{GuestMemory, MemoryError};
 use refill::Refill;
 pub use stolen_time::StolenTime;
@@ -245,28 +247,6 @@ impl Vm {
                 self.vgic.look_around(own);
             }
         }
-    }
-
-    /// Lets it write a page it shares. False if that is not why it may not.
-    pub fn copy_on_write(&self, ipa: Ipa) -> bool {
-        // Not in the `match`: its memory's lock is not held while it is stopped.
-        let copied = self.memory.lock().copy_on_write(ipa);
-        match copied {
-            Ok(copied) => {
-                self.counters.copied_page(copied);
-                true
-            }
-            Err(MemoryError::Memory(tessera_memory::Error::ReservationEmpty)) => {
-                self.request_stop(StopReason::Crashed(CrashReason::OutOfMemory { address: ipa.get() }));
-                true
-            }
-            Err(_) => false,
-        }
-    }
-
-    /// Whether there is memory or a device at `ipa`, once a change that is under way is done.
-    pub fn is_mapped(&self, ipa: Ipa) -> bool {
-        self.memory.lock().is_mapped(ipa)
     }
 
     /// Its memory; the lock is the second of the order above.

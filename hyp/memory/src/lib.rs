@@ -8,6 +8,7 @@
 //! | --- | --- |
 //! | [`address`] | virtual, physical (IPA) and machine addresses, and spans of them |
 //! | [`descriptor`] | the 64-bit Stage-2 descriptor |
+//! | [`fault`] | an access that Stage 2 refused |
 //! | [`machine`] | physical memory and TLB maintenance as traits |
 //! | [`frames`] | machine memory: allocation, owners, sharing counts, reservations |
 //! | [`physmap`] | one guest's Stage-2 table, the map from physical to machine addresses |
@@ -22,6 +23,7 @@ extern crate alloc;
 pub mod address;
 pub mod descriptor;
 pub mod error;
+pub mod fault;
 pub mod frames;
 pub mod guest_walk;
 pub mod machine;
@@ -31,6 +33,7 @@ pub mod vmid;
 pub use address::{Ipa, PAGE_SIZE, Pa, Span, Va};
 pub use descriptor::{Access, Attributes, Level, MemoryType, SoftwareState};
 pub use error::Error;
+pub use fault::{FaultKind, GuestFault};
 pub use frames::{Frames, Owner, Reservation, VmId};
 pub use machine::{Context, Machine, PhysicalMemory, TlbMaintenance};
 pub use physmap::{Geometry, Mapping, PhysMap};

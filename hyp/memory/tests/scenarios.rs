@@ -6,7 +6,9 @@ mod simulated;
 use simulated::world::*;
 use tessera_memory::frames::{TableFrames, Unscrubbed};
 use tessera_memory::physmap::Outcome;
-use tessera_memory::{Access, Attributes, Error, Geometry, Ipa, Level, Pa, PhysMap, SoftwareState, Span, Vmid};
+use tessera_memory::{
+    Access, Attributes, Error, FaultKind, Geometry, GuestFault, Ipa, Level, Pa, PhysMap, SoftwareState, Span, Va, Vmid,
+};
 
 /// The indices of kinds and memory types in the tables of `world`.
 const ALL: usize = 0;
@@ -21,6 +23,11 @@ const GIGABYTE: u64 = 0x4_0000;
 
 fn at(vm: usize, first: u64, count: u64) -> Place {
     Place { vm, first, count }
+}
+
+/// A store to a page that was refused.
+fn write_to(page: u64) -> GuestFault {
+    GuestFault { page: Ipa::new(page << 12), kind: FaultKind::Write, va: Va::new(0) }
 }
 
 /// How many pages the descriptor for a page covers.
@@ -228,12 +235,11 @@ fn a_write_to_a_page_read_only_for_other_reasons_is_refused() {
     world.map_borrowed(at(0, GIGABYTE, 1), ALIGNED, READ_ONLY, NORMAL);
     let guest = &mut world.guests[0];
     let map = guest.map.as_mut().unwrap();
-    let mut write = |page: u64| {
-        map.copy_on_write(Ipa::new(page << 12), &mut guest.reservation, &mut world.frames, &mut world.machine)
-    };
-    assert_eq!(write(GIGABYTE), Err(Error::NotCopyOnWrite(Ipa::new(GIGABYTE << 12))));
-    assert_eq!(write(GIGABYTE + 1), Err(Error::NotMapped(Ipa::new((GIGABYTE + 1) << 12))));
-    assert_eq!(write(1 << 40), Err(Error::NotMapped(Ipa::new(1 << 52))));
+    let mut write =
+        |page: u64| map.resolve(&write_to(page), Some(&mut guest.reservation), &mut world.frames, &mut world.machine);
+    assert_eq!(write(GIGABYTE), Ok(Outcome::Denied));
+    assert_eq!(write(GIGABYTE + 1), Ok(Outcome::Absent));
+    assert_eq!(write(1 << 40), Ok(Outcome::Absent));
     world.check();
 }
 
@@ -248,7 +254,8 @@ fn a_traced_page_stays_traced_when_its_sharing_ends() {
     let (page, traced) = (ipa_span(GIGABYTE, 1), Attributes::ARCHIVE.state.with(SoftwareState::TRACED));
     let mut tables = world.frames.tables(vm(0));
     map.protect_with(page, &mut tables, &mut world.machine, |_| (Access::READ, traced)).unwrap();
-    let outcome = map.copy_on_write(page.start(), &mut guest.reservation, &mut world.frames, &mut world.machine);
+    let fault = write_to(GIGABYTE);
+    let outcome = map.resolve(&fault, Some(&mut guest.reservation), &mut world.frames, &mut world.machine);
     assert!(matches!(outcome, Ok(Outcome::Copied { .. })));
     let now = map.translate(page.start(), &world.machine).unwrap().attributes;
     assert_eq!((now.access, now.state), (Access::READ, SoftwareState::TRACED));

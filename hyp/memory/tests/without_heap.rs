@@ -7,8 +7,8 @@ use tessera_memory::frames::NoneShared;
 use tessera_memory::physmap::Outcome;
 use tessera_memory::vmid::VmidBits;
 use tessera_memory::{
-    Attributes, Context, Frames, Geometry, Ipa, Owner, Pa, PhysMap, PhysicalMemory, Reservation, Span, TlbMaintenance,
-    VmId, VmidAllocator,
+    Attributes, Context, FaultKind, Frames, Geometry, GuestFault, Ipa, Owner, Pa, PhysMap, PhysicalMemory, Reservation,
+    Span, TlbMaintenance, Va, VmId, VmidAllocator,
 };
 
 thread_local! {
@@ -134,8 +134,9 @@ impl Machine {
     /// A guest writes a page: copied if it was shared.
     fn write(&mut self, guest: usize, number: u64, value: u64) {
         let Guest { map, reservation } = &mut self.guests[guest];
-        let outcome = map.copy_on_write(page(number), reservation, &mut NoneShared, &mut self.memory).unwrap();
-        assert!(matches!(outcome, Outcome::Copied { .. } | Outcome::Retry));
+        let fault = GuestFault { page: page(number), kind: FaultKind::Write, va: Va::new(0) };
+        let outcome = map.resolve(&fault, Some(reservation), &mut NoneShared, &mut self.memory).unwrap();
+        assert!(matches!(outcome, Outcome::Copied { .. } | Outcome::Allowed));
         let frame = self.frame(guest, number);
         self.memory.words(span(frame, 1))[7] = value;
     }

@@ -20,9 +20,9 @@ mod page_bus;
 use tessera_memory::Ipa;
 
 use crate::arch::aarch64::registers::{read_register, write_register};
-use crate::arch::aarch64::traps::{self, Stage1Access};
+use crate::arch::aarch64::traps::Stage1Access;
 use crate::exit::instruction::{Instruction, MAX_BYTES, Operation, Registers, Vectors};
-use crate::exit::{finish, inject};
+use crate::exit::{finish, gate, inject};
 use crate::processor::Processor;
 use crate::vcpu::Vcpu;
 use page_bus::{PageBus, Pages};
@@ -83,12 +83,7 @@ fn fetch(vcpu: &Vcpu) -> Result<Instruction, Refusal> {
     if inject::from_aarch32(vcpu.pstate()) {
         return Err(Refusal::External);
     }
-    // EL1 may read whatever EL0 may execute.
-    let read = Stage1Access { from_user: false, is_write: false };
-    let ipa = traps::stage1_translate(vcpu.pc(), read).map_err(|_| Refusal::Changed)?;
-    let mut word = [0; 4];
-    vcpu.vm.memory().lock().load(Ipa::new(ipa), &mut word).ok_or(Refusal::External)?;
-    Instruction::decode(u32::from_le_bytes(word)).ok_or(Refusal::External)
+    Instruction::decode(gate::instruction(vcpu)?).ok_or(Refusal::External)
 }
 
 /// What DC ZVA zeroes at once (DCZID_EL0.BS).
@@ -100,10 +95,7 @@ fn zero_block_bytes() -> u64 {
 fn translate(vcpu: &Vcpu, instruction: &Instruction, address: u64) -> Result<u64, Refusal> {
     let is_write = instruction.writes();
     let from_user = instruction.is_unprivileged || inject::from_user(vcpu.pstate());
-    traps::stage1_translate(address, Stage1Access { from_user, is_write }).map_err(|fault| match fault.is_stage2 {
-        true => Refusal::External,
-        false => Refusal::Fault { address, status: fault.status, is_write },
-    })
+    gate::translate(vcpu.vm, address, Stage1Access { from_user, is_write })
 }
 
 /// The guest's registers: partly in `Vcpu`, partly in the processor.

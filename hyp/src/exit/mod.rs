@@ -16,6 +16,10 @@ mod abort;
 #[cfg(target_os = "none")]
 mod emulate;
 #[cfg(target_os = "none")]
+mod fault;
+#[cfg(target_os = "none")]
+mod gate;
+#[cfg(target_os = "none")]
 mod hypercall;
 #[cfg(target_os = "none")]
 mod system_register;
@@ -61,7 +65,7 @@ mod handlers {
 
     /// Decodes again, so that the others need not keep what they do not use.
     #[inline(never)]
-    fn rarer(processor: &Processor, vcpu: &mut Vcpu) -> Next {
+    fn rarer(processor: &mut Processor, vcpu: &mut Vcpu) -> Next {
         match Exit::decode(traps::syndrome()) {
             Exit::WaitFor(wait) => {
                 finish::instruction(vcpu);
@@ -71,7 +75,7 @@ mod handlers {
                 finish::instruction(vcpu);
                 hypercall::handle(processor, vcpu, immediate)
             }
-            Exit::InstructionAbort(abort) => abort::fetch(vcpu, abort),
+            Exit::InstructionAbort(abort) => abort::refused(processor, vcpu, abort),
             _ => {
                 vcpu.vm.counters.undefined_instruction();
                 undefined(vcpu)

@@ -1,5 +1,7 @@
 //! ESR_EL2 decoded: why a guest came back (Arm ARM D24.2.40). Pure: no register is read here.
 
+use tessera_memory::FaultKind;
+
 /// A synchronous exit, with what its syndrome says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
@@ -113,6 +115,39 @@ impl Abort {
         }
     }
 
+    /// The fetch of an instruction rather than a data access.
+    #[inline(always)]
+    pub const fn is_fetch(self) -> bool {
+        // EC is 0x20 or 0x24.
+        !bit(self.0, 28)
+    }
+
+    /// Nothing is mapped, or not for this kind of access: not [`Reason::Other`].
+    #[inline(always)]
+    pub const fn is_refusal(self) -> bool {
+        self.0 & 0x34 == 0x04
+    }
+
+    /// What kind of access it was, of a refusal.
+    ///
+    /// A walk that was refused by a permission was about to update a descriptor: whatever a guest has can be read, and what
+    /// WnR says of a walk differs between versions of the architecture.
+    #[inline(always)]
+    pub const fn kind(self) -> FaultKind {
+        match (self.on_table_walk(), self.reason()) {
+            (true, Reason::Permission) => FaultKind::WalkUpdate,
+            (true, _) => FaultKind::WalkRead,
+            (false, _) if self.is_fetch() => FaultKind::Fetch,
+            (false, _) if self.is_write() => FaultKind::Write,
+            (false, _) => FaultKind::Read,
+        }
+    }
+
+    /// Whether HPFAR_EL2 holds the page (Arm ARM D24.2.62): not of a permission fault, unless it is a walk's.
+    pub const fn has_page(self) -> bool {
+        self.on_table_walk() || matches!(self.reason(), Reason::Translation)
+    }
+
     /// The access was the walk of the guest's own tables (S1PTW).
     #[inline(always)]
     pub const fn on_table_walk(self) -> bool {
@@ -222,6 +257,33 @@ mod tests {
         let Exit::InstructionAbort(abort) = Exit::decode(0x8200_008f) else { panic!() };
         assert_eq!((abort.access(), abort.reason()), (None, Reason::Permission));
         assert!(abort.on_table_walk());
+    }
+
+    #[test]
+    fn each_kind_of_access_is_told_apart() {
+        // EC, WnR, S1PTW and status, by the manual's figures; whether HPFAR_EL2 is valid.
+        let kinds = [
+            (0x9200_0007, FaultKind::Read, true),
+            (0x9200_0047, FaultKind::Write, true),
+            (0x9200_000f, FaultKind::Read, false),
+            (0x9200_004e, FaultKind::Write, false),
+            (0x8200_0007, FaultKind::Fetch, true),
+            (0x8200_000f, FaultKind::Fetch, false),
+            (0x9200_0087, FaultKind::WalkRead, true),
+            (0x9200_00c6, FaultKind::WalkRead, true),
+            (0x9200_008f, FaultKind::WalkUpdate, true),
+            (0x8200_0087, FaultKind::WalkRead, true),
+            (0x8200_008f, FaultKind::WalkUpdate, true),
+        ];
+        for (esr, kind, has_page) in kinds {
+            let (Exit::DataAbort(abort) | Exit::InstructionAbort(abort)) = Exit::decode(esr) else { panic!() };
+            assert_eq!((abort.kind(), abort.has_page()), (kind, has_page), "{esr:#x}");
+            assert!(abort.is_refusal(), "{esr:#x}");
+        }
+        // Address size, access flag, external, TLB conflict, unsupported exclusive.
+        for status in [0x00, 0x03, 0x08, 0x0b, 0x10, 0x14, 0x17, 0x30, 0x35] {
+            assert!(!Abort(0x9200_0000 | status).is_refusal(), "{status:#x}");
+        }
     }
 
     #[test]

@@ -20,9 +20,9 @@ impl Counters {
         Self { shared_pages: AtomicU64::new(shared_pages), ..Self::default() }
     }
 
-    /// A write to a shared page, with whether a copy had to be made.
-    pub fn copied_page(&self, copied: bool) {
-        self.copied_pages.fetch_add(u64::from(copied), Ordering::Relaxed);
+    /// A page that was shared has been copied.
+    pub fn copied_page(&self) {
+        self.copied_pages.fetch_add(1, Ordering::Relaxed);
     }
 
     /// An access to a system register that is not there.

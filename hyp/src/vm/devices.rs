@@ -167,7 +167,7 @@ impl Vm {
     }
 
     /// Whether there is a device at guest physical `address`, one of EL2's or of the board.
-    pub fn has_device_at(&self, address: u64) -> bool {
+    pub(super) fn has_device_at(&self, address: u64) -> bool {
         self.bus.find(address).is_some() || self.sub_pages.contains(address)
     }
 

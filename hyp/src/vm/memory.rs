@@ -8,7 +8,8 @@ use alloc::vec::Vec;
 use tessera_memory::frames::NoneShared;
 use tessera_memory::physmap::Outcome;
 use tessera_memory::{
-    Attributes, Context, Error, Frames, Ipa, MemoryType, Owner, PAGE_SIZE, Pa, PhysMap, Reservation, Span, VmId, Vmid,
+    Attributes, Context, Error, Frames, GuestFault, Ipa, MemoryType, Owner, PAGE_SIZE, Pa, PhysMap, Reservation, Span,
+    VmId, Vmid,
 };
 
 use tessera_platform::assignment::Assignment;
@@ -156,19 +157,12 @@ impl GuestMemory {
         self.write(Ipa::new(config.device_tree.ipa), tree)
     }
 
-    /// Gives the page at `ipa` a frame of its own if it is shared. Whether a copy was made.
+    /// Finds out about a refused access: see [`PhysMap::resolve`].
     ///
     /// # Errors
-    /// It is not shared, or its reservation is used up.
-    pub fn copy_on_write(&mut self, ipa: Ipa) -> Result<bool> {
-        let Some(reservation) = &mut self.reservation else { return Err(Error::NotCopyOnWrite(ipa).into()) };
-        let outcome = self.map.copy_on_write(ipa, reservation, &mut NoneShared, &mut self.hardware)?;
-        Ok(matches!(outcome, Outcome::Copied { .. }))
-    }
-
-    /// Whether anything is mapped at `ipa`.
-    pub fn is_mapped(&self, ipa: Ipa) -> bool {
-        self.map.translate(ipa, &self.hardware).is_some()
+    /// The reservation is used up, or the books disagree.
+    pub(super) fn resolve(&mut self, fault: &GuestFault) -> core::result::Result<Outcome, Error> {
+        self.map.resolve(fault, self.reservation.as_mut(), &mut NoneShared, &mut self.hardware)
     }
 
     /// Whether there are `bytes` of memory (no device) at `ipa` that the guest may read, or write; all in one page.

@@ -1,62 +1,27 @@
-//! Copy on write: a guest's first write to a page that it shares, and back to what it shared.
+//! Copy on write: a guest's first write to a page that it shares ([`PhysMap::resolve`] finds that out), and back to what it
+//! shared.
 //!
 //! Neither needs heap, nor the books of the machine's frames: what is taken is the VM's own already.
 
 use super::walk::Slot;
-use super::{PhysMap, change, flush, plan, walk};
+use super::{Outcome, PhysMap, change, flush, plan, walk};
 use crate::address::{Ipa, Pa, Span};
 use crate::descriptor::{Attributes, Descriptor, Kind, Level, SoftwareState};
 use crate::error::Error;
 use crate::frames::{Reservation, Sharers};
 use crate::machine::Machine;
 
-/// What a write to a shared page has led to. In each case the guest repeats the write.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Outcome {
-    /// The page has a frame of its own now, with the same contents.
-    Copied {
-        /// The frame it shared.
-        from: Pa,
-        /// The frame it has.
-        to: Pa,
-    },
-    /// Nobody else had the frame any more: the page keeps it.
-    Claimed(Pa),
-    /// The page is writable already: another core was first.
-    Retry,
-}
-
 impl PhysMap {
-    /// Lets the guest write the page at `ipa`, which it shares copy-on-write, out of its reservation. A block
-    /// around it is split, which takes tables from the reservation too ([`Self::tables_for_pages`] says how many).
-    ///
-    /// The page's access becomes what it was plus writing, unless the page is traced. `sharers` is asked about counted
-    /// frames only, before and after the work.
-    ///
-    /// # Errors
-    /// [`Error::NotMapped`]; [`Error::NotCopyOnWrite`] for a page that is read-only for other reasons;
-    /// [`Error::NotShared`] if `sharers` does not know the frame as shared; [`Error::ReservationEmpty`]. Then what is
-    /// mapped has not changed.
-    pub fn copy_on_write(
+    /// Lets the guest write `page`, which it shares copy-on-write, as `slot` and what is in it say.
+    #[inline(always)]
+    pub(super) fn give_own_frame(
         &mut self,
-        ipa: Ipa,
+        (slot, descriptor): (Slot, Descriptor),
+        page: Span<Ipa>,
         reservation: &mut Reservation,
         sharers: &mut impl Sharers,
         machine: &mut impl Machine,
     ) -> Result<Outcome, Error> {
-        let page = Span::page(ipa.page()).ok_or(Error::NotMapped(ipa))?;
-        self.geometry.check_ipa(page).map_err(|_| Error::NotMapped(ipa))?;
-        let (slot, descriptor) = walk::lookup(self.root, page.start(), machine);
-        let Kind::Leaf(_) = descriptor.kind(slot.level) else {
-            return Err(Error::NotMapped(ipa));
-        };
-        let attributes = descriptor.attributes();
-        if attributes.access.write {
-            return Ok(Outcome::Retry);
-        }
-        if !attributes.state.contains(SoftwareState::COPY_ON_WRITE) {
-            return Err(Error::NotCopyOnWrite(ipa));
-        }
         if slot.is_within(page) {
             return self.break_sharing(slot, descriptor, reservation, sharers, machine);
         }

@@ -8,9 +8,8 @@
 //! half-way.
 //!
 //! While a descriptor is broken (replaced, split, merged) another core of the guest may meet a translation fault
-//! for a page that is mapped before and after. Its handler takes the same lock as the change, looks again with
-//! [`PhysMap::translate`], and retries. For the same reason a permission fault on a page that allows the access is
-//! retried.
+//! for a page that is mapped before and after. Its handler takes the same lock as the change and asks
+//! [`PhysMap::resolve`], which finds it allowed: it is repeated. So is a permission fault where another core was first.
 //!
 //! | module | what it holds |
 //! | --- | --- |
@@ -18,6 +17,7 @@
 //! | `walk` | finding descriptors |
 //! | `plan`, `spare` | check: can it be done, and with which tables |
 //! | `change`, `flush` | commit: the writes and the TLB sequence |
+//! | `resolve` | what becomes of an access that was refused |
 //! | `copy` | copy on write |
 
 mod change;
@@ -25,11 +25,12 @@ mod copy;
 mod flush;
 mod geometry;
 mod plan;
+mod resolve;
 mod spare;
 mod walk;
 
-pub use copy::Outcome;
 pub use geometry::{DEFAULT_IPA_BITS, Geometry};
+pub use resolve::Outcome;
 pub use walk::Mapping;
 
 use crate::address::{Address, Ipa, Pa, Span};

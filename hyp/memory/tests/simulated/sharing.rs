@@ -5,7 +5,16 @@ use super::Seen;
 use super::model::Page;
 use super::world::*;
 use tessera_memory::physmap::Outcome;
-use tessera_memory::{Access, Attributes, Error, Ipa, Owner, Pa, SoftwareState, Span};
+use tessera_memory::{Access, Attributes, Error, FaultKind, GuestFault, Ipa, Owner, Pa, SoftwareState, Span, Va};
+
+/// Each kind of access, what of rwx it needs, and whether it is a walk's.
+pub const ACCESSES: [(FaultKind, u8, bool); 5] = [
+    (FaultKind::Read, 0b001, false),
+    (FaultKind::Write, 0b010, false),
+    (FaultKind::Fetch, 0b100, false),
+    (FaultKind::WalkRead, 0b001, true),
+    (FaultKind::WalkUpdate, 0b011, true),
+];
 
 impl World {
     /// A guest stores to a page; the hypervisor handles the fault if there is one.
@@ -15,7 +24,7 @@ impl World {
             return;
         };
         if old.state & COPY_ON_WRITE != 0 {
-            self.copy_on_write(place.vm, first, old);
+            self.copy_on_write(place.vm, first, old, FaultKind::Write);
         }
         let now = self.guests[place.vm].model.at(first).unwrap();
         if now.rwx & 0b010 != 0 && now.state == 0 {
@@ -25,7 +34,35 @@ impl World {
         }
     }
 
-    pub fn copy_on_write(&mut self, index: usize, page: u64, old: Page) {
+    /// A guest's access to a page, of one of [`ACCESSES`], is refused.
+    pub fn refuse(&mut self, place: Place, access: usize) {
+        let (index, page) = (place.vm, place.first);
+        let (kind, needed, is_walk) = ACCESSES[access % ACCESSES.len()];
+        let old = self.guests[index].model.at(page);
+        // MemAttr of devices is 00xx.
+        let is_barred = |old: Page| is_walk && old.memory >> 2 == 0;
+        let expected = match old {
+            None => Outcome::Absent,
+            Some(old) if old.rwx & needed == needed && !is_barred(old) => Outcome::Allowed,
+            Some(old) if needed & 0b010 != 0 && old.state & COPY_ON_WRITE != 0 => {
+                return self.copy_on_write(index, page, old, kind);
+            }
+            Some(_) => Outcome::Denied,
+        };
+        let same = self.same(index);
+        self.begin(index, page, 1, &same);
+        assert_eq!(self.resolve(index, page, kind), Ok(expected), "{kind:?} of {old:?}");
+    }
+
+    fn resolve(&mut self, index: usize, page: u64, kind: FaultKind) -> Result<Outcome, Error> {
+        let guest = &mut self.guests[index];
+        let map = guest.map.as_mut().unwrap();
+        // The byte within the page is of no account.
+        let fault = GuestFault { page: Ipa::new(page << 12 | 0x123), kind, va: Va::new(0x5555_5555_5555_5123) };
+        map.resolve(&fault, Some(&mut guest.reservation), &mut self.frames, &mut self.machine)
+    }
+
+    pub fn copy_on_write(&mut self, index: usize, page: u64, old: Page, kind: FaultKind) {
         let content = self.content(index, page);
         let sharers = self.sharers().get(&old.frame).copied().unwrap_or(0);
         let last = sharers == 1;
@@ -38,11 +75,7 @@ impl World {
         self.begin(index, page, 1, &|_| {
             if enough { Some(expected) } else { seen }
         });
-        let guest = &mut self.guests[index];
-        let map = guest.map.as_mut().unwrap();
-        let ipa = Ipa::new(page << 12 | 0x123);
-        let outcome = map.copy_on_write(ipa, &mut guest.reservation, &mut self.frames, &mut self.machine);
-        let frame = match outcome {
+        let frame = match self.resolve(index, page, kind) {
             Ok(Outcome::Copied { from, to }) => {
                 assert!(!last && from.get() >> 12 == old.frame);
                 self.check_unused(Span::page(to).unwrap());
@@ -65,10 +98,7 @@ impl World {
         if is_archive(old.frame) {
             self.guests[index].copied.insert(page, old.frame);
         }
-        let guest = &mut self.guests[index];
-        let map = guest.map.as_mut().unwrap();
-        let outcome = map.copy_on_write(ipa, &mut guest.reservation, &mut self.frames, &mut self.machine);
-        assert_eq!(outcome, Ok(Outcome::Retry));
+        assert_eq!(self.resolve(index, page, FaultKind::Write), Ok(Outcome::Allowed));
     }
 
     /// Content-based sharing: a private page of one guest appears in another, copy-on-write in both.

@@ -151,6 +151,13 @@ pub struct Stage1Fault {
     pub is_stage2: bool,
 }
 
+impl Stage1Fault {
+    /// A permission was missing, of whatever level.
+    pub const fn is_permission(self) -> bool {
+        self.status & 0x3c == 0x0c
+    }
+}
+
 /// Asks the processor where the guest's own Stage 1 leads for `address`. PSTATE.PAN does not count.
 ///
 /// PAR_EL1 is the guest's and is put back.
@@ -177,4 +184,12 @@ pub fn stage1_translate(address: u64, access: Stage1Access) -> Result<u64, Stage
         return Ok((result & 0xf_ffff_ffff_f000) | (address & 0xfff));
     }
     Err(Stage1Fault { status: result >> 1 & 0x3f, is_stage2: result >> 9 & 1 != 0 })
+}
+
+/// Drops what this core's TLB holds of the guest's own translation for `address`, under any ASID.
+pub fn forget_translation(address: u64) {
+    // SAFETY: drops cached translations only, of the VMID that is loaded.
+    unsafe {
+        core::arch::asm!("tlbi vaae1, {}", "dsb nsh", "isb", in(reg) address << 8 >> 20, options(nostack));
+    }
 }

@@ -4,6 +4,7 @@ use tessera_memory::{Ipa, PAGE_SIZE};
 
 use super::{Refusal, translate};
 use crate::devices::DeviceSlot;
+use crate::exit::gate;
 use crate::exit::instruction::{Bus, Footprint, Instruction, number, write_number};
 use crate::processor::Processor;
 use crate::vcpu::Vcpu;
@@ -102,14 +103,10 @@ impl PageBus<'_> {
 
     fn is_there(&self, stretch: &Stretch, writes: bool) -> bool {
         let Stretch { ipa, bytes, unit, .. } = *stretch;
-        let is_memory = |ipa| self.vm.memory().lock().is_accessible(ipa, bytes, writes);
         match stretch.target {
             Target::Device(..) => true,
             Target::Passed => self.vm.sub_pages.target(ipa, unit).is_some(),
-            Target::Memory => {
-                let ipa = Ipa::new(ipa);
-                is_memory(ipa) || writes && self.vm.copy_on_write(ipa) && is_memory(ipa)
-            }
+            Target::Memory => gate::is_open(self.vm, Ipa::new(ipa), bytes, writes),
         }
     }
 

@@ -104,6 +104,12 @@ fn ordinary_kernels_and_programs_are_plain() {
     }
 }
 
+#[test]
+fn addresses_wrap_at_the_end_of_their_space() {
+    assert_eq!(after(0xffff_fffe, 0x30, 2), Successor { pc: 0, pstate: 0x30 });
+    assert_eq!(after(u64::MAX - 3, 0x3c5, 4), Successor { pc: 0, pstate: 0x3c5 });
+}
+
 /// ITETT EQ: four instructions, of which each takes its condition's last bit from the mask.
 #[test]
 fn an_it_block_ends_with_its_last_instruction() {

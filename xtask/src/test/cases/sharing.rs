@@ -23,7 +23,7 @@ pub(super) fn cases() -> Vec<Case> {
     let name = "two linux guests share their kernel";
     let linux = Case::new(name, System::Named("two-linux-shared")).steps(&linux);
     let linux = Case { seconds: 150, verify: shares_the_whole_kernel, ..linux.ends(0) };
-    vec![linux, writers(), writers_that_start_again()]
+    vec![linux, writers(), writers_that_start_again(), tables()]
 }
 
 /// Each shares as many pages as the kernel's file has, and copies some of them.
@@ -135,4 +135,13 @@ mod tests {
         assert!(copies_what_is_written(&console(105)).is_ok());
         assert!(copies_what_is_written(&console(104)).is_err());
     }
+}
+
+/// Tables on shared pages and in a device's registers, on a processor that sets access flags itself.
+fn tables() -> Case {
+    let system = "[[vm]]\nname = \"tables\"\ncpus = 1\nmemory = \"16M\"\nimage = \"tessera:guest/tables\"\n\
+                  share-image = true\n\
+                  devices = [{ machine = 0x9010000, interrupts = [2], compatible = \"arm,pl031\" }]\n";
+    let case = Case::new("tables of a guest on shared pages and in a device", System::Inline(system.to_owned()));
+    Case { qemu: &["-cpu", "max"], ..case.steps(&["expect tables:^PASS: 4 checks$"]).ends(0) }
 }
