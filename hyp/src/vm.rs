@@ -19,7 +19,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use alloc::string::String;
 use alloc::vec::Vec;
 use spin::Mutex;
-use tessera_memory::{Frames, Geometry, Ipa, Vmid};
+use tessera_memory::{Frames, Geometry, Vmid};
 use tessera_platform::assignment::Assignment;
 
 pub use claims::Claim;
@@ -35,7 +35,7 @@ use crate::arch::aarch64::traps::HCR_GUEST;
 use crate::devices::{Bus, DeviceSlot, Pl031, SubPages};
 use crate::guest_tree::vcpu_affinity;
 use crate::interrupts::{HardwareEnd, VcpuSet, Vgic};
-use crate::life::{CrashReason, Life, StopReason};
+use crate::life::Life;
 use crate::machine::{Machine, Place};
 use crate::manifest::{Placement, VmConfig};
 use crate::processor::Processor;

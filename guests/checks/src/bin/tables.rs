@@ -37,7 +37,7 @@ impl Table {
         let mut entries = [0; 512];
         let mut index = 0;
         while index < 512 {
-            entries[index] = MEMORY + (index as u64) * (2 << 20) | 1 | 1 << 2 | 0b11 << 8;
+            entries[index] = (MEMORY + (index as u64) * (2 << 20)) | 1 | 1 << 2 | 0b11 << 8;
             index += 1;
         }
         Self(UnsafeCell::new(entries))

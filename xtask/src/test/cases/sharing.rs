@@ -114,6 +114,15 @@ fn counter(console: &str, vm: &str, name: &str) -> Result<u64, String> {
     number.ok_or(format!("no `{name}` in `{line}`"))
 }
 
+/// Tables on shared pages and in a device's registers, on a processor that sets access flags itself.
+fn tables() -> Case {
+    let system = "[[vm]]\nname = \"tables\"\ncpus = 1\nmemory = \"16M\"\nimage = \"tessera:guest/tables\"\n\
+                  share-image = true\n\
+                  devices = [{ machine = 0x9010000, interrupts = [2], compatible = \"arm,pl031\" }]\n";
+    let case = Case::new("tables of a guest on shared pages and in a device", System::Inline(system.to_owned()));
+    Case { qemu: &["-cpu", "max"], ..case.steps(&["expect tables:^PASS: 4 checks$"]).ends(0) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -135,13 +144,4 @@ mod tests {
         assert!(copies_what_is_written(&console(105)).is_ok());
         assert!(copies_what_is_written(&console(104)).is_err());
     }
-}
-
-/// Tables on shared pages and in a device's registers, on a processor that sets access flags itself.
-fn tables() -> Case {
-    let system = "[[vm]]\nname = \"tables\"\ncpus = 1\nmemory = \"16M\"\nimage = \"tessera:guest/tables\"\n\
-                  share-image = true\n\
-                  devices = [{ machine = 0x9010000, interrupts = [2], compatible = \"arm,pl031\" }]\n";
-    let case = Case::new("tables of a guest on shared pages and in a device", System::Inline(system.to_owned()));
-    Case { qemu: &["-cpu", "max"], ..case.steps(&["expect tables:^PASS: 4 checks$"]).ends(0) }
 }
