@@ -11,7 +11,7 @@ use crate::machine::Machine;
 use crate::manifest::CoreFrame;
 use crate::processor::Processor;
 use crate::supply::Supply;
-use crate::terminal::{self, Work};
+use crate::terminal::Work;
 use crate::vm::Vm;
 
 /// So much is done for the console before guests go on.
@@ -52,10 +52,11 @@ impl System {
         self.vms.get(*vm)
     }
 
-    /// The console wants something: takes input, and lets guests send on whose output waited, a few steps of it. If more is
-    /// left, the UART interrupts again, or the console's deadline has come.
-    pub fn serve_console(&self, processor: &Processor) {
-        for work in (0..CONSOLE_STEPS).map_while(|_| terminal::serve()) {
+    /// The console wants something: does what `next` says, which is [`serve`](crate::terminal::serve) or
+    /// [`send_on`](crate::terminal::send_on), a few steps of it. If more is left, the UART interrupts again, or the console's
+    /// deadline has come.
+    pub fn serve_console(&self, processor: &Processor, next: fn() -> Option<Work>) {
+        for work in (0..CONSOLE_STEPS).map_while(|_| next()) {
             match work {
                 Work::Input(Input::Nothing) => {}
                 Work::Input(Input::Quit) => end("quit", || leave::stop_machine(true)),

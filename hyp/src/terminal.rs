@@ -159,12 +159,17 @@ pub fn deadline() -> Option<u64> {
     terminal.outlet.deadline(now)
 }
 
-/// Shows what has waited long enough. [`serve`] goes on from there.
+/// Shows what has waited long enough. [`send_on`] goes on from there.
 pub fn expire(now: u64) {
     TERMINAL.lock().outlet.expire(now);
 }
 
-/// Sends what waits for room and says what is to be done next, if anything: see [`Outlet::serve`].
+/// Sends what waits for room and says what is to be done next, if anything: see [`Outlet::send_on`].
+pub fn send_on() -> Option<Work> {
+    TERMINAL.lock().outlet.send_on()
+}
+
+/// The same, and takes input: for the core that the UART interrupts, see [`Outlet::serve`].
 pub fn serve() -> Option<Work> {
     let mut terminal = TERMINAL.lock();
     let now = terminal.now();

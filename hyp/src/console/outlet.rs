@@ -186,7 +186,7 @@ impl<W: Wire> Outlet<W> {
         self.watched
     }
 
-    /// Shows what has waited long enough. [`serve`](Self::serve) goes on from there.
+    /// Shows what has waited long enough. [`send_on`](Self::send_on) goes on from there.
     pub fn expire(&mut self, now: u64) {
         if let Some(console) = &mut self.console {
             console.expire(now);
@@ -194,8 +194,9 @@ impl<W: Wire> Outlet<W> {
         self.pump(SENT_AT_ONCE);
     }
 
-    /// Sends what waits for room and says what is to be done next, if anything. To be called again a few times, and if
-    /// something is left then, at [`deadline`](Self::deadline) or by the wire's interrupt.
+    /// Sends what waits for room and says what is to be done next, if anything: also input, so only the core that the wire
+    /// interrupts may ask. Two that took bytes in turn could hand them on in another order. To be called again a few times, and
+    /// if something is left then, at [`deadline`](Self::deadline) or by the wire's interrupt.
     pub fn serve(&mut self, now: u64) -> Option<Work> {
         self.pump(SERVED_AT_ONCE);
         if self.has_served_input {
@@ -203,6 +204,12 @@ impl<W: Wire> Outlet<W> {
         } else {
             self.serve_input(now).or_else(|| self.resume())
         }
+    }
+
+    /// The same but for input: any core may ask.
+    pub fn send_on(&mut self) -> Option<Work> {
+        self.pump(SERVED_AT_ONCE);
+        self.resume()
     }
 
     /// The next channel that had no room and has some.

@@ -6,6 +6,7 @@ use tessera_platform::system_registers::wait_for_accesses;
 
 use super::Core;
 use crate::exit::Next;
+use crate::terminal;
 use crate::vcpu::Vcpu;
 use crate::vm::interrupt;
 
@@ -68,7 +69,7 @@ impl Core {
             return self.timer_fired(vcpus);
         }
         if Some(id) == machine.interrupts.uart {
-            self.system.serve_console(&self.processor);
+            self.system.serve_console(&self.processor, terminal::serve);
             self.processor.watch_console();
             return self.hear();
         }
@@ -104,7 +105,7 @@ impl Core {
         let now = self.now();
         if self.processor.expire_console(now) {
             // What is shown now makes room for those whose bytes had none.
-            self.system.serve_console(&self.processor);
+            self.system.serve_console(&self.processor, terminal::send_on);
             self.processor.watch_console();
         }
         if self.until.is_some_and(|until| until <= now) {

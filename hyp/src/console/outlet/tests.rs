@@ -153,6 +153,20 @@ fn input_and_output_take_turns() {
 }
 
 #[test]
+fn only_who_serves_takes_input() {
+    let mut outlet = outlet(0);
+    outlet.fill(LINUX);
+    outlet.made().typed.extend(b"ab");
+    outlet.made().room = usize::MAX;
+    outlet.pump(usize::MAX);
+    // Another core, whose guests wait: it does not take what the one that is interrupted hands on.
+    assert_eq!([outlet.send_on(), outlet.send_on()], [Some(Work::Resume(LINUX)), None]);
+    let typed: Vec<_> = (0..2).filter_map(|_| outlet.serve(1000)).collect();
+    let byte = |byte| Work::Input(Input::ToGuest { channel: LINUX, byte });
+    assert_eq!(typed, [byte(b'a'), byte(b'b')]);
+}
+
+#[test]
 fn a_guest_that_never_stops_keeps_no_input_away() {
     let mut outlet = outlet(0);
     outlet.fill(LINUX);
