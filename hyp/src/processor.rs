@@ -8,6 +8,7 @@ use crate::doorbell::Doorbell;
 use crate::hardening::{BeforeEl2, Hardening};
 use crate::interrupts::Book;
 use crate::machine::{Machine, Place};
+use crate::scheduler::NEVER;
 use crate::terminal;
 
 /// One physical core.
@@ -20,10 +21,12 @@ pub struct Processor {
     pub hardening: Hardening,
     /// What is known of its list registers.
     list_registers: Book,
-    /// When the console wants to be looked at by this core, in ticks.
-    console_deadline: Option<u64>,
-    /// When this core's timer fires, in ticks.
-    deadline: Option<u64>,
+    /// What others ring for on this core.
+    pub doorbell: &'static Doorbell,
+    /// When the console wants to be looked at by this core, in ticks, or [`NEVER`].
+    console_deadline: u64,
+    /// When this core's timer fires, in ticks, or [`NEVER`].
+    deadline: u64,
 }
 
 impl Processor {
@@ -34,12 +37,8 @@ impl Processor {
             harden(index, &hardening);
         }
         let list_registers = Book::new(machine.hardware_end);
-        Self { index, machine, hardening, list_registers, console_deadline: None, deadline: None }
-    }
-
-    /// What others ring for on this core.
-    pub fn doorbell(&self) -> &Doorbell {
-        self.machine.doorbell(self.index)
+        let doorbell = machine.doorbell(index);
+        Self { index, machine, hardening, list_registers, doorbell, console_deadline: NEVER, deadline: NEVER }
     }
 
     /// Says that the vCPU at `place` has news in its virtual GIC. True if that is on this core, where nobody is interrupted.
@@ -47,7 +46,7 @@ impl Processor {
         let is_own = place.core == self.index;
         if is_own {
             // Nobody is interrupted: this core looks by itself.
-            let _ = self.doorbell().ring_news(place.slot);
+            let _ = self.doorbell.ring_news(place.slot);
         } else {
             self.machine.ring_news(place);
         }
@@ -69,40 +68,42 @@ impl Processor {
             }
             return;
         }
-        self.console_deadline = terminal::deadline();
-        if let Some(deadline) = self.console_deadline {
-            self.set_earlier(deadline);
-        }
+        self.console_deadline = terminal::deadline().unwrap_or(NEVER);
+        self.set_earlier(self.console_deadline);
     }
 
     /// Shows what of the console has waited long enough; whether there was anything to do.
     pub fn expire_console(&mut self, now: u64) -> bool {
-        let is_due = self.console_deadline.is_some_and(|deadline| deadline <= now);
+        let is_due = self.console_deadline <= now;
         if is_due {
             terminal::expire(now);
-            self.console_deadline = terminal::deadline();
+            self.console_deadline = terminal::deadline().unwrap_or(NEVER);
         }
         is_due
     }
 
-    /// Has the timer fire at `deadline`, and for the console if that is earlier. In ticks.
-    pub fn set_timer(&mut self, deadline: Option<u64>) {
-        let earliest = deadline.into_iter().chain(self.console_deadline).min();
-        if core::mem::replace(&mut self.deadline, earliest) == earliest {
-            // The timer is a level: it is as it was set, fired or not.
-            return;
-        }
-        match earliest {
-            Some(deadline) => self.machine.clock.set_deadline(deadline),
-            None => self.machine.clock.disarm(),
+    /// Has the timer fire at `deadline`, and for the console if that is earlier. In ticks; [`NEVER`]: not at all.
+    #[inline(always)]
+    pub fn set_timer(&mut self, deadline: u64) {
+        let earliest = deadline.min(self.console_deadline);
+        // The timer is a level: else it is as it was set, fired or not.
+        if earliest != self.deadline {
+            self.arm(earliest);
         }
     }
 
     /// Makes the timer fire at `deadline`, in ticks, if it would fire later, or not at all.
     pub fn set_earlier(&mut self, deadline: u64) {
-        if self.deadline.is_none_or(|set| deadline < set) {
-            self.deadline = Some(deadline);
-            self.machine.clock.set_deadline(deadline);
+        if deadline < self.deadline {
+            self.arm(deadline);
+        }
+    }
+
+    fn arm(&mut self, deadline: u64) {
+        self.deadline = deadline;
+        match deadline {
+            NEVER => self.machine.clock.disarm(),
+            deadline => self.machine.clock.set_deadline(deadline),
         }
     }
 }

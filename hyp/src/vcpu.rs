@@ -4,6 +4,7 @@ use crate::arch::aarch64::float::FloatRegisters;
 use crate::arch::aarch64::registers::{SystemRegisters, read_register, write_register};
 use crate::arch::aarch64::vectors::GeneralRegisters;
 use crate::interrupts::{Attention, CpuInterface};
+use crate::scheduler::NEVER;
 use crate::vm::{Vm, interrupt};
 
 /// CNTV_CTL_EL0 and CNTP_CTL_EL0.
@@ -69,9 +70,11 @@ impl PhysicalTimer {
         self.is_due(now) && self.control & 2 == 0
     }
 
-    /// When the virtual GIC has to be told that the line has risen, in ticks: perhaps it has, and nobody has noticed yet.
-    pub fn deadline(&self) -> Option<u64> {
-        (self.control & timer::RUNS == timer::ENABLE && !self.is_high).then_some(self.compare)
+    /// When the virtual GIC has to be told that the line has risen, in ticks, or [`NEVER`]: perhaps it has, and nobody has
+    /// noticed yet.
+    #[inline(always)]
+    pub fn deadline(&self) -> u64 {
+        if self.control & timer::RUNS == timer::ENABLE && !self.is_high { self.compare } else { NEVER }
     }
 }
 
@@ -99,28 +102,30 @@ impl Vcpu {
         self.general.x[0] = context;
     }
 
-    /// When its virtual timer will fire, in ticks of the physical counter; `None` if not after `now`. Only while it is not
-    /// loaded.
-    pub fn virtual_timer_deadline(&self, now: u64) -> Option<u64> {
+    /// When its virtual timer fires, in ticks of the physical counter: `now` if it has, [`NEVER`] if it is off or masked. Only
+    /// while it is not loaded.
+    #[inline(always)]
+    pub fn virtual_timer_deadline(&self, now: u64) -> u64 {
         let system = &self.system;
-        let left = system.cntv_cval.checked_sub(now.wrapping_sub(system.cntvoff)).filter(|left| *left != 0);
-        let runs = system.cntv_ctl & timer::RUNS == timer::ENABLE;
+        if system.cntv_ctl & timer::RUNS != timer::ENABLE {
+            return NEVER;
+        }
         // What would come beyond the counter's end never comes.
-        left.filter(|_| runs).and_then(|left| now.checked_add(left))
-    }
-
-    /// Whether its virtual timer is due and not masked at `now`, in ticks. Only while it is not loaded.
-    pub fn is_virtual_timer_due(&self, now: u64) -> bool {
-        let system = &self.system;
-        system.cntv_ctl & timer::RUNS == timer::ENABLE && now.wrapping_sub(system.cntvoff) >= system.cntv_cval
+        now.saturating_add(system.cntv_cval.saturating_sub(now.wrapping_sub(system.cntvoff)))
     }
 
     /// Tells the virtual GIC the state of its physical timer at `now`, in ticks.
+    #[inline(always)]
     pub fn update_physical_timer(&mut self, now: u64) {
-        let high = self.physical_timer.line(now);
-        if core::mem::replace(&mut self.physical_timer.is_high, high) == high {
-            return;
+        if self.physical_timer.line(now) != self.physical_timer.is_high {
+            self.turn_physical_timer_line();
         }
+    }
+
+    #[inline(never)]
+    fn turn_physical_timer_line(&mut self) {
+        let high = !self.physical_timer.is_high;
+        self.physical_timer.is_high = high;
         // Who has to look is this vCPU alone, on its own core: it does before it enters, or is picked to.
         let _ = self.vm.vgic.set_line(self.index, interrupt::GUEST_PHYSICAL_TIMER, high);
     }

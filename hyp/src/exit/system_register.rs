@@ -105,9 +105,7 @@ fn write(processor: &mut Processor, vcpu: &mut Vcpu, register: u32, value: u64) 
     }
     if matches!(register, CNTP_CTL | CNTP_CVAL | CNTP_TVAL) {
         vcpu.update_physical_timer(processor.machine.clock.now());
-        if let Some(deadline) = vcpu.physical_timer.deadline() {
-            processor.set_earlier(deadline);
-        }
+        processor.set_earlier(vcpu.physical_timer.deadline());
     }
     Some(())
 }

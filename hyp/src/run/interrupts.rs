@@ -80,7 +80,7 @@ impl Core {
     /// Somebody may have rung: a vCPU that does not wait sees its news before it is entered; for all else the loop has a look.
     #[inline]
     pub(super) fn hear(&mut self) -> Next {
-        let rung = self.processor.doorbell().take(self.scheduler.listening());
+        let rung = self.processor.doorbell.take(self.scheduler.listening());
         self.rung.news |= rung.news & self.scheduler.blocked();
         self.rung.orders |= rung.orders;
         if self.rung.is_empty() { Next::Resume } else { Next::Reschedule }
@@ -108,7 +108,7 @@ impl Core {
             self.system.serve_console(&self.processor, terminal::send_on);
             self.processor.watch_console();
         }
-        if self.until.is_some_and(|until| until <= now) {
+        if self.until <= now {
             return Next::Reschedule;
         }
         if let Some(vcpu) = self.loaded_slot().and_then(|slot| vcpus.get_mut(slot)) {

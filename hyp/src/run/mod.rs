@@ -12,7 +12,7 @@ use crate::arch::aarch64::{is_system_error_pending, wait_for_interrupt};
 use crate::doorbell::Rung;
 use crate::exit::{self, Next};
 use crate::processor::Processor;
-use crate::scheduler::{Decision, Scheduler};
+use crate::scheduler::{Decision, NEVER, Scheduler};
 use crate::system::System;
 use crate::vcpu::{State, Vcpu};
 use crate::vm::interrupt;
@@ -31,8 +31,8 @@ pub struct Core {
     scheduler: Scheduler,
     /// The vCPU whose registers are in the processor.
     loaded: Option<Loaded>,
-    /// When the scheduler wants to be asked again, in ticks.
-    until: Option<u64>,
+    /// When the scheduler wants to be asked again, in ticks, or [`NEVER`].
+    until: u64,
     /// What others rang for, and nobody has looked at yet.
     rung: Rung,
     /// The slot from which on they are looked at: each has its turn.
@@ -43,7 +43,7 @@ impl Core {
     /// The calling core, with nothing loaded; `scheduler` knows its vCPUs, all off.
     pub fn new(index: usize, system: &'static System, scheduler: Scheduler) -> Self {
         let processor = Processor::new(index, system.machine);
-        Self { processor, system, scheduler, loaded: None, until: None, rung: Rung::default(), looked: 0 }
+        Self { processor, system, scheduler, loaded: None, until: NEVER, rung: Rung::default(), looked: 0 }
     }
 
     /// Runs this core's vCPUs, in the order of their slots, for ever.
@@ -54,7 +54,7 @@ impl Core {
             self.answer(vcpus);
             let Decision { run, until } = self.scheduler.decide(now);
             // Who was not looked at yet is, as soon as interrupts were.
-            self.until = if self.rung.is_empty() { until } else { Some(now.saturating_add(1)) };
+            self.until = if self.rung.is_empty() { until } else { now.saturating_add(1) };
             let entered = match run {
                 Some(slot) if vcpus.get(slot).is_some_and(|vcpu| vcpu.state == State::Works) => {
                     self.work(vcpus, slot);
@@ -105,7 +105,7 @@ impl Core {
     /// Whether somebody has rung for what is to be looked at now: of a vCPU that waits, or an order. With news for the one
     /// that runs comes an interrupt as soon as it is entered; else who never stops ringing would keep it from that.
     fn is_rung(&self) -> bool {
-        self.processor.doorbell().is_rung(self.scheduler.blocked())
+        self.processor.doorbell.is_rung(self.scheduler.blocked())
     }
 
     /// Carries out what a handler decided for the vCPU that ran.
@@ -127,7 +127,7 @@ impl Core {
         }
         let now = self.now();
         vcpu.update_physical_timer(now);
-        if !self.is_woken(vcpu, slot) {
+        if !self.has_pending(vcpu) {
             // Its virtual timer interrupts by itself.
             self.scheduler.block(slot, vcpu.physical_timer.deadline(), now);
         }
@@ -138,21 +138,24 @@ impl Core {
         let is_loaded = self.is_loaded(slot);
         vcpu.update_physical_timer(now);
         // Of the one that is loaded the virtual timer interrupts by itself.
-        let is_due = !is_loaded && vcpu.is_virtual_timer_due(now);
+        let virtual_timer = if is_loaded { NEVER } else { vcpu.virtual_timer_deadline(now) };
+        let is_due = virtual_timer <= now;
         let wakes_by_it = is_due && vcpu.vm.vgic.raise_parked_timer(vcpu.index, interrupt::GUEST_VIRTUAL_TIMER);
         if wakes_by_it || self.is_woken(vcpu, slot) {
             return self.scheduler.wake(slot, now);
         }
-        let virtual_timer = if is_loaded { None } else { vcpu.virtual_timer_deadline(now) };
-        let deadline = vcpu.physical_timer.deadline().into_iter().chain(virtual_timer).min();
-        self.scheduler.block(slot, deadline, now);
+        // One that was told is not told again.
+        let virtual_timer = if is_due { NEVER } else { virtual_timer };
+        self.scheduler.block(slot, vcpu.physical_timer.deadline().min(virtual_timer), now);
     }
 
-    /// Whether a vCPU that waits, or is about to, has an interrupt that ends its wait.
+    /// Whether a vCPU that waits has an interrupt that ends its wait.
     fn is_woken(&self, vcpu: &Vcpu, slot: usize) -> bool {
-        if !self.is_loaded(slot) {
-            return vcpu.vm.vgic.wakes(vcpu.index);
-        }
+        if self.is_loaded(slot) { self.has_pending(vcpu) } else { vcpu.vm.vgic.wakes(vcpu.index) }
+    }
+
+    /// The same of the one that is loaded.
+    fn has_pending(&self, vcpu: &Vcpu) -> bool {
         // What came since may stand behind a list register that has come to its end unnoticed.
         if vcpu.attention.is_asked_for() {
             self.flush(vcpu);

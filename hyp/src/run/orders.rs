@@ -53,7 +53,7 @@ impl Core {
                 }
                 self.scheduler.wake(slot, now);
             }
-            Order::Wait { until } => self.scheduler.block(slot, Some(until), now),
+            Order::Wait { until } => self.scheduler.block(slot, until, now),
         }
     }
 

@@ -76,14 +76,15 @@ impl Core {
             return false;
         }
         let Some(vcpu) = vcpus.get_mut(slot) else { return false };
-        vcpu.update_physical_timer(self.now());
+        let now = self.now();
+        vcpu.update_physical_timer(now);
         if !is_loaded {
             self.loaded = Some(Loaded::load(&mut self.processor, vcpu, slot));
         }
         // Also of what a budget, a window or work for another VM took from one that stayed in the processor.
-        self.tell_stolen_time(vcpu, slot);
+        self.tell_stolen_time(vcpu, slot, now);
         // What was rung for it while it did not listen, it sees as it is entered.
-        self.processor.doorbell().take_news(slot);
+        self.processor.doorbell.take_news(slot);
         self.trap_waits(self.scheduler.is_shared());
         self.set_timer_for(vcpu);
         // Who was taken out may have rung for another vCPU of this core.
@@ -91,10 +92,10 @@ impl Core {
     }
 
     /// Tells the guest for how long the vCPU could have run and did not.
-    fn tell_stolen_time(&self, vcpu: &Vcpu, slot: usize) {
+    fn tell_stolen_time(&self, vcpu: &Vcpu, slot: usize, now: u64) {
         if let Some(stolen_time) = vcpu.vm.stolen_time {
-            let clock = self.processor.machine.clock;
-            stolen_time.tell(vcpu.index, clock.nanoseconds(self.scheduler.stolen(slot, clock.now())));
+            let stolen = self.scheduler.stolen(slot, now);
+            stolen_time.tell(vcpu.index, self.processor.machine.clock.nanoseconds(stolen));
         }
     }
 
@@ -109,8 +110,7 @@ impl Core {
 
     /// Sets the timer for what ends the run of `vcpu`, which is loaded, or what it asked its physical timer for.
     pub(super) fn set_timer_for(&mut self, vcpu: &Vcpu) {
-        let physical = vcpu.physical_timer.deadline();
-        self.processor.set_timer(physical.into_iter().chain(self.until).min());
+        self.processor.set_timer(vcpu.physical_timer.deadline().min(self.until));
     }
 
     /// Takes the vCPU that is in the processor out of it. False if its wait may be over: the scheduler is to be asked again.
@@ -133,14 +133,13 @@ impl Core {
     /// anything else may end its wait now.
     fn goes_on_waiting(&mut self, vcpu: &mut Vcpu, slot: usize) -> bool {
         let now = self.now();
-        if vcpu.attention.is_asked_for() || vcpu.is_virtual_timer_due(now) {
+        let virtual_timer = vcpu.virtual_timer_deadline(now);
+        if vcpu.attention.is_asked_for() || virtual_timer <= now {
             self.wake_or_block(vcpu, slot, now);
             return false;
         }
-        if let Some(deadline) = vcpu.virtual_timer_deadline(now) {
-            self.scheduler.wait_until(slot, deadline);
-            self.until = self.until.into_iter().chain([deadline]).min();
-        }
+        self.scheduler.wait_until(slot, virtual_timer);
+        self.until = self.until.min(virtual_timer);
         true
     }
 

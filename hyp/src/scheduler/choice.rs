@@ -5,7 +5,7 @@ use alloc::collections::BTreeMap;
 use core::cmp::Reverse;
 
 use super::entity::Entity;
-use super::{NEVER, Scheduler, bit, slots};
+use super::{NEVER, Scheduler, bit, first, slots};
 
 /// So many begin new slices at one decision.
 const NEW_SLICES: usize = 8;
@@ -70,19 +70,19 @@ impl Scheduler {
         urgent.map(|entity| entity.period_end).min().unwrap_or(NEVER)
     }
 
-    /// The best of `allowed`, when each whose slice is spent has let its equals have their turn; and for how long it may run
-    /// if that is bounded.
+    /// The best of `allowed`, when each whose slice is spent has let its equals have their turn; and for how long it may run,
+    /// or [`NEVER`] if nothing bounds that.
     #[inline(always)]
-    pub(super) fn next_turn(&mut self, allowed: u64) -> (Option<usize>, Option<u64>) {
+    pub(super) fn next_turn(&mut self, allowed: u64) -> (Option<usize>, u64) {
         let Some(equals) = self.ranks.iter().map(|rank| rank & allowed).find(|equals| *equals != 0) else {
-            return (None, None);
+            return (None, NEVER);
         };
-        let mut slot = equals.trailing_zeros() as usize;
+        let mut slot = first(equals);
         let has_equal = equals != bit(slot);
         if has_equal {
             slot = self.first_in_turn(equals);
         }
-        (Some(slot), self.entities.get(slot).and_then(|entity| entity.turn_left(has_equal)))
+        (Some(slot), self.entities.get(slot).map_or(NEVER, |entity| entity.turn_left(has_equal)))
     }
 
     /// The first of several equals that has a slice left; those before it begin new ones, behind all others.

@@ -64,11 +64,11 @@ impl Entity {
         self.period_end = start.saturating_add(((now - start) / period + 1).saturating_mul(period));
     }
 
-    /// How long its run goes on at most: to its budget's end, or that of its slice if an equal waits for it.
+    /// How long its run goes on at most: to its budget's end, or that of its slice if an equal waits for it; else [`NEVER`].
     #[inline(always)]
-    pub fn turn_left(&self, has_equal: bool) -> Option<u64> {
-        let slice = has_equal.then_some(self.slice_left);
-        let budget = self.claims.budget.map(|_| self.budget_left);
-        slice.into_iter().chain(budget).min()
+    pub fn turn_left(&self, has_equal: bool) -> u64 {
+        let slice = if has_equal { self.slice_left } else { NEVER };
+        let budget = if self.claims.budget.is_some() { self.budget_left } else { NEVER };
+        slice.min(budget)
     }
 }

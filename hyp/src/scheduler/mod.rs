@@ -28,15 +28,15 @@ use entity::Entity;
 pub use parameters::{Budget, Claims, CoreSchedule, Frame, MAXIMUM_SLOTS, Window};
 
 /// No deadline: nothing comes that late.
-const NEVER: u64 = u64::MAX;
+pub const NEVER: u64 = u64::MAX;
 
 /// What a core shall do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Decision {
     /// The slot of the vCPU that runs; none: the core is idle.
     pub run: Option<usize>,
-    /// When to ask again even if nothing happens, in ticks: later than now.
-    pub until: Option<u64>,
+    /// When to ask again even if nothing happens, in ticks: later than now, or [`NEVER`].
+    pub until: u64,
 }
 
 /// One core's vCPUs by slot, and whose turn it is.
@@ -58,9 +58,8 @@ pub struct Scheduler {
     ranks: Box<[u64]>,
     /// The earliest deadline of those that wait.
     earliest: u64,
-    running: Option<usize>,
-    /// Its bit.
-    running_bit: u64,
+    /// The one that runs, if one does.
+    running: u64,
     /// Until when the one that runs is charged.
     charged: u64,
     /// The next place in a queue.
@@ -82,6 +81,12 @@ fn bit(slot: usize) -> u64 {
     if slot < MAXIMUM_SLOTS { 1 << slot } else { 0 }
 }
 
+/// The lowest slot in a mask; one that there cannot be if it is empty.
+#[inline(always)]
+fn first(mask: u64) -> usize {
+    mask.trailing_zeros() as usize
+}
+
 impl Scheduler {
     /// All off, at `now`.
     #[must_use]
@@ -101,8 +106,7 @@ impl Scheduler {
             budgeted,
             ranks,
             earliest: NEVER,
-            running: None,
-            running_bit: 0,
+            running: 0,
             charged: now,
             turns: 0,
         }
@@ -122,18 +126,16 @@ impl Scheduler {
         self.ready |= bit(slot);
     }
 
-    /// The vCPU in `slot` waits from `now` on, until `deadline` at most. [`Self::expire`] tells of that; only
+    /// The vCPU in `slot` waits from `now` on, until `deadline` at most, or [`NEVER`]. [`Self::expire`] tells of that; only
     /// [`Self::wake`] ends the wait.
     #[inline]
-    pub fn block(&mut self, slot: usize, deadline: Option<u64>, now: u64) {
+    pub fn block(&mut self, slot: usize, deadline: u64, now: u64) {
         self.leave(slot, now);
         self.blocked |= bit(slot);
-        if let Some(deadline) = deadline {
-            self.wait_until(slot, deadline);
-        }
+        self.wait_until(slot, deadline);
     }
 
-    /// The vCPU in `slot`, which waits, does so until `deadline` at most, if not less.
+    /// The vCPU in `slot`, which waits, does so until `deadline` at most, if not less. [`NEVER`] changes nothing.
     #[inline]
     pub fn wait_until(&mut self, slot: usize, deadline: u64) {
         let Some(entity) = self.entities.get_mut(slot).filter(|_| deadline != NEVER) else { return };
@@ -171,17 +173,17 @@ impl Scheduler {
         let (allowed, window_end) = if self.is_plain() { (self.ready, NEVER) } else { self.allowed(now) };
         let (run, left) = self.next_turn(allowed);
         self.run(run, now);
-        let end_of_turn = left.map_or(NEVER, |left| now.saturating_add(left));
+        let end_of_turn = now.saturating_add(left);
         let first = end_of_turn.min(window_end).min(self.next_budget(run)).min(self.earliest);
         // Who did not let deadlines expire before is told at once.
-        Decision { run, until: (first != NEVER).then(|| first.max(now.saturating_add(1))) }
+        Decision { run, until: first.max(now.saturating_add(1)) }
     }
 
     /// What [`Self::decide`] comes to if the vCPU in `slot`, on an idle core, is the only one that could run, and nothing
     /// bounds that: it runs, and what was to be asked for then still is. False, and nothing is done, if there is more to it.
     #[inline]
     pub fn resume(&mut self, slot: usize, now: u64) -> bool {
-        let is_alone = self.running.is_none() && self.ready == bit(slot) && self.ready != 0;
+        let is_alone = self.running == 0 && self.ready == bit(slot) && self.ready != 0;
         let resumes = is_alone && self.is_plain() && now < self.earliest;
         if resumes {
             self.charged = now;
@@ -193,7 +195,7 @@ impl Scheduler {
     /// The slot of the vCPU that runs by the last decision, and neither waits nor is off since.
     #[must_use]
     pub fn running(&self) -> Option<usize> {
-        self.running
+        slots(self.running).next()
     }
 
     /// The slots of those that wait: one bit each.
@@ -207,7 +209,7 @@ impl Scheduler {
     #[must_use]
     #[inline(always)]
     pub fn listening(&self) -> u64 {
-        !self.ready | self.running_bit
+        !self.ready | self.running
     }
 
     /// Whether the vCPU in `slot` waits.
@@ -227,17 +229,16 @@ impl Scheduler {
     #[must_use]
     pub fn stolen(&self, slot: usize, now: u64) -> u64 {
         let Some(entity) = self.entities.get(slot) else { return 0 };
-        let waits_for_the_core = self.ready & bit(slot) != 0 && self.running != Some(slot);
+        let waits_for_the_core = self.ready & !self.running & bit(slot) != 0;
         entity.stolen + if waits_for_the_core { now.saturating_sub(entity.ready_since) } else { 0 }
     }
 
     /// Takes a vCPU out of all sets.
     #[inline(always)]
     fn leave(&mut self, slot: usize, now: u64) {
-        if self.running == Some(slot) {
+        if self.running & bit(slot) != 0 {
             self.charge(now);
-            self.running = None;
-            self.running_bit = 0;
+            self.running = 0;
         } else if let Some(entity) = self.entities.get_mut(slot).filter(|_| self.ready & bit(slot) != 0) {
             entity.stolen += now.saturating_sub(entity.ready_since);
         }
@@ -266,22 +267,22 @@ impl Scheduler {
     fn charge(&mut self, now: u64) {
         let used = now.saturating_sub(self.charged);
         self.charged = now;
-        if let Some(entity) = self.running.and_then(|slot| self.entities.get_mut(slot)) {
+        if let Some(entity) = self.entities.get_mut(first(self.running)) {
             entity.charge(used, self.start, now);
         }
     }
 
     fn run(&mut self, run: Option<usize>, now: u64) {
-        if self.running == run {
+        let running = run.map_or(0, bit);
+        if self.running == running {
             return;
         }
-        if let Some(entity) = self.running.and_then(|slot| self.entities.get_mut(slot)) {
+        if let Some(entity) = self.entities.get_mut(first(self.running)) {
             entity.ready_since = now;
         }
-        if let Some(entity) = run.and_then(|slot| self.entities.get_mut(slot)) {
+        if let Some(entity) = self.entities.get_mut(first(running)) {
             entity.stolen += now.saturating_sub(entity.ready_since);
         }
-        self.running = run;
-        self.running_bit = run.map_or(0, bit);
+        self.running = running;
     }
 }

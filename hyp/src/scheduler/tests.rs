@@ -16,17 +16,17 @@ fn core(vcpus: Vec<Claims>) -> Scheduler {
     Scheduler::new(0, CoreSchedule { vcpus, frame: None })
 }
 
-fn runs(slot: usize, until: Option<u64>) -> Decision {
+fn runs(slot: usize, until: u64) -> Decision {
     Decision { run: Some(slot), until }
 }
 
 #[test]
 fn one_that_is_alone_needs_no_timer() {
     let mut core = core(vec![claims(0)]);
-    assert_eq!(core.decide(5), Decision { run: None, until: None });
+    assert_eq!(core.decide(5), Decision { run: None, until: NEVER });
     core.wake(0, 6);
-    assert_eq!(core.decide(6), runs(0, None));
-    assert_eq!(core.decide(1000), runs(0, None));
+    assert_eq!(core.decide(6), runs(0, NEVER));
+    assert_eq!(core.decide(1000), runs(0, NEVER));
     assert!(!core.is_shared());
 }
 
@@ -35,9 +35,9 @@ fn equals_take_turns_in_slices() {
     let mut core = core(vec![claims(1); 2]);
     core.wake(0, 0);
     core.wake(1, 0);
-    assert_eq!(core.decide(0), runs(0, Some(10)));
-    assert_eq!(core.decide(10), runs(1, Some(20)));
-    assert_eq!(core.decide(20), runs(0, Some(30)));
+    assert_eq!(core.decide(0), runs(0, 10));
+    assert_eq!(core.decide(10), runs(1, 20));
+    assert_eq!(core.decide(20), runs(0, 30));
     assert_eq!((core.stolen(0, 20), core.stolen(1, 25)), (10, 15));
 }
 
@@ -48,7 +48,7 @@ fn being_asked_costs_nobody_its_slice() {
     core.wake(1, 0);
     core.decide(0);
     for now in 1..10 {
-        assert_eq!(core.decide(now), runs(0, Some(10)));
+        assert_eq!(core.decide(now), runs(0, 10));
     }
 }
 
@@ -59,9 +59,9 @@ fn who_is_more_urgent_runs_at_once_and_the_rest_of_the_slice_remains() {
     core.wake(1, 0);
     core.decide(0);
     core.wake(2, 4);
-    assert_eq!(core.decide(4), runs(2, None));
-    core.block(2, None, 50);
-    assert_eq!(core.decide(50), runs(0, Some(56)));
+    assert_eq!(core.decide(4), runs(2, NEVER));
+    core.block(2, NEVER, 50);
+    assert_eq!(core.decide(50), runs(0, 56));
 }
 
 #[test]
@@ -70,12 +70,12 @@ fn to_wait_and_wake_gains_nothing() {
     core.wake(0, 0);
     core.wake(1, 0);
     core.decide(0);
-    core.block(0, None, 7);
-    assert_eq!(core.decide(7), runs(1, None));
+    core.block(0, NEVER, 7);
+    assert_eq!(core.decide(7), runs(1, NEVER));
     core.wake(0, 8);
     // Behind the other, and with three ticks.
-    assert_eq!(core.decide(8), runs(1, Some(17)));
-    assert_eq!(core.decide(17), runs(0, Some(20)));
+    assert_eq!(core.decide(8), runs(1, 17));
+    assert_eq!(core.decide(17), runs(0, 20));
 }
 
 #[test]
@@ -84,16 +84,16 @@ fn a_budget_is_a_hard_cap_renewed_at_fixed_times() {
     let mut core = core(vec![Claims { budget, ..claims(5) }, claims(1)]);
     core.wake(0, 0);
     core.wake(1, 0);
-    assert_eq!(core.decide(0), runs(0, Some(3)));
-    assert_eq!(core.decide(3), runs(1, Some(10)));
-    assert_eq!(core.decide(10), runs(0, Some(13)));
-    core.block(1, None, 11);
-    assert_eq!(core.decide(13), Decision { run: None, until: Some(20) });
+    assert_eq!(core.decide(0), runs(0, 3));
+    assert_eq!(core.decide(3), runs(1, 10));
+    assert_eq!(core.decide(10), runs(0, 13));
+    core.block(1, NEVER, 11);
+    assert_eq!(core.decide(13), Decision { run: None, until: 20 });
     // Nothing is carried over from periods in which it slept.
-    core.block(0, None, 13);
+    core.block(0, NEVER, 13);
     core.wake(0, 58);
-    assert_eq!(core.decide(58), runs(0, Some(61)));
-    assert_eq!(core.decide(60), runs(0, Some(63)));
+    assert_eq!(core.decide(58), runs(0, 61));
+    assert_eq!(core.decide(60), runs(0, 63));
 }
 
 #[test]
@@ -104,42 +104,42 @@ fn windows_are_their_vms() {
     let mut core = Scheduler::new(1000, CoreSchedule { vcpus, frame: Some(frame) });
     core.wake(0, 1000);
     core.wake(1, 1000);
-    assert_eq!(core.decide(1000), runs(0, Some(1030)));
-    assert_eq!(core.decide(1030), Decision { run: None, until: Some(1040) });
-    assert_eq!(core.decide(1040), runs(1, Some(1060)));
-    core.block(1, None, 1050);
-    assert_eq!(core.decide(1050), Decision { run: None, until: Some(1060) });
-    assert_eq!(core.decide(1060), Decision { run: None, until: Some(1100) });
-    core.block(0, None, 1065);
+    assert_eq!(core.decide(1000), runs(0, 1030));
+    assert_eq!(core.decide(1030), Decision { run: None, until: 1040 });
+    assert_eq!(core.decide(1040), runs(1, 1060));
+    core.block(1, NEVER, 1050);
+    assert_eq!(core.decide(1050), Decision { run: None, until: 1060 });
+    assert_eq!(core.decide(1060), Decision { run: None, until: 1100 });
+    core.block(0, NEVER, 1065);
     core.wake(1, 1100);
-    assert_eq!(core.decide(1100), runs(1, Some(1130)), "lent");
+    assert_eq!(core.decide(1100), runs(1, 1130), "lent");
     core.wake(0, 1110);
-    assert_eq!(core.decide(1110), runs(0, Some(1130)), "and taken back");
+    assert_eq!(core.decide(1110), runs(0, 1130), "and taken back");
 }
 
 #[test]
 fn a_deadline_is_told_once_and_never_armed_in_the_past() {
     let mut core = core(vec![claims(1); 3]);
-    core.block(0, Some(50), 0);
-    core.block(1, Some(30), 0);
-    core.block(2, Some(u64::MAX), 0);
-    assert_eq!(core.decide(0), Decision { run: None, until: Some(30) });
-    assert_eq!(core.decide(60), Decision { run: None, until: Some(61) }, "who did not ask what is due is told to");
+    core.block(0, 50, 0);
+    core.block(1, 30, 0);
+    core.block(2, NEVER, 0);
+    assert_eq!(core.decide(0), Decision { run: None, until: 30 });
+    assert_eq!(core.decide(60), Decision { run: None, until: 61 }, "who did not ask what is due is told to");
     assert_eq!((core.expire(29), core.expire(60), core.expire(60), core.expire(60)), (None, Some(0), Some(1), None));
-    assert_eq!(core.decide(60), Decision { run: None, until: None });
+    assert_eq!(core.decide(60), Decision { run: None, until: NEVER });
     assert!(core.is_blocked(0) && core.is_blocked(1));
-    core.block(1, Some(90), 60);
+    core.block(1, 90, 60);
     core.wake(1, 70);
-    assert_eq!(core.decide(70), runs(1, None), "who runs waits for nothing");
+    assert_eq!(core.decide(70), runs(1, NEVER), "who runs waits for nothing");
 }
 
 #[test]
 fn a_deadline_that_was_told_does_not_come_back_with_the_next() {
     let mut core = core(vec![claims(1)]);
-    core.block(0, Some(5), 0);
+    core.block(0, 5, 0);
     assert_eq!(core.expire(5), Some(0));
     core.wait_until(0, 50);
-    assert_eq!((core.decide(6).until, core.expire(49), core.expire(50)), (Some(50), None, Some(0)));
+    assert_eq!((core.decide(6).until, core.expire(49), core.expire(50)), (50, None, Some(0)));
 }
 
 #[test]
@@ -149,7 +149,7 @@ fn who_is_off_does_not_run() {
     core.decide(0);
     core.switch_off(0, 5);
     assert_eq!((core.decide(5).run, core.running()), (None, None));
-    core.block(1, Some(9), 5);
+    core.block(1, 9, 5);
     core.switch_off(1, 6);
-    assert_eq!((core.decide(6).until, core.expire(20)), (None, None));
+    assert_eq!((core.decide(6).until, core.expire(20)), (NEVER, None));
 }

@@ -368,6 +368,7 @@ fn the_virtual_interface_says_how_large_it_is() {
     {
         registers.set("ICH_VTR_EL2", vtr);
         assert_eq!((list_register_count(), priority_bits(), active_priority_count()), (lists, priority, active));
+        assert_eq!(has_many_active_priorities(), active > 1);
     }
 }
 

@@ -82,6 +82,16 @@ pub fn priority_bits() -> u32 {
 
 /// How many active-priority registers each group has, 1, 2 or 4: one for 32 preemption levels (ICH_VTR_EL2.PREbits).
 pub fn active_priority_count() -> usize {
-    let preemption_bits = (IchVtr.read() >> 26) as u32 % 8 + 1;
-    1 << preemption_bits.saturating_sub(5).min(2)
+    1 << preemption_bits().saturating_sub(5).min(2)
+}
+
+/// Whether that is more than one.
+#[inline(always)]
+pub fn has_many_active_priorities() -> bool {
+    preemption_bits() > 5
+}
+
+#[inline(always)]
+fn preemption_bits() -> u32 {
+    (IchVtr.read() >> 26) as u32 % 8 + 1
 }

@@ -1,5 +1,6 @@
 //! Reading and writing system registers by name, and the one table of those a vCPU switch carries.
 
+use core::mem::offset_of;
 use core::sync::atomic::{AtomicBool, Ordering};
 
 use super::instruction_barrier;
@@ -39,16 +40,55 @@ pub(super) fn prepare(has_deferred_errors: bool) {
     HAS_DEFERRED_ERRORS.fetch_or(has_deferred_errors, Ordering::Relaxed);
 }
 
+/// Keeps registers in a [`SystemRegisters`], two at a time: a store is half of what it costs.
+macro_rules! save_pairs {
+    ($to:ident;) => {};
+    ($to:ident; $one:ident: $name:literal, $other:ident: $other_name:literal, $($rest:tt)*) => {
+        const { assert!(offset_of!(SystemRegisters, $other) == offset_of!(SystemRegisters, $one) + 8) };
+        // SAFETY: reads two system registers into two fields that follow each other.
+        unsafe {
+            core::arch::asm!(
+                concat!("mrs {one}, ", $name), concat!("mrs {other}, ", $other_name), "stp {one}, {other}, [{to}, {at}]",
+                one = out(reg) _, other = out(reg) _, to = in(reg) $to, at = const offset_of!(SystemRegisters, $one),
+                options(nostack, preserves_flags)
+            )
+        };
+        save_pairs!($to; $($rest)*);
+    };
+    ($to:ident; $one:ident: $name:literal,) => { $to.$one = read_register!($name); };
+}
+
+/// Puts them back, likewise.
+macro_rules! restore_pairs {
+    ($from:ident;) => {};
+    ($from:ident; $one:ident: $name:literal, $other:ident: $other_name:literal, $($rest:tt)*) => {
+        // SAFETY: the fields follow each other, as `save_pairs` asserts; the registers are the guest's own state.
+        unsafe {
+            core::arch::asm!(
+                "ldp {one}, {other}, [{from}, {at}]", concat!("msr ", $name, ", {one}"), concat!("msr ", $other_name, ", {other}"),
+                one = out(reg) _, other = out(reg) _, from = in(reg) $from, at = const offset_of!(SystemRegisters, $one),
+                options(nostack, preserves_flags)
+            )
+        };
+        restore_pairs!($from; $($rest)*);
+    };
+    ($from:ident; $one:ident: $name:literal,) => { write_register!($name, $from.$one); };
+}
+
 /// Declares the system registers of a vCPU: field, assembler name, value out of reset.
-/// Those behind the semicolon are put into the processor last, each behind a barrier.
+/// Those before the first semicolon are EL2's own settings for it, which nothing changes: they are put into the processor,
+/// first, and not saved. Those behind the last one are put in last, each behind a barrier.
 macro_rules! switched_registers {
-    ($($(#[$doc:meta])* $field:ident: $name:literal = $reset:expr,)*;
+    ($($(#[$first_doc:meta])* $first:ident: $first_name:literal = $first_reset:expr,)*;
+     $($(#[$doc:meta])* $field:ident: $name:literal = $reset:expr,)*;
      $($(#[$last_doc:meta])* $last:ident: $last_name:literal = $last_reset:expr,)*) => {
         /// The system registers that belong to a vCPU: what a switch saves and restores.
         ///
         /// They stay in the processor for as long as the same vCPU goes on.
         #[derive(Clone, Debug, PartialEq, Eq)]
+        #[repr(C)]
         pub struct SystemRegisters {
+            $($(#[$first_doc])* pub $first: u64,)*
             $($(#[$doc])* pub $field: u64,)*
             $($(#[$last_doc])* pub $last: u64,)*
             /// `VDISR_EL2`, what the guest reads as DISR_EL1, where there is the RAS extension.
@@ -57,17 +97,18 @@ macro_rules! switched_registers {
 
         impl SystemRegisters {
             /// How many registers the table has.
-            pub const COUNT: usize = [$($name,)* $($last_name,)*].len();
+            pub const COUNT: usize = [$($first_name,)* $($name,)* $($last_name,)*].len();
 
             /// The state out of reset, where it matters (MMU off, timer off); zero where it is UNKNOWN.
             pub const fn reset() -> Self {
-                Self { $($field: $reset,)* $($last: $last_reset,)* deferred_error: 0 }
+                Self { $($first: $first_reset,)* $($field: $reset,)* $($last: $last_reset,)* deferred_error: 0 }
             }
 
             /// Takes the registers out of the processor.
+            #[inline(never)]
             pub fn save(&mut self) {
-                $(self.$field = read_register!($name);)*
-                $(self.$last = read_register!($last_name);)*
+                let to = &mut *self;
+                save_pairs!(to; $($field: $name,)* $($last: $last_name,)*);
                 if HAS_DEFERRED_ERRORS.load(Ordering::Relaxed) {
                     self.deferred_error = read_register!("s3_4_c12_c1_1");
                 }
@@ -77,12 +118,14 @@ macro_rules! switched_registers {
             ///
             /// The guest's translation tables change here: no guest instruction runs until the exception return
             /// that follows, which synchronises the context.
+            #[inline(never)]
             pub fn restore(&self) {
                 Walks::stop();
                 if HAS_DEFERRED_ERRORS.load(Ordering::Relaxed) {
                     write_register!("s3_4_c12_c1_1", self.deferred_error);
                 }
-                $(write_register!($name, self.$field);)*
+                let from = self;
+                restore_pairs!(from; $($first: $first_name,)* $($field: $name,)*);
                 $(
                     instruction_barrier();
                     write_register!($last_name, self.$last);
@@ -93,6 +136,14 @@ macro_rules! switched_registers {
 }
 
 switched_registers! {
+    /// `CNTVOFF_EL2`: one value for all vCPUs of a VM.
+    cntvoff: "cntvoff_el2" = 0,
+    /// `VMPIDR_EL2`: what the guest reads as MPIDR_EL1.
+    vmpidr: "vmpidr_el2" = 0x8000_0000,
+    /// `VPIDR_EL2`: what the guest reads as MIDR_EL1.
+    vpidr: "vpidr_el2" = 0,
+    /// `VTTBR_EL2`: the VM's Stage-2 root and VMID.
+    vttbr: "vttbr_el2" = 0,;
     /// `ELR_EL2`: the guest's next instruction.
     pc: "elr_el2" = 0,
     /// `SPSR_EL2`, the guest's PSTATE: EL1 with its own stack pointer, all exceptions masked (PSCI, DEN0022 6.4).
@@ -147,14 +198,6 @@ switched_registers! {
     cntv_cval: "cntv_cval_el0" = 0,
     /// `CNTV_CTL_EL0`: off.
     cntv_ctl: "cntv_ctl_el0" = 0,
-    /// `CNTVOFF_EL2`: one value for all vCPUs of a VM.
-    cntvoff: "cntvoff_el2" = 0,
-    /// `VMPIDR_EL2`: what the guest reads as MPIDR_EL1.
-    vmpidr: "vmpidr_el2" = 0x8000_0000,
-    /// `VPIDR_EL2`: what the guest reads as MIDR_EL1.
-    vpidr: "vpidr_el2" = 0,
-    /// `VTTBR_EL2`: the VM's Stage-2 root and VMID.
-    vttbr: "vttbr_el2" = 0,
     /// `HCR_EL2`: what of this vCPU traps.
     hcr: "hcr_el2" = 0,;
     /// `SCTLR_EL1`: MMU and caches off, RES1 bits set. By then Stage 2 is this vCPU's.

@@ -238,13 +238,19 @@ impl ListRegisters for VirtualInterface<'_> {
     }
 }
 
+/// The active-priority registers of each group: nearly always one.
+#[inline(always)]
+fn active_priorities() -> core::ops::Range<usize> {
+    0..if v3::has_many_active_priorities() { v3::active_priority_count() } else { 1 }
+}
+
 impl CpuInterface {
     /// Takes the registers out of the processor.
     pub fn save(&mut self, gic: &Gic) {
         match gic {
             Gic::V3(_) => {
                 self.vmcr = v3::IchVmcr.read();
-                for index in 0..v3::active_priority_count() {
+                for index in active_priorities() {
                     self.active_zero[index] = v3::group0_active_priorities(index) as u32;
                     self.active_one[index] = v3::group1_active_priorities(index) as u32;
                 }
@@ -261,7 +267,7 @@ impl CpuInterface {
         match gic {
             Gic::V3(_) => {
                 v3::IchVmcr.write(self.vmcr);
-                for index in 0..v3::active_priority_count() {
+                for index in active_priorities() {
                     v3::set_group0_active_priorities(index, u64::from(self.active_zero[index]));
                     v3::set_group1_active_priorities(index, u64::from(self.active_one[index]));
                 }

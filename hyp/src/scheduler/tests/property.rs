@@ -7,7 +7,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::model::Model;
-use crate::scheduler::{Budget, Claims, CoreSchedule, Decision, Frame, Scheduler, Window};
+use crate::scheduler::{Budget, Claims, CoreSchedule, Decision, Frame, NEVER, Scheduler, Window};
 
 /// What happens to a vCPU.
 #[derive(Clone, Copy, Debug)]
@@ -88,7 +88,7 @@ struct Pair {
 impl Pair {
     fn new(schedule: &CoreSchedule) -> Self {
         let scheduler = Scheduler::new(START, schedule.clone());
-        let decision = Decision { run: None, until: None };
+        let decision = Decision { run: None, until: NEVER };
         Self { scheduler, model: Model::new(schedule), vcpus: schedule.vcpus.len(), decision, ran: Vec::new() }
     }
 
@@ -104,13 +104,11 @@ impl Pair {
                 self.model.wake(vcpu);
             }
             Event::Block(after) => {
-                let deadline = after.map(|after| now.saturating_add(after));
+                let deadline = after.map_or(NEVER, |after| now.saturating_add(after));
                 // All at once, or what is known first and then the rest.
-                let late = deadline.filter(|deadline| deadline % 2 == 1);
-                self.scheduler.block(vcpu, late.map_or(deadline, |late| late.checked_add(3)), now);
-                if let Some(deadline) = late {
-                    self.scheduler.wait_until(vcpu, deadline);
-                }
+                let late = if deadline % 2 == 1 { 3 } else { 0 };
+                self.scheduler.block(vcpu, deadline.saturating_add(late), now);
+                self.scheduler.wait_until(vcpu, deadline);
                 self.model.block(vcpu, after.map(|after| self.model.age.saturating_add(after)));
             }
             Event::SwitchOff => {
@@ -136,7 +134,7 @@ impl Pair {
         if resumed.is_some() {
             prop_assert_eq!((resumed, short.decide(now)), (self.decision.run, self.decision), "the short way");
         }
-        prop_assert!(self.decision.until.is_none_or(|until| until > now), "armed in the past: {:?}", self.decision);
+        prop_assert!(self.decision.until > now, "armed in the past: {:?}", self.decision);
         let again = self.scheduler.clone().decide(now);
         prop_assert_eq!(again, self.decision, "asked twice");
         prop_assert_eq!(self.decision.run, self.model.look(), "at {}: {:?}", now, self.decision);
@@ -146,7 +144,7 @@ impl Pair {
     /// Lets time pass up to `end`, in ticks of the model.
     fn pass(&mut self, end: u64) -> Result<(), TestCaseError> {
         while self.model.age < end {
-            if self.decision.until.is_some_and(|until| until <= self.now()) {
+            if self.decision.until <= self.now() {
                 self.ask()?;
             }
             let now = self.now();
@@ -297,7 +295,7 @@ proptest! {
         let (mut now, mut ran) = (START, Vec::new());
         for late in late {
             let Decision { run, until } = core.decide(now);
-            let next = until.map_or(now + 1, |until| until + late);
+            let next = if until == NEVER { now + 1 } else { until + late };
             ran.extend((now..next).map(|_| run.is_some()));
             now = next;
         }
