@@ -51,7 +51,7 @@ impl Hardening {
     pub fn carry_out(&self, workaround: Workaround) -> bool {
         let offer = self.offer(workaround);
         if offer == Offer::Needed {
-            self.forget(Some(workaround));
+            self.forget(workaround);
         }
         matches!(offer, Offer::Needed | Offer::NotNeeded)
     }
@@ -67,20 +67,25 @@ impl Hardening {
     }
 
     /// A vCPU of VM `vm` is next.
+    #[inline(always)]
     pub fn turn_to(&mut self, vm: usize) {
-        let workaround = self.before(vm);
-        self.forget(workaround);
+        if let Some(workaround) = self.before(vm) {
+            self.forget(workaround);
+        }
     }
 
     /// What is to be done before a vCPU of VM `vm` runs, which is then the last one.
+    #[inline(always)]
     fn before(&mut self, vm: usize) -> Option<Workaround> {
+        let forgetting = self.forgetting?;
         let is_another = self.vm.replace(vm).is_some_and(|last| last != vm);
-        self.forgetting.filter(|_| is_another)
+        is_another.then_some(forgetting)
     }
 
     /// Firmware gets nothing of a guest's registers, and may change its own caller's (SMCCC 1.0: x0 to x17).
-    fn forget(&self, workaround: Option<Workaround>) {
-        if let (Some(firmware), Some(workaround)) = (self.firmware, workaround) {
+    #[inline(never)]
+    fn forget(&self, workaround: Workaround) {
+        if let Some(firmware) = self.firmware {
             firmware.forget(workaround);
         }
     }

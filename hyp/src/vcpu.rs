@@ -49,32 +49,31 @@ pub enum State {
 }
 
 /// CNTP of a guest, whose accesses trap.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub struct PhysicalTimer {
     /// CNTP_CTL_EL0: ENABLE and IMASK.
     pub control: u64,
     /// CNTP_CVAL_EL0, in ticks of the physical counter.
     pub compare: u64,
     /// Its line, as the virtual GIC was last told.
-    pub is_high: bool,
+    is_high: bool,
+    /// When the virtual GIC has to be told that the line has risen, in ticks, or [`NEVER`]: perhaps it has, and nobody has
+    /// noticed yet.
+    pub deadline: u64,
 }
 
 impl PhysicalTimer {
+    /// Off.
+    const RESET: Self = Self { control: 0, compare: 0, is_high: false, deadline: NEVER };
+
     /// Whether the condition is met (CNTP_CTL_EL0.ISTATUS).
     pub fn is_due(&self, now: u64) -> bool {
         self.control & timer::ENABLE != 0 && now >= self.compare
     }
 
-    /// Whether its interrupt is asserted.
-    pub fn line(&self, now: u64) -> bool {
-        self.is_due(now) && self.control & 2 == 0
-    }
-
-    /// When the virtual GIC has to be told that the line has risen, in ticks, or [`NEVER`]: perhaps it has, and nobody has
-    /// noticed yet.
-    #[inline(always)]
-    pub fn deadline(&self) -> u64 {
-        if self.control & timer::RUNS == timer::ENABLE && !self.is_high { self.compare } else { NEVER }
+    /// Whether its interrupt is, or will be, asserted.
+    fn runs(&self) -> bool {
+        self.control & timer::RUNS == timer::ENABLE
     }
 }
 
@@ -86,7 +85,7 @@ impl Vcpu {
             system: vm.vcpu_registers(index),
             float: FloatRegisters::reset(),
             gic: CpuInterface::RESET,
-            physical_timer: PhysicalTimer::default(),
+            physical_timer: PhysicalTimer::RESET,
             state: State::Off,
             vm,
             index,
@@ -114,20 +113,24 @@ impl Vcpu {
         now.saturating_add(system.cntv_cval.saturating_sub(now.wrapping_sub(system.cntvoff)))
     }
 
-    /// Tells the virtual GIC the state of its physical timer at `now`, in ticks.
+    /// Tells the virtual GIC if the line of its physical timer has risen by `now`, in ticks.
     #[inline(always)]
     pub fn update_physical_timer(&mut self, now: u64) {
-        if self.physical_timer.line(now) != self.physical_timer.is_high {
-            self.turn_physical_timer_line();
+        if self.physical_timer.deadline <= now {
+            self.physical_timer_changed(now);
         }
     }
 
+    /// The same at `now` when its physical timer was written: the line may fall, too.
     #[inline(never)]
-    fn turn_physical_timer_line(&mut self) {
-        let high = !self.physical_timer.is_high;
-        self.physical_timer.is_high = high;
-        // Who has to look is this vCPU alone, on its own core: it does before it enters, or is picked to.
-        let _ = self.vm.vgic.set_line(self.index, interrupt::GUEST_PHYSICAL_TIMER, high);
+    pub fn physical_timer_changed(&mut self, now: u64) {
+        let timer = &mut self.physical_timer;
+        let high = timer.runs() && timer.is_due(now);
+        timer.deadline = if timer.runs() && !high { timer.compare } else { NEVER };
+        if core::mem::replace(&mut timer.is_high, high) != high {
+            // Who has to look is this vCPU alone, on its own core: it does before it enters, or is picked to.
+            let _ = self.vm.vgic.set_line(self.index, interrupt::GUEST_PHYSICAL_TIMER, high);
+        }
     }
 
     /// Its general register `index`; 31 is XZR.

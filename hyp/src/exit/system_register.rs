@@ -104,8 +104,8 @@ fn write(processor: &mut Processor, vcpu: &mut Vcpu, register: u32, value: u64) 
         vcpu.vm.kick(told, vcpu.index, processor);
     }
     if matches!(register, CNTP_CTL | CNTP_CVAL | CNTP_TVAL) {
-        vcpu.update_physical_timer(processor.machine.clock.now());
-        processor.set_earlier(vcpu.physical_timer.deadline());
+        vcpu.physical_timer_changed(processor.machine.clock.now());
+        processor.set_earlier(vcpu.physical_timer.deadline);
     }
     Some(())
 }

@@ -389,10 +389,10 @@ impl Bank {
         more & bit == 0
     }
 
-    /// The guest has deactivated the physical interrupt, too.
+    /// The guest has deactivated the physical interrupts in `mask`, too.
     #[inline]
-    pub fn repay(&mut self, bit: u32) {
-        self.owed &= !bit | self.renewed;
+    pub fn repay(&mut self, mask: u32) {
+        self.owed &= !mask | self.renewed;
     }
 
     /// Notes the priority of a list register that was seen active.
@@ -401,20 +401,20 @@ impl Bank {
         self.taken[seen.intid as usize & 31] = seen.priority;
     }
 
-    /// Takes the interrupt back from its list register, where it was seen pending or active or neither.
+    /// Takes the interrupts in `mask` back from their list registers, where they were seen pending or active or neither.
     #[inline]
-    pub fn take_back(&mut self, bit: u32, pending: bool, active: bool) {
+    pub fn take_back(&mut self, mask: u32, pending: bool, active: bool) {
         if pending {
-            self.latch |= self.moved & bit;
+            self.latch |= self.moved & mask;
         }
-        self.active = if active { self.active | bit } else { self.active & !bit };
-        self.listed &= !bit;
-        self.moved &= !bit;
-        if (self.renewed | self.activate | self.deactivate) & bit != 0 {
-            self.active = (self.active | self.activate & bit) & !(self.deactivate & bit);
-            self.renewed &= !bit;
-            self.activate &= !bit;
-            self.deactivate &= !bit;
+        self.active = if active { self.active | mask } else { self.active & !mask };
+        self.listed &= !mask;
+        self.moved &= !mask;
+        if (self.renewed | self.activate | self.deactivate) & mask != 0 {
+            self.active = (self.active | self.activate & mask) & !(self.deactivate & mask);
+            self.renewed &= !mask;
+            self.activate &= !mask;
+            self.deactivate &= !mask;
         }
     }
 }

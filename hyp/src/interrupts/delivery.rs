@@ -100,13 +100,26 @@ impl<'a, R: ListRegisters> Loaded<'a, R> {
 
     /// Takes note of list registers that have become empty. Returns where to look for work.
     pub fn retire(&mut self) -> u32 {
-        let slots = &self.private.slots;
-        let (used, notified) = (slots.used(), slots.notified);
-        let mut ended = self.registers.empty() & used & !notified;
-        if notified != 0 {
-            ended |= self.registers.ended() & notified;
+        let Private { bank, slots, .. } = &mut *self.private;
+        let notified = slots.notified;
+        let mut others = if notified != 0 { self.registers.ended() & notified } else { 0 };
+        // Private ones at once: nothing more is to be seen of them.
+        let (mut ended, mut private, mut hardware) = (0, 0, 0);
+        for slot in Bits(self.registers.empty() & slots.used() & !notified) {
+            let intid = u32::from(slots.intid[slot & 15]);
+            if intid >= 32 {
+                others |= 1 << slot;
+                continue;
+            }
+            ended |= 1 << slot;
+            private |= 1 << intid;
+            hardware |= (slots.hardware >> slot & 1) << intid;
         }
-        Bits(ended).fold(0, |attention, slot| attention | self.retire_slot(slot))
+        slots.vacate_all(ended);
+        bank.repay(hardware);
+        bank.take_back(private, false, false);
+        let attention = if bank.work() & private != 0 { PRIVATE } else { 0 };
+        Bits(others).fold(attention, |attention, slot| attention | self.retire_slot(slot))
     }
 
     /// Takes note that list register `slot` is empty. Returns where to look for work.

@@ -190,12 +190,18 @@ impl Vcpu {
         let is_flushed = !self.is_asked_for() && private.slots.maintenance == Maintenance::NONE;
         (private.is_loaded && is_flushed).then(|| {
             let held = private.slots.used() & !registers.empty();
-            Bits(held).any(|slot| {
-                let seen = registers.read(slot);
-                seen.pending && !seen.active
-            })
+            held != 0 && has_pending_of(held, registers)
         })
     }
+}
+
+/// Whether one of the list registers `held` is pending.
+#[inline(never)]
+fn has_pending_of<R: ListRegisters>(held: u32, registers: &mut R) -> bool {
+    Bits(held).any(|slot| {
+        let seen = registers.read(slot);
+        seen.pending && !seen.active
+    })
 }
 
 impl<R: ListRegisters> Loaded<'_, R> {

@@ -70,18 +70,19 @@ impl Vgic {
 
     /// The physical interrupt behind `intid` was acknowledged on this core, which runs `vcpu`: its priority is dropped, it
     /// stays active until the guest (or we for it) deactivates it. Returns other virtual CPUs that have to look.
-    #[inline(always)]
     pub fn deliver_hardware<R: ListRegisters>(&self, vcpu: usize, registers: &mut R, intid: u32) -> VcpuSet {
-        let renewed = if intid < 32 {
-            self.renew_private(vcpu, registers, intid)
-        } else {
-            self.renew_shared(vcpu, registers, intid)
-        };
-        if renewed { VcpuSet::EMPTY } else { self.deliver_first(vcpu, registers, intid) }
+        let is_renewed = self.renew_hardware(vcpu, registers, intid);
+        if is_renewed { VcpuSet::EMPTY } else { self.deliver_first(vcpu, registers, intid) }
     }
 
-    /// The common case: the interrupt is still in the list register that brought it the last time. That is empty, since
-    /// the physical one fires again only when the guest has deactivated it.
+    /// The common case of [`deliver_hardware`](Self::deliver_hardware): the interrupt is still in the list register that brought
+    /// it the last time, and the guest has enabled it. That is empty, since the physical one fires again only when the guest has
+    /// deactivated it. False, and nothing is done, if it is another case: [`deliver_first`](Self::deliver_first) does it.
+    #[inline(always)]
+    pub fn renew_hardware<R: ListRegisters>(&self, vcpu: usize, registers: &mut R, intid: u32) -> bool {
+        if intid < 32 { self.renew_private(vcpu, registers, intid) } else { self.renew_shared(vcpu, registers, intid) }
+    }
+
     #[inline(always)]
     fn renew_private<R: ListRegisters>(&self, vcpu: usize, registers: &mut R, intid: u32) -> bool {
         let Some(target) = self.vcpus.get(vcpu) else { return false };
@@ -101,8 +102,9 @@ impl Vgic {
         shared.is_with(index, vcpu, online) && renew(&mut shared.bank, slots, registers, intid, groups)
     }
 
+    /// All but the common case of [`deliver_hardware`](Self::deliver_hardware).
     #[inline(never)]
-    fn deliver_first<R: ListRegisters>(&self, vcpu: usize, registers: &mut R, intid: u32) -> VcpuSet {
+    pub fn deliver_first<R: ListRegisters>(&self, vcpu: usize, registers: &mut R, intid: u32) -> VcpuSet {
         let Some(mut loaded) = Loaded::new(self, vcpu, registers) else {
             return self.deliver_absent(vcpu, registers, intid);
         };

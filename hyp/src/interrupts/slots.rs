@@ -75,9 +75,14 @@ impl Slots {
     /// Records that list register `slot` is empty.
     #[inline]
     pub fn vacate(&mut self, slot: usize) {
-        let bit = 1 << (slot & 15);
-        self.free |= bit;
-        self.hardware &= !bit;
-        self.notified &= !bit;
+        self.vacate_all(1 << (slot & 15));
+    }
+
+    /// The same for a set of them.
+    #[inline(always)]
+    pub fn vacate_all(&mut self, slots: u32) {
+        self.free |= slots;
+        self.hardware &= !slots;
+        self.notified &= !slots;
     }
 }

@@ -12,39 +12,52 @@ use crate::vm::interrupt;
 
 impl Core {
     /// Takes one physical interrupt.
+    #[inline(never)]
     pub(super) fn interrupt(&mut self, vcpus: &mut [Vcpu]) -> Next {
-        let gic = &self.processor.machine.gic;
-        let Some(taken) = gic.acknowledge() else { return Next::Resume };
-        let id = taken.id();
-        let loaded = self.loaded_slot().and_then(|slot| vcpus.get_mut(slot));
-        if id == self.processor.machine.interrupts.virtual_timer {
-            gic.end(taken);
-            return match loaded {
-                Some(vcpu) => self.deliver(vcpu, interrupt::GUEST_VIRTUAL_TIMER),
-                None => {
-                    // It came as its vCPU went off: nobody else would end it, and the next vCPU's would not come.
-                    gic.deactivate(taken);
-                    Next::Resume
-                }
-            };
-        }
-        if id == self.processor.machine.interrupts.maintenance {
-            let is_virtual = self.processor.list_registers().maintain();
-            if let Some(vcpu) = loaded.filter(|_| is_virtual) {
-                vcpu.vm.vgic.maintain(vcpu.index);
-            }
-            gic.end(taken);
-            gic.deactivate(taken);
-            return Next::Resume;
-        }
-        self.other_interrupt(vcpus, taken)
+        self.take_interrupt(vcpus).unwrap_or(Next::Resume)
     }
 
-    /// Hands the vCPU that is loaded a physical interrupt of its own.
+    /// The same. `None`: it was the virtual timer's, and is pending for the guest of the vCPU that is loaded, which has enabled
+    /// it and goes on.
     #[inline(always)]
-    fn deliver(&self, vcpu: &mut Vcpu, intid: u32) -> Next {
-        let told = vcpu.vm.vgic.deliver_hardware(vcpu.index, &mut self.processor.list_registers(), intid);
-        vcpu.vm.kick(told, vcpu.index, &self.processor);
+    pub(super) fn take_interrupt(&mut self, vcpus: &mut [Vcpu]) -> Option<Next> {
+        let gic = &self.processor.machine.gic;
+        let Some(taken) = gic.acknowledge() else { return Some(Next::Resume) };
+        if taken.id() != self.processor.machine.interrupts.virtual_timer {
+            return Some(self.other_interrupt(vcpus, taken));
+        }
+        gic.end(taken);
+        match self.loaded_slot().and_then(|slot| vcpus.get_mut(slot)) {
+            Some(vcpu) if self.deliver(vcpu, interrupt::GUEST_VIRTUAL_TIMER) => return None,
+            Some(_) => {}
+            // It came as its vCPU went off: nobody else would end it, and the next vCPU's would not come.
+            None => gic.deactivate(taken),
+        }
+        Some(Next::Resume)
+    }
+
+    /// Hands the vCPU that is loaded a physical interrupt of its own. Whether it is known to be pending, and enabled.
+    #[inline(always)]
+    fn deliver(&self, vcpu: &Vcpu, intid: u32) -> bool {
+        let (vgic, registers) = (&vcpu.vm.vgic, &mut self.processor.list_registers());
+        let is_renewed = vgic.renew_hardware(vcpu.index, registers, intid);
+        if !is_renewed {
+            let told = vgic.deliver_first(vcpu.index, registers, intid);
+            vcpu.vm.kick(told, vcpu.index, &self.processor);
+        }
+        is_renewed
+    }
+
+    /// The list registers want to be looked at.
+    fn maintain(&mut self, vcpus: &mut [Vcpu], taken: Acknowledged) -> Next {
+        let is_virtual = self.processor.list_registers().maintain();
+        let loaded = self.loaded_slot().and_then(|slot| vcpus.get_mut(slot));
+        if let Some(vcpu) = loaded.filter(|_| is_virtual) {
+            vcpu.vm.vgic.maintain(vcpu.index);
+        }
+        let gic = &self.processor.machine.gic;
+        gic.end(taken);
+        gic.deactivate(taken);
         Next::Resume
     }
 
@@ -53,6 +66,9 @@ impl Core {
         let machine = self.processor.machine;
         let gic = &machine.gic;
         let id = taken.id();
+        if id == machine.interrupts.maintenance {
+            return self.maintain(vcpus, taken);
+        }
         gic.end(taken);
         if id == machine.interrupts.kick {
             gic.deactivate(taken);
@@ -92,7 +108,10 @@ impl Core {
         let target = vm.vgic.target_of(id.number());
         let loaded = self.loaded_slot().and_then(|slot| vcpus.get_mut(slot));
         match loaded.filter(|vcpu| vcpu.vm.index == vm.index && target == Some(vcpu.index)) {
-            Some(vcpu) => self.deliver(vcpu, id.number()),
+            Some(vcpu) => {
+                self.deliver(vcpu, id.number());
+                Next::Resume
+            }
             None => {
                 vm.kick(vm.vgic.post_hardware(id.number()), usize::MAX, &self.processor);
                 self.hear()

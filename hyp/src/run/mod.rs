@@ -60,7 +60,7 @@ impl Core {
                     self.work(vcpus, slot);
                     None
                 }
-                Some(slot) => self.load(vcpus, slot).then_some(slot),
+                Some(slot) => self.load(vcpus, slot, now).then_some(slot),
                 None => self.idle(vcpus),
             };
             if let Some(slot) = entered {
@@ -129,7 +129,7 @@ impl Core {
         vcpu.update_physical_timer(now);
         if !self.has_pending(vcpu) {
             // Its virtual timer interrupts by itself.
-            self.scheduler.block(slot, vcpu.physical_timer.deadline(), now);
+            self.scheduler.block(slot, vcpu.physical_timer.deadline, now);
         }
     }
 
@@ -146,7 +146,7 @@ impl Core {
         }
         // One that was told is not told again.
         let virtual_timer = if is_due { NEVER } else { virtual_timer };
-        self.scheduler.block(slot, vcpu.physical_timer.deadline().min(virtual_timer), now);
+        self.scheduler.block(slot, vcpu.physical_timer.deadline.min(virtual_timer), now);
     }
 
     /// Whether a vCPU that waits has an interrupt that ends its wait.
@@ -155,6 +155,7 @@ impl Core {
     }
 
     /// The same of the one that is loaded.
+    #[inline(always)]
     fn has_pending(&self, vcpu: &Vcpu) -> bool {
         // What came since may stand behind a list register that has come to its end unnoticed.
         if vcpu.attention.is_asked_for() {
@@ -190,13 +191,14 @@ impl Core {
         if !self.is_rung() {
             wait_for_interrupt();
         }
-        self.interrupt(vcpus);
+        let has_come = self.take_interrupt(vcpus).is_none();
         let slot = self.loaded_slot()?;
-        if is_system_error_pending() {
-            // It ends the wait as an interrupt does.
+        // An SError ends the wait as an interrupt does.
+        if has_come || is_system_error_pending() {
             self.scheduler.wake(slot, self.now());
+        } else {
+            self.look(vcpus, slot);
         }
-        self.look(vcpus, slot);
         let resumes = self.rung.is_empty() && self.scheduler.resume(slot, self.now());
         (resumes && !self.is_rung()).then_some(slot)
     }

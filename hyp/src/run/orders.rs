@@ -44,7 +44,7 @@ impl Core {
             Order::Nothing => {}
             Order::Start { entry, context } => self.switch_on(vcpu, slot, entry, context),
             Order::PutOut => self.switch_off(vcpu, slot),
-            Order::Park => self.park(vcpus, slot),
+            Order::Park => self.park(vcpus, slot, now),
             Order::Unpark => self.scheduler.wake(slot, now),
             Order::Work => {
                 if vcpu.state != State::Works {
@@ -59,11 +59,11 @@ impl Core {
 
     /// Its VM pauses: it is out of the processor, and does not run before it is unparked. What it waited for may have come
     /// then, or not: a wait may end without a reason.
-    fn park(&mut self, vcpus: &mut [Vcpu], slot: usize) {
+    fn park(&mut self, vcpus: &mut [Vcpu], slot: usize, now: u64) {
         if self.is_loaded(slot) {
-            self.unload(vcpus);
+            self.unload(vcpus, now);
         }
-        self.scheduler.switch_off(slot, self.now());
+        self.scheduler.switch_off(slot, now);
         if let Some(vcpu) = vcpus.get(slot) {
             vcpu.vm.vcpu_parked(vcpu.index);
         }

@@ -68,15 +68,14 @@ impl Core {
         self.loaded_slot() == Some(slot)
     }
 
-    /// Puts a vCPU into the processor, and the one that was there out of it; sets the timer for it. False if there is
-    /// something else to be looked at before it is entered.
-    pub(super) fn load(&mut self, vcpus: &mut [Vcpu], slot: usize) -> bool {
+    /// Puts a vCPU into the processor at `now`, in ticks, and the one that was there out of it; sets the timer for it. False if
+    /// there is something else to be looked at before it is entered.
+    pub(super) fn load(&mut self, vcpus: &mut [Vcpu], slot: usize, now: u64) -> bool {
         let is_loaded = self.is_loaded(slot);
-        if !is_loaded && !self.unload(vcpus) {
+        if !is_loaded && !self.unload(vcpus, now) {
             return false;
         }
         let Some(vcpu) = vcpus.get_mut(slot) else { return false };
-        let now = self.now();
         vcpu.update_physical_timer(now);
         if !is_loaded {
             self.loaded = Some(Loaded::load(&mut self.processor, vcpu, slot));
@@ -110,11 +109,12 @@ impl Core {
 
     /// Sets the timer for what ends the run of `vcpu`, which is loaded, or what it asked its physical timer for.
     pub(super) fn set_timer_for(&mut self, vcpu: &Vcpu) {
-        self.processor.set_timer(vcpu.physical_timer.deadline().min(self.until));
+        self.processor.set_timer(vcpu.physical_timer.deadline.min(self.until));
     }
 
-    /// Takes the vCPU that is in the processor out of it. False if its wait may be over: the scheduler is to be asked again.
-    pub(super) fn unload(&mut self, vcpus: &mut [Vcpu]) -> bool {
+    /// Takes the vCPU that is in the processor out of it at `now`, in ticks. False if its wait may be over: the scheduler is to
+    /// be asked again.
+    pub(super) fn unload(&mut self, vcpus: &mut [Vcpu], now: u64) -> bool {
         let Some(loaded) = self.loaded.take() else { return true };
         let slot = loaded.slot;
         let Some(vcpu) = vcpus.get_mut(slot) else { return true };
@@ -123,16 +123,15 @@ impl Core {
             return true;
         }
         if has_error {
-            self.scheduler.wake(slot, self.now());
+            self.scheduler.wake(slot, now);
             return false;
         }
-        self.goes_on_waiting(vcpu, slot)
+        self.goes_on_waiting(vcpu, slot, now)
     }
 
     /// A vCPU that waits is out of the processor: its virtual timer no longer interrupts by itself. False if that or
     /// anything else may end its wait now.
-    fn goes_on_waiting(&mut self, vcpu: &mut Vcpu, slot: usize) -> bool {
-        let now = self.now();
+    fn goes_on_waiting(&mut self, vcpu: &mut Vcpu, slot: usize, now: u64) -> bool {
         let virtual_timer = vcpu.virtual_timer_deadline(now);
         if vcpu.attention.is_asked_for() || virtual_timer <= now {
             self.wake_or_block(vcpu, slot, now);
@@ -150,7 +149,7 @@ impl Core {
         vcpu.state = State::Off;
         // Or its timer would go on being waited for.
         vcpu.physical_timer.control = 0;
-        vcpu.update_physical_timer(now);
+        vcpu.physical_timer_changed(now);
         if let Some(loaded) = self.loaded.take_if(|loaded| loaded.slot == slot) {
             loaded.discard(vcpu);
         }

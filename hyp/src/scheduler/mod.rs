@@ -128,7 +128,7 @@ impl Scheduler {
 
     /// The vCPU in `slot` waits from `now` on, until `deadline` at most, or [`NEVER`]. [`Self::expire`] tells of that; only
     /// [`Self::wake`] ends the wait.
-    #[inline]
+    #[inline(always)]
     pub fn block(&mut self, slot: usize, deadline: u64, now: u64) {
         self.leave(slot, now);
         self.blocked |= bit(slot);
@@ -136,7 +136,7 @@ impl Scheduler {
     }
 
     /// The vCPU in `slot`, which waits, does so until `deadline` at most, if not less. [`NEVER`] changes nothing.
-    #[inline]
+    #[inline(always)]
     pub fn wait_until(&mut self, slot: usize, deadline: u64) {
         let Some(entity) = self.entities.get_mut(slot).filter(|_| deadline != NEVER) else { return };
         // One that was told counts no more.
@@ -172,7 +172,7 @@ impl Scheduler {
         self.charge(now);
         let (allowed, window_end) = if self.is_plain() { (self.ready, NEVER) } else { self.allowed(now) };
         let (run, left) = self.next_turn(allowed);
-        self.run(run, now);
+        self.run(run.map_or(0, bit), now);
         let end_of_turn = now.saturating_add(left);
         let first = end_of_turn.min(window_end).min(self.next_budget(run)).min(self.earliest);
         // Who did not let deadlines expire before is told at once.
@@ -187,7 +187,7 @@ impl Scheduler {
         let resumes = is_alone && self.is_plain() && now < self.earliest;
         if resumes {
             self.charged = now;
-            self.run(Some(slot), now);
+            self.run(bit(slot), now);
         }
         resumes
     }
@@ -272,8 +272,8 @@ impl Scheduler {
         }
     }
 
-    fn run(&mut self, run: Option<usize>, now: u64) {
-        let running = run.map_or(0, bit);
+    #[inline(always)]
+    fn run(&mut self, running: u64, now: u64) {
         if self.running == running {
             return;
         }

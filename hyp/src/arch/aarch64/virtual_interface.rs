@@ -238,21 +238,15 @@ impl ListRegisters for VirtualInterface<'_> {
     }
 }
 
-/// The active-priority registers of each group: nearly always one.
-#[inline(always)]
-fn active_priorities() -> core::ops::Range<usize> {
-    0..if v3::has_many_active_priorities() { v3::active_priority_count() } else { 1 }
-}
-
 impl CpuInterface {
     /// Takes the registers out of the processor.
     pub fn save(&mut self, gic: &Gic) {
         match gic {
             Gic::V3(_) => {
                 self.vmcr = v3::IchVmcr.read();
-                for index in active_priorities() {
-                    self.active_zero[index] = v3::group0_active_priorities(index) as u32;
-                    self.active_one[index] = v3::group1_active_priorities(index) as u32;
+                self.save_active_priorities(0);
+                if v3::has_many_active_priorities() {
+                    self.save_more_active_priorities();
                 }
             }
             Gic::V2(gic) => {
@@ -267,9 +261,9 @@ impl CpuInterface {
         match gic {
             Gic::V3(_) => {
                 v3::IchVmcr.write(self.vmcr);
-                for index in active_priorities() {
-                    v3::set_group0_active_priorities(index, u64::from(self.active_zero[index]));
-                    v3::set_group1_active_priorities(index, u64::from(self.active_one[index]));
+                self.restore_active_priorities(0);
+                if v3::has_many_active_priorities() {
+                    self.restore_more_active_priorities();
                 }
             }
             Gic::V2(gic) => {
@@ -277,5 +271,29 @@ impl CpuInterface {
                 gic.virtual_interface().set_active_priorities(self.active_one[0]);
             }
         }
+    }
+
+    #[inline(always)]
+    fn save_active_priorities(&mut self, index: usize) {
+        self.active_zero[index] = v3::group0_active_priorities(index) as u32;
+        self.active_one[index] = v3::group1_active_priorities(index) as u32;
+    }
+
+    #[inline(always)]
+    fn restore_active_priorities(&self, index: usize) {
+        v3::set_group0_active_priorities(index, u64::from(self.active_zero[index]));
+        v3::set_group1_active_priorities(index, u64::from(self.active_one[index]));
+    }
+
+    /// Where more than five bits of a priority preempt.
+    #[inline(never)]
+    fn save_more_active_priorities(&mut self) {
+        (1..v3::active_priority_count()).for_each(|index| self.save_active_priorities(index));
+    }
+
+    /// The same the other way.
+    #[inline(never)]
+    fn restore_more_active_priorities(&self) {
+        (1..v3::active_priority_count()).for_each(|index| self.restore_active_priorities(index));
     }
 }
