@@ -103,9 +103,14 @@ impl<'a, R: ListRegisters> Loaded<'a, R> {
         let Private { bank, slots, .. } = &mut *self.private;
         let notified = slots.notified;
         let mut others = if notified != 0 { self.registers.ended() & notified } else { 0 };
+        let plain = slots.used() & !notified;
+        let empty = if plain != 0 { self.registers.empty() & plain } else { 0 };
+        if empty | others == 0 {
+            return 0;
+        }
         // Private ones at once: nothing more is to be seen of them.
         let (mut ended, mut private, mut hardware) = (0, 0, 0);
-        for slot in Bits(self.registers.empty() & slots.used() & !notified) {
+        for slot in Bits(empty) {
             let intid = u32::from(slots.intid[slot & 15]);
             if intid >= 32 {
                 others |= 1 << slot;

@@ -71,7 +71,7 @@ impl Vgic {
 
     /// Whether something is pending for `vcpu` that the guest has enabled, whatever its priority mask says: whether it shall
     /// wake from WFI. Call on the core that runs it; of one that is parked [`Vgic::wakes`] tells.
-    #[inline]
+    #[inline(always)]
     pub fn has_pending<R: ListRegisters>(&self, vcpu: usize, registers: &mut R) -> bool {
         let listed = self.vcpus.get(vcpu).and_then(|target| target.has_pending_listed(registers));
         listed.unwrap_or_else(|| self.has_pending_somewhere(vcpu, registers))
@@ -231,10 +231,13 @@ impl<R: ListRegisters> Loaded<'_, R> {
     }
 
     /// Empties all list registers and remembers where to look for work when it is put on again.
+    #[inline(always)]
     fn take_off(&mut self) {
+        let mut attention = self.retire();
         let slots = &self.private.slots;
-        let is_bare = slots.used() == 0 && slots.maintenance == Maintenance::NONE;
-        let mut attention = if is_bare { 0 } else { self.recall_all() };
+        if slots.used() != 0 || slots.maintenance != Maintenance::NONE {
+            attention |= self.recall_all();
+        }
         if self.private.slots.maintenance != Maintenance::NONE {
             // What was outside is so still.
             attention |= WORK;

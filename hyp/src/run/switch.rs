@@ -108,12 +108,14 @@ impl Core {
     }
 
     /// Sets the timer for what ends the run of `vcpu`, which is loaded, or what it asked its physical timer for.
+    #[inline(always)]
     pub(super) fn set_timer_for(&mut self, vcpu: &Vcpu) {
         self.processor.set_timer(vcpu.physical_timer.deadline.min(self.until));
     }
 
     /// Takes the vCPU that is in the processor out of it at `now`, in ticks. False if its wait may be over: the scheduler is to
     /// be asked again.
+    #[inline(never)]
     pub(super) fn unload(&mut self, vcpus: &mut [Vcpu], now: u64) -> bool {
         let Some(loaded) = self.loaded.take() else { return true };
         let slot = loaded.slot;

@@ -20,12 +20,6 @@ pub(super) fn ranks(entities: &[Entity]) -> Box<[u64]> {
 }
 
 impl Scheduler {
-    /// Whether neither windows nor budgets keep anybody from running.
-    #[inline(always)]
-    pub(super) fn is_plain(&self) -> bool {
-        self.budgeted == 0 && self.frame.is_none()
-    }
-
     /// Who may run at `now` by windows and budgets, and when the window ends.
     #[inline(never)]
     pub(super) fn allowed(&mut self, now: u64) -> (u64, u64) {

@@ -54,6 +54,8 @@ pub struct Scheduler {
     timed: u64,
     /// Those that have a budget.
     budgeted: u64,
+    /// Neither windows nor budgets keep anybody from running.
+    is_plain: bool,
     /// All by urgency: a set of equals each, the most urgent first.
     ranks: Box<[u64]>,
     /// The earliest deadline of those that wait.
@@ -98,6 +100,7 @@ impl Scheduler {
         let ranks = choice::ranks(&entities);
         Self {
             entities,
+            is_plain: budgeted == 0 && schedule.frame.is_none(),
             frame: schedule.frame,
             start: now,
             ready: 0,
@@ -170,7 +173,7 @@ impl Scheduler {
     /// Who runs from `now` on, after all events up to now; whoever ran is charged.
     pub fn decide(&mut self, now: u64) -> Decision {
         self.charge(now);
-        let (allowed, window_end) = if self.is_plain() { (self.ready, NEVER) } else { self.allowed(now) };
+        let (allowed, window_end) = if self.is_plain { (self.ready, NEVER) } else { self.allowed(now) };
         let (run, left) = self.next_turn(allowed);
         self.run(run.map_or(0, bit), now);
         let end_of_turn = now.saturating_add(left);
@@ -184,7 +187,7 @@ impl Scheduler {
     #[inline]
     pub fn resume(&mut self, slot: usize, now: u64) -> bool {
         let is_alone = self.running == 0 && self.ready == bit(slot) && self.ready != 0;
-        let resumes = is_alone && self.is_plain() && now < self.earliest;
+        let resumes = is_alone && self.is_plain && now < self.earliest;
         if resumes {
             self.charged = now;
             self.run(bit(slot), now);

@@ -105,7 +105,7 @@ macro_rules! switched_registers {
             }
 
             /// Takes the registers out of the processor.
-            #[inline(never)]
+            #[inline(always)]
             pub fn save(&mut self) {
                 let to = &mut *self;
                 save_pairs!(to; $($field: $name,)* $($last: $last_name,)*);
@@ -118,7 +118,7 @@ macro_rules! switched_registers {
             ///
             /// The guest's translation tables change here: no guest instruction runs until the exception return
             /// that follows, which synchronises the context.
-            #[inline(never)]
+            #[inline(always)]
             pub fn restore(&self) {
                 Walks::stop();
                 if HAS_DEFERRED_ERRORS.load(Ordering::Relaxed) {

@@ -257,6 +257,7 @@ impl CpuInterface {
     }
 
     /// Puts the registers into the processor.
+    #[inline(always)]
     pub fn restore(&self, gic: &Gic) {
         match gic {
             Gic::V3(_) => {
