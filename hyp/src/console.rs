@@ -26,7 +26,7 @@ mod terminal;
 #[cfg(test)]
 mod tests;
 
-use alloc::boxed::Box;
+use alloc::vec::Vec;
 use arrayvec::ArrayVec;
 use channel::{Channel, Patience};
 use core::fmt::{self, Write};
@@ -71,7 +71,7 @@ enum Mode {
 #[derive(Debug)]
 pub struct Console {
     terminal: Terminal,
-    channels: Box<[Channel]>,
+    channels: Vec<Channel>,
     patience: Patience,
     keys: Keys,
     /// The channel that gets the input.
@@ -97,10 +97,9 @@ impl Console {
     /// A console for EL2 and `guests`, whose names make their tags (the first 32 of letters, digits, `-`, `_`, `.`).
     /// The first guest has the focus.
     pub fn new(guests: &[&str], settings: Settings) -> Self {
-        let names = core::iter::once(EL2_NAME).chain(guests.iter().copied());
-        Self {
-            channels: names.clone().map(|_| Channel::new()).collect(),
-            terminal: Terminal::new(names, settings.colour),
+        let mut console = Self {
+            channels: Vec::new(),
+            terminal: Terminal::new(settings.colour),
             patience: Patience::new(settings.ticks_per_second),
             keys: Keys::default(),
             focus: 1,
@@ -112,7 +111,15 @@ impl Console {
             turn: 0,
             waiting: 0,
             has_more: false,
-        }
+        };
+        console.add([EL2_NAME].iter().chain(guests));
+        console
+    }
+
+    /// Adds guests, in the order of their channels, behind those that it has.
+    pub fn add<'a>(&mut self, names: impl Iterator<Item = &'a &'a str> + Clone) {
+        self.channels.extend(names.clone().map(|_| Channel::new()));
+        self.terminal.add(names.copied());
     }
 
     /// Takes one byte of a guest's output at time `now`. False when there is no room: the caller keeps the byte, and

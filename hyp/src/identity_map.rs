@@ -177,21 +177,24 @@ fn new_table() -> Box<Table> {
 
 /// Writes descriptors, each by `step` above the last one, over entries of nothing; the number of one that is used, if one is.
 fn write_free(entries: &mut [u64], descriptor: u64, step: u64) -> Option<usize> {
-    let (fours, rest) = entries.as_chunks::<4>();
-    let are_free = fours.iter().all(|[a, b, c, d]| a | b | c | d == 0) && rest.iter().all(|entry| *entry == 0);
-    if !are_free {
+    let (eights, rest) = entries.as_chunks::<8>();
+    let is_free = |[a, b, c, d, e, f, g, h]: &[u64; 8]| a | b | c | d | e | f | g | h == 0;
+    if !eights.iter().all(is_free) || rest.iter().any(|entry| *entry != 0) {
         return entries.iter().position(|entry| *entry != 0);
     }
     write_entries(entries, descriptor, step);
     None
 }
 
-/// Writes descriptors, each by `step` above the last one. Four at a time: boot writes thousands.
+/// Writes descriptors, each by `step` above the last one. Eight at a time: boot writes thousands.
 pub fn write_entries(entries: &mut [u64], mut descriptor: u64, step: u64) {
-    let (fours, rest) = entries.as_chunks_mut::<4>();
-    for four in fours {
-        *four = [descriptor, descriptor + step, descriptor + 2 * step, descriptor + 3 * step];
-        descriptor += 4 * step;
+    let (eights, rest) = entries.as_chunks_mut::<8>();
+    for eight in eights {
+        let (second, two) = (descriptor + step, 2 * step);
+        let [third, fourth] = [descriptor + two, second + two];
+        let four = 2 * two;
+        *eight = [descriptor, second, third, fourth, descriptor + four, second + four, third + four, fourth + four];
+        descriptor += 2 * four;
     }
     for entry in rest {
         *entry = descriptor;

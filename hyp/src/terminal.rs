@@ -110,21 +110,20 @@ pub fn start_log(board: &Board, arguments: Arguments<'_>) {
     let mut terminal = TERMINAL.lock();
     terminal.clock = Clock::of_board(&board.timer);
     terminal.colour = arguments.colour;
+    let settings = Settings { ticks_per_second: terminal.clock.map_or(1, Clock::frequency), colour: terminal.colour };
+    terminal.outlet.console = Some(Console::new(&[], settings));
     drop(terminal);
-    set_guests(&[]);
     // Fails only if there is a logger already.
     if log::set_logger(&Log).is_ok() {
         log::set_max_level(log::LevelFilter::Info);
     }
 }
 
-/// Names the guests that share the console, in the order of their channels from 1.
-pub fn set_guests(names: &[&str]) {
-    let mut terminal = TERMINAL.lock();
-    let ticks_per_second = terminal.clock.map_or(1, Clock::frequency);
-    let settings = Settings { ticks_per_second, colour: terminal.colour };
-    terminal.outlet.pump(usize::MAX);
-    terminal.outlet.console = Some(Console::new(names, settings));
+/// Adds the guests that share the console, in the order of their channels from 1.
+pub fn add_guests(names: &[&str]) {
+    if let Some(console) = &mut TERMINAL.lock().outlet.console {
+        console.add(names.iter());
+    }
 }
 
 /// One core serves the console for all: others call it, see [`take_call`].

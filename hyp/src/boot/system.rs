@@ -59,7 +59,7 @@ pub fn start(board: Board, mut layout: Layout, tree: &'static [u8]) -> ! {
     }
     let plan = plan(&board, &mut layout, &hardware.gic, &mut frames, tree, &archive);
     let names: Vec<&str> = plan.manifest.vms.iter().map(|vm| vm.name.as_str()).collect();
-    terminal::set_guests(&names);
+    terminal::add_guests(&names);
     terminal::mark("guests");
     let system = build(&board, hardware, plan, frames, layout.archive()).install();
     terminal::mark("cores");

@@ -10,7 +10,7 @@
 //! So each guest's exact output can be put together again. Which line comes when is decided by the parent.
 
 use super::{EL2_CHANNEL, filter::Piece, queue::ByteQueue};
-use alloc::boxed::Box;
+use alloc::vec::Vec;
 use arrayvec::ArrayString;
 use core::fmt::{self, Write};
 
@@ -46,7 +46,7 @@ struct Tag {
 #[derive(Debug)]
 pub struct Terminal {
     output: ByteQueue,
-    tags: Box<[Tag]>,
+    tags: Vec<Tag>,
     colour: bool,
     owner: Option<usize>,
     /// Columns between the tag and the cursor; never more than there are.
@@ -58,21 +58,25 @@ pub struct Terminal {
 }
 
 impl Terminal {
-    /// A terminal at the start of a line, with a tag for each name.
-    pub fn new<'a>(names: impl Iterator<Item = &'a str>, colour: bool) -> Self {
-        let guest_colours = COLOURS.iter().cycle();
-        let colours = core::iter::once(&EL2_COLOUR).chain(guest_colours);
-        let tag = |(name, colour): (&str, &&'static str)| Tag { name: clean(name), colour, continued: false };
-        let tags = names.zip(colours).map(tag).collect();
+    /// A terminal at the start of a line, without tags.
+    pub fn new(colour: bool) -> Self {
         Self {
             output: ByteQueue::new(OUTPUT_CAPACITY),
-            tags,
+            tags: Vec::new(),
             colour,
             owner: None,
             column: 0,
             extent: 0,
             escaped: false,
         }
+    }
+
+    /// Adds a tag for each of `names`; the first of all is EL2's.
+    pub fn add<'a>(&mut self, names: impl Iterator<Item = &'a str>) {
+        let guest_colours = COLOURS.iter().cycle();
+        let colours = core::iter::once(&EL2_COLOUR).chain(guest_colours).skip(self.tags.len());
+        let tag = |(name, colour): (&str, &&'static str)| Tag { name: clean(name), colour, continued: false };
+        self.tags.extend(names.zip(colours).map(tag));
     }
 
     /// Whether there is room for all that one byte of a guest can cause.

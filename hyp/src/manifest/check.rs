@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use core::fmt::{self, Display};
 
 use super::abi::{self, node, property as key};
-use super::{CoreRequest, Device, DeviceKind, ManifestError, MemoryRegion, Span, VmConfig};
+use super::{CoreRequest, Device, DeviceKind, ManifestError, MemoryRegion, Policy, Restarts, Span, VmConfig};
 
 type Result<T> = core::result::Result<T, ManifestError>;
 
@@ -34,7 +34,20 @@ pub(super) fn vm(vm: &VmConfig) -> Result<()> {
     placed(vm)?;
     disjoint(vm, &contents(vm))?;
     entry(vm)?;
+    restarts(vm)?;
     command_line(vm)
+}
+
+/// Who never starts again is not told how often.
+fn restarts(vm: &VmConfig) -> Result<()> {
+    let never = [vm.on_reset, vm.on_crash] == [Policy::Stop; 2];
+    if never && vm.restarts != Restarts::default() {
+        let problem =
+            format!("it never starts again: remove it, or let `{}` be `{}`", key::ON_RESET, abi::value::RESTART);
+        let told = if vm.restarts.limit.is_some() { key::RESTART_LIMIT } else { key::RESTART_DELAY };
+        return Err(ManifestError::in_vm(&vm.name, told, problem));
+    }
+    Ok(())
 }
 
 /// Where in a VM's description something stands; text only for what is wrong.
@@ -232,9 +245,7 @@ fn gic_frames(vm: &VmConfig) -> Vec<Placed> {
 /// What is put into memory: segments and the device tree. The initrd is one of the segments.
 fn contents(vm: &VmConfig) -> Vec<Placed> {
     let segment = |segment: &super::Segment| Placed::new(node::SEGMENT, segment.ipa, segment.bytes);
-    let mut contents: Vec<_> = vm.segments.iter().map(segment).collect();
-    contents.push(device_tree_area(vm));
-    contents
+    [device_tree_area(vm)].into_iter().chain(vm.segments.iter().map(segment)).collect()
 }
 
 fn device_tree_area(vm: &VmConfig) -> Placed {

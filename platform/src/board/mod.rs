@@ -35,7 +35,20 @@ const MODELS: Models = Models::new(&[psci::MODELS, GIC_V2, GIC_V3, timer::MODELS
 /// The nodes of [`MODELS`] that are not disabled: found in one pass, since they are few in a large tree.
 #[inline(never)]
 fn known_parts<'tree>(tree: &'tree Tree) -> Vec<DeviceNode<'tree>> {
-    tree.nodes().filter(|node| node.is_one_of(&MODELS) && node.is_enabled()).collect()
+    // Many have the models of the one before them: trees list devices of one kind in a row.
+    let mut others: &[u32] = &[];
+    let is_known = |node: &DeviceNode<'tree>| {
+        let models = node.compatible_words();
+        if models.iter().eq(others) {
+            return false;
+        }
+        let is_known = node.is_one_of(&MODELS);
+        if !is_known {
+            others = models;
+        }
+        is_known && node.is_enabled()
+    };
+    tree.nodes().filter(is_known).collect()
 }
 
 /// The first of `parts` that is one of `models`.
@@ -121,7 +134,8 @@ impl Board {
 
     /// The registers that the hypervisor itself uses: interrupt controller, console and watchdog.
     pub fn own_registers(&self) -> Vec<Span> {
-        let mut spans = Vec::new();
+        // Enough for nearly all boards.
+        let mut spans = Vec::with_capacity(8);
         match &self.interrupt_controller {
             InterruptController::GicV3(gic) => {
                 spans.push(gic.distributor);

@@ -260,10 +260,11 @@ impl<'blob> Blob<'blob> {
         }
     }
 
-    /// The value of `compatible` of a node.
-    pub(super) fn compatible(&self, node: &NodeEntry) -> Option<&'blob [u8]> {
+    /// The property `compatible` of a node.
+    #[inline]
+    pub(super) fn compatible(&self, node: &NodeEntry) -> Option<RawProperty<'blob>> {
         let offset = (node.compatible != 0).then_some(node.compatible as usize)?;
-        RawProperty::first(self.words.get(offset / 4..)?).map(|property| property.value())
+        RawProperty::first(self.words.get(offset / 4..)?)
     }
 
     /// The value of the property `name` of a node.
@@ -329,8 +330,15 @@ impl<'blob> RawProperty<'blob> {
         Some(Self { name: u32::from_be(*name) as usize, length, words, rest })
     }
 
+    #[inline]
     pub(super) fn value(&self) -> &'blob [u8] {
         bytemuck::cast_slice(self.words).get(..self.length).unwrap_or_default()
+    }
+
+    /// The value with what it is filled up with, as it stands.
+    #[inline]
+    pub(super) fn value_words(&self) -> &'blob [u32] {
+        self.words.get(..self.length.div_ceil(4)).unwrap_or_default()
     }
 
     fn name(&self, strings: &'blob [u8]) -> Option<&'blob str> {

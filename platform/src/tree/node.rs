@@ -157,11 +157,17 @@ impl<'tree> DeviceNode<'tree> {
         self.compatible().any(|text| models.has(text))
     }
 
+    /// Its `compatible` in words, which are compared faster; none if it has none.
+    #[inline]
+    pub(crate) fn compatible_words(self) -> &'tree [u32] {
+        self.entry().and_then(|entry| self.tree.blob.compatible(entry)).map_or(&[], |property| property.value_words())
+    }
+
     /// The texts in its `compatible`, each up to its NUL.
     #[inline]
     fn compatible(self) -> impl Iterator<Item = &'tree [u8]> {
         let value = self.entry().and_then(|entry| self.tree.blob.compatible(entry));
-        let mut rest = value.unwrap_or_default();
+        let mut rest = value.map_or(&[][..], |property| property.value());
         core::iter::from_fn(move || {
             let (text, behind) = rest.split_at(rest.iter().position(|byte| *byte == 0)?);
             rest = behind.get(1..).unwrap_or_default();

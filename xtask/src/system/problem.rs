@@ -41,13 +41,27 @@ pub(super) struct Problem {
 
 impl Problem {
     pub(super) fn new(span: Range<usize>, message: impl Into<String>) -> Self {
-        Self { span, message: message.into(), help: None }
+        Self { span, message: visible(&message.into()), help: None }
     }
 
     /// Adds what to change.
     pub(super) fn help(self, help: impl Into<String>) -> Self {
-        Self { help: Some(help.into()), ..self }
+        Self { help: Some(visible(&help.into())), ..self }
     }
+}
+
+/// A message that may quote the file, without what would change how a terminal shows the rest: such characters by number.
+fn visible(message: &str) -> String {
+    let is_plain =
+        |character: char| character == '\n' || character.is_ascii_graphic() || character.escape_debug().len() == 1;
+    let mut shown = String::new();
+    for character in message.chars() {
+        match is_plain(character) {
+            true => shown.push(character),
+            false => shown.extend(character.escape_unicode()),
+        }
+    }
+    shown
 }
 
 /// What is wrong with a system file: message, line and column, and what to change.

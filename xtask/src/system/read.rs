@@ -79,7 +79,7 @@ fn vm(value: Value<'_>) -> Result<Vm> {
     let layout = layout(&table, &name)?;
     let console = table.boolean("console")?.is_none_or(|console| console.value);
     let (devices, board_devices) = device::all(&table)?;
-    Ok(Vm {
+    let vm = Vm {
         cpus: cpus(&table)?,
         memory: memory(&table, &layout)?,
         image: image(&table)?,
@@ -99,7 +99,25 @@ fn vm(value: Value<'_>) -> Result<Vm> {
         scheduling: sharing::of_vm(&table)?,
         name,
         layout,
-    })
+    };
+    may_start_again(&vm)?;
+    Ok(vm)
+}
+
+/// Who never starts again is not told how often.
+fn may_start_again(vm: &Vm) -> Result<()> {
+    let is = |policy: &Option<At<String>>, wanted: &str| policy.as_ref().is_some_and(|policy| policy.value == wanted);
+    if !is(&vm.on_reset, abi::value::STOP) || is(&vm.on_crash, abi::value::RESTART) {
+        return Ok(());
+    }
+    let told = [("restart-limit", &vm.restart_limit), ("restart-delay", &vm.restart_delay)];
+    match told.into_iter().find_map(|(key, value)| Some((key, value.as_ref()?))) {
+        None => Ok(()),
+        Some((key, value)) => {
+            let problem = value.problem(format!("a `{key}` for a VM that never starts again"));
+            Err(problem.help("remove it, or say `on-reset = \"restart\"` or `on-crash = \"restart\"`"))
+        }
+    }
 }
 
 fn name(table: &Table<'_>) -> Result<At<String>> {

@@ -34,6 +34,20 @@ fn expect_of_rtos(change: impl FnOnce(&mut DeviceTree), message: &str) {
     expect(change, &(RTOS.to_string() + message));
 }
 
+#[test]
+fn who_never_starts_again_is_not_told_how_often() {
+    let told = |key: &'static str, value: u32| {
+        move |tree: &mut DeviceTree| {
+            set(tree, &std::format!("/vm@1/{key}"), [value]);
+            set(tree, "/vm@1/on-reset", "stop");
+            set(tree, "/vm@1/on-crash", "stop");
+        }
+    };
+    let message = |key| std::format!("{key}: it never starts again: remove it, or let `on-reset` be `restart`");
+    expect_of_rtos(told("restart-limit", 7), &message("restart-limit"));
+    assert!(parsed(|tree| set(tree, "/vm@1/restart-limit", [7u32])).is_ok());
+}
+
 /// `linux` is on core 0, too.
 fn both_on_core_0(tree: &mut DeviceTree) {
     remove(tree, "/vm@0/cpus");

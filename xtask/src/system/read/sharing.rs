@@ -60,7 +60,8 @@ pub(super) fn core(value: Value<'_>) -> Result<Core> {
     is_core(&number)?;
     let windows = table.array("windows")?;
     if windows.is_empty() || windows.len() > abi::MAX_WINDOWS {
-        let problem = Problem::new(table.head(), format!("a frame has 1 to {} windows", abi::MAX_WINDOWS));
+        let place = table.get("windows").map_or(table.head(), |value| value.span());
+        let problem = Problem::new(place, format!("a frame has 1 to {} windows", abi::MAX_WINDOWS));
         return Err(problem.help("write `windows = [{ vm = \"...\", start = \"0ms\", length = \"5ms\" }]`"));
     }
     let mut windows = windows.into_iter().map(window).collect::<Result<Vec<_>>>()?;

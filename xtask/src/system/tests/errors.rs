@@ -138,6 +138,8 @@ fn names_are_checked() {
         let message = format!("a VM cannot be called `{bad}`");
         expect(&toml, &format!("\"{bad}\""), &message, "use 1 to 31 of a-z");
     }
+    let turned = linux_vm("").replace("\"linux\"", "\"\\u202exunil\"");
+    expect(&turned, "\"\\u202e", "a VM cannot be called `\\u{202e}xunil`", "use 1 to 31 of a-z");
     let toml = linux_vm("") + &linux_vm("");
     expect(&toml, "\"linux\"", "there are two VMs called `linux`", "rename one");
 }

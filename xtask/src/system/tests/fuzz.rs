@@ -31,7 +31,7 @@ cpus = [0]
 memory = "16M"
 image = "rtos.elf"
 devices = ["/pl061@9030000", { device = "/fw-cfg@9020000", dma = false, without = ["dma-coherent"] }]
-on-reset = "stop"
+on-reset = "restart"
 restart-limit = 3
 restart-delay = "20ms"
 priority = 20

@@ -78,6 +78,18 @@ fn numbers_and_times_are_bounded() {
 }
 
 #[test]
+fn who_never_starts_again_is_not_told_how_often() {
+    let with = |lines: &str| guest_vm(&format!("image = \"raw.bin\"\n{lines}"));
+    let stops = "on-reset = \"stop\"\n";
+    let message = |key| format!("a `{key}` for a VM that never starts again");
+    expect(&with(&format!("{stops}restart-limit = 7")), "7\n", &message("restart-limit"), "`on-crash = \"restart\"`");
+    let delay = with(&format!("{stops}on-crash = \"stop\"\nrestart-delay = \"1s\""));
+    expect(&delay, "\"1s\"", &message("restart-delay"), "remove it");
+    accepted(&Workshop::new(), &with(&format!("{stops}on-crash = \"restart\"\nrestart-limit = 7")));
+    accepted(&Workshop::new(), &with("on-reset = \"restart\"\nrestart-limit = 7"));
+}
+
+#[test]
 fn a_budget_has_a_period_that_is_no_shorter() {
     let with = |lines: &str| guest_vm(&format!("image = \"raw.bin\"\n{lines}"));
     expect(&with("budget = \"2ms\""), "\"2ms\"", "a `budget` without a `period`", "`period = \"10ms\"`");
@@ -112,7 +124,10 @@ fn windows_follow_each_other_within_the_frame() {
         "this window ends at 21ms, the frame at 20ms",
         "make the frame longer",
     );
-    expect(&framed(""), "[[core]]", "a frame has 1 to 32 windows", "windows = [{ vm");
+    expect(&framed(""), "[]", "a frame has 1 to 32 windows", "windows = [{ vm");
+    expect(&framed("1, ".repeat(33).as_str()), "[1, ", "a frame has 1 to 32 windows", "windows = [{ vm");
+    let none = framed("").replace("windows = []", "");
+    expect(&none, "[[core]]", "a frame has 1 to 32 windows", "windows = [{ vm");
     let once = framed(first);
     let (_, core) = once.split_once("[[core]]").expect("there is a core");
     let twice = format!("{once}[[core]]{core}");
