@@ -20,6 +20,7 @@ pub(super) fn cases() -> Vec<Case> {
         counted("a budget is a cap on an idle core", capped(), budget_is_a_cap).steps(&ends[..1]),
         counted("a budget is a guarantee for the most urgent", guaranteed(), budget_is_kept).steps(&ends),
         counted("weights divide a core", weighted(), weights_divide).steps(&ends),
+        counted("time is stolen that others had", robbed(), time_is_stolen).steps(&ends),
         counted("a reset loop ends at its limit", limited(), delays_double)
             .steps(&["expect tessera:restarter: reset"; 4])
             .steps(&["expect tessera:restarter: stays off: it has started again as often as `restart-limit` allows"])
@@ -107,6 +108,38 @@ fn weights_divide(console: &str) -> Result<(), String> {
         true => Ok(()),
         false => Err(format!("slices of 5 and 15 ms are seen as {light:?} and {heavy:?}")),
     }
+}
+
+/// Two that take turns, and a more urgent one that mostly rests.
+fn robbed() -> String {
+    let line = format!("from={FROM} for=1000 rests=10");
+    vm("urgent", "guest/witness", &line, "priority = 20") + &witness("a", "") + &witness("b", "")
+}
+
+/// Who is ready and does not run is robbed of just that; who waits, or runs as soon as it is ready, of nothing.
+fn time_is_stolen(console: &str) -> Result<(), String> {
+    // Each change of the guest, and what is too short for a guest to see.
+    const UNSEEN: u64 = 500;
+    for vm in ["a", "b"] {
+        let (gone, stolen) = stolen(console, vm, "gone")?;
+        if gone < 20_000 || stolen.abs_diff(gone) > UNSEEN {
+            return Err(format!("of {vm}'s time {gone} us were gone, and {stolen} us stolen"));
+        }
+    }
+    match stolen(console, "urgent", "rested")? {
+        (50_000, ..=UNSEEN) => Ok(()),
+        (rested, stolen) => Err(format!("{stolen} us were stolen from one that rested {rested} us")),
+    }
+}
+
+/// What the guest `vm` says of how long it was `gone` or has `rested`, and how much of that was stolen, in microseconds.
+fn stolen(console: &str, vm: &str, kind: &str) -> Result<(u64, u64), String> {
+    let start = format!("[{vm}] witness: {kind} ");
+    let numbers = |line: &str| {
+        let (time, stolen) = line.trim().strip_prefix(&start)?.strip_suffix(" us")?.split_once(" us, stolen ")?;
+        Some((time.parse().ok()?, stolen.parse().ok()?))
+    };
+    console.lines().find_map(numbers).ok_or(format!("{vm} does not say what was stolen"))
 }
 
 /// It restarts three times and no more; who is beside it has nearly all of the core.
