@@ -89,10 +89,14 @@ const ISAR2: Offer = offer(&[(28, 1)]);
 /// what is emulated is little-endian.
 const MMFR0: Offer = offer(&[(0, 2), (4, 2), (20, 1), (24, 0), (28, 0), (44, 1)]).signed(&[24, 28]);
 /// HAFDBS (3 has access flags of tables), HPDS, PAN, ETS, nTLBPA, ECBHB. No VMID, VHE, LORegions, SpecSEI.
+///
+/// EL2's walk of a guest's tables (`gate`) is only to tell the last table that is read: an access flag, dirty state or permission
+/// by hierarchy (HPDS) changes no address, and AT tells the rest. What EL2 itself writes sets no dirty state: devices, and
+/// memory next to them if one access reaches both.
 const MMFR1: Offer = offer(&[(0, 2), (12, 2), (20, 3), (36, 3), (48, 1), (60, 1)]);
-/// CnP, UAO, LSM, VARange, CCIDX, ST, AT, IDS, TTL, BBM, E0PD.
-const MMFR2: Offer =
-    offer(&[(0, 1), (4, 1), (8, 1), (16, 1), (20, 1), (28, 1), (32, 1), (36, 1), (48, 1), (52, 2), (60, 1)]);
+/// CnP, UAO, LSM, CCIDX, AT, IDS, TTL, BBM, E0PD (a fault before any table is read, which AT tells). No VARange (52 bits), no ST
+/// (tables for less than 25 bits): to EL2's walk such addresses have no table, and the guest would repeat its access for ever.
+const MMFR2: Offer = offer(&[(0, 1), (4, 1), (8, 1), (20, 1), (32, 1), (36, 1), (48, 1), (52, 2), (60, 1)]);
 
 /// What a guest reads from an AArch64 ID register whose own value is `raw`.
 ///
@@ -173,6 +177,13 @@ mod tests {
         // LPA2: granules of 16 KiB and 4 KiB remain, or are absent.
         assert_eq!(aarch64_feature(encoding(3, 0, 0, 7, 0), 0x1020_0000), 0x0010_0000);
         assert_eq!(aarch64_feature(encoding(3, 0, 0, 7, 0), 0xff00_0000), 0xff00_0000);
+    }
+
+    /// Where `guest_walk` would find no table.
+    #[test]
+    fn what_the_walk_does_not_know_is_hidden() {
+        // VARange and ST, among E0PD, AT, CCIDX and CnP.
+        assert_eq!(aarch64_feature(encoding(3, 0, 0, 7, 2), 0x1000_0001_1011_0001), 0x1000_0001_0010_0001);
     }
 
     #[test]
