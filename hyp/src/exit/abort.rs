@@ -100,7 +100,7 @@ fn undescribed(processor: &mut Processor, vcpu: &mut Vcpu, abort: Abort, fault: 
         finish::instruction(vcpu);
         return Next::Resume;
     }
-    match emulate::access(processor, vcpu, fault.va.get(), fault.ipa()) {
+    match emulate::access(processor, vcpu, fault.va.get(), fault.ipa(), abort.is_write()) {
         Ok(()) | Err(Refusal::Changed) => Next::Resume,
         Err(Refusal::External) => external_abort(vcpu, abort),
         Err(Refusal::Fault { address, status, is_write }) => {

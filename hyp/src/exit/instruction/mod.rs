@@ -203,6 +203,11 @@ impl Instruction {
         !matches!(self.operation, Operation::Load(_) | Operation::LoadExclusive(_))
     }
 
+    /// Whether it may have faulted as a write (ESR_EL2.WnR), or as a read: what does both may as either.
+    pub fn may_fault(&self, is_write: bool) -> bool {
+        if is_write { self.writes() } else { self.reads() }
+    }
+
     /// Neither does it load a register twice, nor write one back that it also loads or stores (Arm ARM K1.2).
     fn is_predictable(&self) -> bool {
         let elements = match &self.operation {
