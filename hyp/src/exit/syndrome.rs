@@ -85,6 +85,11 @@ impl Exit {
 }
 
 impl SystemRegisterAccess {
+    /// An access to `register`, from or to the general register that `esr` names.
+    pub const fn of(register: u32, esr: u64) -> Self {
+        Self(register as u64 | esr & 0x3e1)
+    }
+
     /// Which register, as `encoding` makes it.
     #[inline(always)]
     pub const fn register(self) -> u32 {

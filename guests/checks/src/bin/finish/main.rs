@@ -37,6 +37,7 @@ fn main(machine: &Machine) {
             thumb::in_a_block_of_conditions,
             thumb::waits,
             thumb::steps,
+            thumb::physical_timer,
             thumb::in_a32,
         ],
     );

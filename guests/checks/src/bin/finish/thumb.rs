@@ -26,6 +26,9 @@ const FOR_USER: u64 = 1 << 6;
 /// SCTLR_EL1.nTWI: EL0 may wait.
 const MAY_WAIT: u64 = 1 << 16;
 
+/// CNTKCTL_EL1.EL0PTEN: EL0 may access the physical timer.
+const TIMER_FOR_USER: u64 = 1 << 9;
+
 /// movs r2, #1; movs r3, #2; adds r0, r2, r3; svc #0.
 const END: [u16; 4] = [0x2201, 0x2302, 0x18d0, 0xdf00];
 
@@ -118,6 +121,30 @@ pub fn steps(_: &Machine) -> Outcome {
         let stepped = fault.return_address.wrapping_sub(WINDOW.start());
         ensure_equal!((fault.class(), stepped), (CLASS_STEP, bytes), "class and bytes behind {program:x?}");
     }
+    Ok(())
+}
+
+/// MRC, MRRC and MCRR of CNTP_CTL and CNTP_CVAL, once EL1 permits them.
+pub fn physical_timer(_: &Machine) -> Outcome {
+    const COMPARE: u64 = 0x1234_5678_9abc_def0;
+    let permissions = read_register!("cntkctl_el1");
+    write_register!("cntkctl_el1", permissions | TIMER_FOR_USER);
+    write_register!("cntp_cval_el0", COMPARE);
+    write_register!("cntp_ctl_el0", 2);
+    // mrc p15, 0, r0, c14, c2, 1; mrrc p15, 2, r0, r4, c14 and r4, r0, c14; all with svc #0.
+    let reads = [([0xee1e, 0x0f32], 2), ([0xec54, 0x0f2e], COMPARE & 0xffff_ffff), ([0xec50, 0x4f2e], COMPARE >> 32)];
+    let outcome = reads.into_iter().try_for_each(|(program, expected)| {
+        let fault = run(&[program[0], program[1], 0xdf00], USER | THUMB)?;
+        ensure_equal!((fault.class(), fault.x0), (CLASS_CALL, expected), "r0 behind {program:x?} ({fault})");
+        Ok(())
+    });
+    // mov r2, #5; mcrr p15, 2, r1, r2, c14.
+    let stored = run(&[0x2205, 0xec42, 0x1f2e, 0xdf00], USER | THUMB);
+    let compare = read_register!("cntp_cval_el0");
+    write_register!("cntp_ctl_el0", 0);
+    write_register!("cntkctl_el1", permissions);
+    outcome?;
+    ensure_equal!((stored?.class(), compare), (CLASS_CALL, 5 << 32 | (WINDOW.start() + 4096)), "CNTP_CVAL by MCRR");
     Ok(())
 }
 
