@@ -21,6 +21,7 @@ use tessera_memory::Ipa;
 
 use crate::arch::aarch64::registers::{read_register, write_register};
 use crate::arch::aarch64::traps::Stage1Access;
+use crate::exit::byte_order::is_big_endian;
 use crate::exit::instruction::{Instruction, MAX_BYTES, Operation, Registers, Vectors};
 use crate::exit::{finish, gate, inject};
 use crate::processor::Processor;
@@ -95,7 +96,8 @@ pub fn access(
 
 /// The instruction that the guest is at.
 fn fetch(vcpu: &Vcpu) -> Result<Instruction, Refusal> {
-    if inject::from_aarch32(vcpu.pstate()) {
+    let pstate = vcpu.pstate();
+    if inject::from_aarch32(pstate) || is_big_endian(pstate, read_register!("sctlr_el1")) {
         return Err(Refusal::External);
     }
     Instruction::decode(gate::instruction(vcpu)?).ok_or(Refusal::External)

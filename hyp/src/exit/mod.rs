@@ -4,6 +4,7 @@
 //! this VM stopped with the reason kept.
 
 pub mod aarch32;
+pub mod byte_order;
 pub mod fate;
 pub mod finish;
 pub mod identification;

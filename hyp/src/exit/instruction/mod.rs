@@ -7,7 +7,8 @@
 //!
 //! Not decoded, and `None`: prefetches, which never fault; what is UNDEFINED or CONSTRAINED UNPREDICTABLE; and features
 //! that no guest is offered: pointer authentication (LDRAA), memory tagging, 64-byte accesses, SVE, MOPS, LRCPC3, LSE128.
-//! Data is little-endian: guests are not offered the other way.
+//! Data is little-endian: guests are not offered the other way, and its accesses
+//! of this kind are refused.
 
 mod atomic;
 mod elements;

@@ -38,6 +38,7 @@ fn main(machine: &Machine) {
             thumb::waits,
             thumb::steps,
             thumb::physical_timer,
+            thumb::big_endian_data,
             thumb::in_a32,
         ],
     );

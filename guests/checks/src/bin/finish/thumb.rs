@@ -9,7 +9,7 @@ use guest_runtime::catch::{Fault, catch};
 use guest_runtime::checks::{Failure, Outcome};
 use guest_runtime::console::PL011;
 use guest_runtime::mmu::{self, Kind};
-use guest_runtime::{Machine, ensure_equal, read_register, skip, write_register};
+use guest_runtime::{Machine, ensure, ensure_equal, mmio, read_register, skip, write_register};
 
 use crate::window::Window;
 use crate::with_timer;
@@ -21,6 +21,10 @@ const CLASS_STEP: u64 = 0x32;
 const USER: u64 = 0x1d0;
 const THUMB: u64 = 1 << 5;
 const STEP: u64 = 1 << 21;
+/// PSTATE.E, and SCTLR_EL1.E0E, which is its like for A64; PSTATE of A64 at EL0, interrupts masked.
+const BIG_ENDIAN: u64 = 1 << 9;
+const BIG_ENDIAN_USER: u64 = 1 << 24;
+const A64: u64 = 0x3c0;
 /// A page's AP[1]: EL0 may access it.
 const FOR_USER: u64 = 1 << 6;
 /// SCTLR_EL1.nTWI: EL0 may wait.
@@ -146,6 +150,34 @@ pub fn physical_timer(_: &Machine) -> Outcome {
     outcome?;
     ensure_equal!((stored?.class(), compare), (CLASS_CALL, 5 << 32 | (WINDOW.start() + 4096)), "CNTP_CVAL by MCRR");
     Ok(())
+}
+
+/// The order of bytes is PSTATE.E of AArch32, and SCTLR_EL1.E0E of A64.
+pub fn big_endian_data(_: &Machine) -> Outcome {
+    // ldr r0, [r1, #24]; str r1, [r1, #36] (IBRD); svc #0, in T32 and in A64.
+    let (short, long) = ([0x6988, 0x6249, 0xdf00], [0x1820, 0xb940, 0x2421, 0xb900, 0x0001, 0xd400]);
+    let divisor = PL011 + 0x24;
+    let before = mmio::read32(divisor);
+    let control = read_register!("sctlr_el1");
+    let measure = |program: &[u16], state, order| {
+        write_register!("sctlr_el1", control | order);
+        let fault = run(program, state);
+        write_register!("sctlr_el1", control);
+        Ok((fault?.x0, mmio::read32(divisor)))
+    };
+    let outcome = || {
+        let flags = measure(&short, USER | THUMB, 0)?.0;
+        ensure!(flags != 0, "UARTFR is 0, the same in either order");
+        let big = (u64::from((flags as u32).swap_bytes()), 0x00c0);
+        ensure_equal!(measure(&short, USER | THUMB | BIG_ENDIAN, 0)?, big, "T32, E = 1");
+        ensure_equal!(measure(&short, USER | THUMB, BIG_ENDIAN_USER)?, (flags, 0x1000), "T32, E = 0");
+        ensure_equal!(measure(&long, A64, 0)?, (flags, 0x1000), "A64, E0E = 0");
+        ensure_equal!(measure(&long, A64, BIG_ENDIAN_USER)?, big, "A64, E0E = 1");
+        Ok(())
+    };
+    let outcome = outcome();
+    mmio::write32(divisor, before);
+    outcome
 }
 
 pub fn in_a32(_: &Machine) -> Outcome {
