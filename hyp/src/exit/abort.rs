@@ -3,8 +3,10 @@
 
 use tessera_memory::{GuestFault, Ipa};
 
+use crate::arch::aarch64::registers::read_register;
 use crate::arch::aarch64::traps;
 use crate::devices::DeviceSlot;
+use crate::exit::byte_order::is_big_endian;
 use crate::exit::emulate::{self, Refusal};
 use crate::exit::syndrome::{Abort, Access, Reason};
 use crate::exit::{Next, fault, finish, inject, synchronous_exception};
@@ -41,14 +43,34 @@ fn device_access(
 ) -> Next {
     let vm = vcpu.vm;
     if is_write {
-        let value = access.truncate(vcpu.register(access.transfer()));
+        let value = stored(vcpu, access);
         vm.device_write(processor, vcpu.index, device, offset, access.bytes(), value);
     } else {
         let value = vm.device_read(processor, vcpu.index, device, offset, access.bytes());
-        vcpu.set_register(access.transfer(), access.extend(value));
+        set_loaded(vcpu, access, value);
     }
     finish::instruction(vcpu);
     Next::Resume
+}
+
+/// What a store writes, as a little-endian number.
+#[inline(always)]
+fn stored(vcpu: &Vcpu, access: Access) -> u64 {
+    in_order(vcpu, access, access.truncate(vcpu.register(access.transfer())))
+}
+
+/// Ends a load that read the little-endian number `value`.
+#[inline(always)]
+fn set_loaded(vcpu: &mut Vcpu, access: Access, value: u64) {
+    let value = in_order(vcpu, access, value);
+    vcpu.set_register(access.transfer(), access.extend(value));
+}
+
+/// `value` as it is, or reversed if the guest's data is big-endian.
+#[inline(always)]
+fn in_order(vcpu: &Vcpu, access: Access, value: u64) -> u64 {
+    let is_big = is_big_endian(vcpu.pstate(), read_register!("sctlr_el1"));
+    if is_big { access.reverse(value) } else { value }
 }
 
 /// Handles any other abort: asks the VM's memory and devices what is to become of the access.
@@ -80,11 +102,11 @@ fn emulated(processor: &mut Processor, vcpu: &mut Vcpu, abort: Abort, fault: &Gu
 fn passed_on(vcpu: &mut Vcpu, abort: Abort, access: Access, ipa: Ipa) -> Next {
     let bytes = access.bytes();
     let done = if abort.is_write() {
-        let value = access.truncate(vcpu.register(access.transfer()));
+        let value = stored(vcpu, access);
         vcpu.vm.passed_store(ipa.get(), bytes, value)
     } else {
         let value = vcpu.vm.passed_load(ipa.get(), bytes);
-        value.map(|value| vcpu.set_register(access.transfer(), access.extend(value)))
+        value.map(|value| set_loaded(vcpu, access, value))
     };
     if done.is_none() {
         return external_abort(vcpu, abort);
@@ -100,7 +122,7 @@ fn undescribed(processor: &mut Processor, vcpu: &mut Vcpu, abort: Abort, fault: 
         finish::instruction(vcpu);
         return Next::Resume;
     }
-    match emulate::access(processor, vcpu, fault.va.get(), fault.ipa()) {
+    match emulate::access(processor, vcpu, fault.va.get(), fault.ipa(), abort.is_write()) {
         Ok(()) | Err(Refusal::Changed) => Next::Resume,
         Err(Refusal::External) => external_abort(vcpu, abort),
         Err(Refusal::Fault { address, status, is_write }) => {

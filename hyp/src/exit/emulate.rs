@@ -21,6 +21,7 @@ use tessera_memory::Ipa;
 
 use crate::arch::aarch64::registers::{read_register, write_register};
 use crate::arch::aarch64::traps::Stage1Access;
+use crate::exit::byte_order::is_big_endian;
 use crate::exit::instruction::{Instruction, MAX_BYTES, Operation, Registers, Vectors};
 use crate::exit::{finish, gate, inject};
 use crate::processor::Processor;
@@ -50,15 +51,24 @@ pub enum Refusal {
     },
 }
 
-/// Carries out the instruction that accessed virtual `address`, which is `ipa`, on an emulated device.
+/// Carries out the instruction that accessed virtual `address`, which is `ipa`, on an emulated device; it faulted as it wrote
+/// (`is_write`) or read.
 ///
 /// # Errors
 /// See [`Refusal`]; no register has changed then, and nothing else, unless memory went away in the middle or the
 /// hardware refused.
-pub fn access(processor: &mut Processor, vcpu: &mut Vcpu, address: u64, ipa: Ipa) -> Result<(), Refusal> {
+pub fn access(
+    processor: &mut Processor,
+    vcpu: &mut Vcpu,
+    address: u64,
+    ipa: Ipa,
+    is_write: bool,
+) -> Result<(), Refusal> {
     let instruction = fetch(vcpu)?;
     let footprint = instruction.footprint(&Guest(vcpu), zero_block_bytes());
-    if !footprint.contains(address) {
+    // The processor may have executed what was there before: a guest that changes code and does not see to its caches repeats
+    // the access until they forget. Those are exits like others, in its own time.
+    if !footprint.contains(address) || !instruction.may_fault(is_write) {
         return Err(Refusal::Changed);
     }
     if let Operation::LoadExclusive(_) = instruction.operation {
@@ -67,6 +77,12 @@ pub fn access(processor: &mut Processor, vcpu: &mut Vcpu, address: u64, ipa: Ipa
     // DC ZVA of large blocks, which would take long: of a device, the architecture has this fault for it.
     if footprint.bytes > MAX_BYTES as u64 {
         return Err(Refusal::Fault { address, status: ALIGNMENT, is_write: true });
+    }
+    // All else the processor has asked of Stage 1, which comes before Stage 2.
+    if (instruction.is_unprivileged || instruction.reads() && instruction.writes())
+        && Ipa::new(translate(vcpu, &instruction, address)?).page() != ipa.page()
+    {
+        return Err(Refusal::Changed);
     }
     let pages = Pages::of(vcpu, &instruction, &footprint, address, ipa)?;
     let mut bus = PageBus { processor, vm: vcpu.vm, vcpu: vcpu.index, pages };
@@ -80,7 +96,8 @@ pub fn access(processor: &mut Processor, vcpu: &mut Vcpu, address: u64, ipa: Ipa
 
 /// The instruction that the guest is at.
 fn fetch(vcpu: &Vcpu) -> Result<Instruction, Refusal> {
-    if inject::from_aarch32(vcpu.pstate()) {
+    let pstate = vcpu.pstate();
+    if inject::from_aarch32(pstate) || is_big_endian(pstate, read_register!("sctlr_el1")) {
         return Err(Refusal::External);
     }
     Instruction::decode(gate::instruction(vcpu)?).ok_or(Refusal::External)
@@ -94,7 +111,7 @@ fn zero_block_bytes() -> u64 {
 /// Where the guest's own tables lead for an access of `instruction` at `address`.
 fn translate(vcpu: &Vcpu, instruction: &Instruction, address: u64) -> Result<u64, Refusal> {
     let is_write = instruction.writes();
-    let from_user = instruction.is_unprivileged || inject::from_user(vcpu.pstate());
+    let from_user = inject::has_user_rights(vcpu.pstate(), instruction.is_unprivileged);
     gate::translate(vcpu.vm, address, Stage1Access { from_user, is_write })
 }
 

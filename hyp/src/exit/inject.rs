@@ -7,6 +7,7 @@ mod pstate {
     pub const EL1T: u64 = 4;
     pub const EL1H: u64 = 5;
     pub const DAIF: u64 = 0xf << 6;
+    pub const UAO: u64 = 1 << 23;
     pub const SSBS: u64 = 1 << 12;
     pub const PAN: u64 = 1 << 22;
     pub const DIT: u64 = 1 << 24;
@@ -35,6 +36,11 @@ pub struct Entry {
 /// Whether the guest was at EL0.
 pub fn from_user(pstate: u64) -> bool {
     pstate & pstate::MODE == 0 || pstate & pstate::AARCH32 != 0
+}
+
+/// Whether an access has EL0's rights: at EL0, and LDTR, STTR (`is_unprivileged`) unless PSTATE.UAO overrides them.
+pub fn has_user_rights(pstate: u64, is_unprivileged: bool) -> bool {
+    from_user(pstate) || is_unprivileged && pstate & pstate::UAO == 0
 }
 
 /// Whether the guest was in AArch32 (which is EL0 only).
@@ -99,6 +105,16 @@ mod tests {
     fn each_origin_has_its_vector() {
         for (pstate, offset) in [(0x4, 0x000), (0x5, 0x200), (0x0, 0x400), (0x10, 0x600), (0x1f, 0x600)] {
             assert_eq!(synchronous_entry(pstate, VBAR, SCTLR_SPAN).pc, VBAR + offset, "{pstate:#x}");
+        }
+    }
+
+    #[test]
+    fn unprivileged_accesses_have_the_rights_of_el0_unless_overridden() {
+        for (pstate, plain, unprivileged) in
+            [(0x5, false, true), (0x0080_0005, false, false), (0x0080_0000, true, true), (0x10, true, true)]
+        {
+            assert_eq!(has_user_rights(pstate, false), plain, "{pstate:#x}");
+            assert_eq!(has_user_rights(pstate, true), unprivileged, "{pstate:#x}");
         }
     }
 

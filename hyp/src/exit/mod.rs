@@ -3,6 +3,8 @@
 //! No guest action may reach a panic, an endless loop or a log line per event here: the worst is a fault injected, or
 //! this VM stopped with the reason kept.
 
+pub mod aarch32;
+pub mod byte_order;
 pub mod fate;
 pub mod finish;
 pub mod identification;
@@ -29,6 +31,7 @@ pub use handlers::*;
 
 #[cfg(target_os = "none")]
 mod handlers {
+    use super::aarch32::{self, TimerAccess};
     use super::syndrome::{Exit, Wait};
     use super::{abort, finish, hypercall, inject, system_register};
     use crate::arch::aarch64::registers::{read_register, write_register};
@@ -66,7 +69,12 @@ mod handlers {
     /// Decodes again, so that the others need not keep what they do not use.
     #[inline(never)]
     fn rarer(processor: &mut Processor, vcpu: &mut Vcpu) -> Next {
-        match Exit::decode(traps::syndrome()) {
+        let esr = traps::syndrome();
+        if !aarch32::is_executed(esr, vcpu.pstate()) {
+            finish::instruction(vcpu);
+            return Next::Resume;
+        }
+        match Exit::decode(esr) {
             Exit::WaitFor(wait) => {
                 finish::instruction(vcpu);
                 if wait == Wait::Interrupt { Next::Wait } else { Next::Resume }
@@ -76,10 +84,13 @@ mod handlers {
                 hypercall::handle(processor, vcpu, immediate)
             }
             Exit::InstructionAbort(abort) => abort::refused(processor, vcpu, abort),
-            _ => {
-                vcpu.vm.counters.undefined_instruction();
-                undefined(vcpu)
-            }
+            _ => match TimerAccess::decode(esr) {
+                Some(access) => system_register::timer(processor, vcpu, access),
+                None => {
+                    vcpu.vm.counters.undefined_instruction();
+                    undefined(vcpu)
+                }
+            },
         }
     }
 

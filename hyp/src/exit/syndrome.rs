@@ -85,6 +85,11 @@ impl Exit {
 }
 
 impl SystemRegisterAccess {
+    /// An access to `register`, from or to the general register that `esr` names.
+    pub const fn of(register: u32, esr: u64) -> Self {
+        Self(register as u64 | esr & 0x3e1)
+    }
+
     /// Which register, as `encoding` makes it.
     #[inline(always)]
     pub const fn register(self) -> u32 {
@@ -224,6 +229,12 @@ impl Access {
         if self.wide() { extended } else { extended & 0xffff_ffff }
     }
 
+    /// `value`, of the access's width, with its bytes the other way round.
+    #[inline(always)]
+    pub const fn reverse(self, value: u64) -> u64 {
+        value.swap_bytes() >> self.unused_bits()
+    }
+
     /// What a store of the register's `value` writes.
     #[inline(always)]
     pub fn truncate(self, value: u64) -> u64 {
@@ -310,6 +321,11 @@ mod tests {
         assert_eq!(ldrsh_x.extend(0x8000), 0xffff_ffff_ffff_8000);
         assert_eq!(ldr_x.extend(u64::MAX), u64::MAX);
         assert_eq!(ldrsb_w.truncate(0x1ff), 0xff);
+        assert_eq!(
+            [ldrsb_w, ldrsh_x, ldr_w].map(|access| access.reverse(access.truncate(0x1234_5678))),
+            [0x78, 0x7856, 0x7856_3412]
+        );
+        assert_eq!(ldr_x.reverse(0x0102_0304_0506_0708), 0x0807_0605_0403_0201);
     }
 
     #[test]

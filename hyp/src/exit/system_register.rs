@@ -3,6 +3,7 @@
 use tessera_platform::gic::Gic;
 
 use crate::arch::aarch64::registers::{read_register, write_register};
+use crate::exit::aarch32::TimerAccess;
 use crate::exit::syndrome::{SystemRegisterAccess, encoding};
 use crate::exit::{Next, fate, finish, identification, undefined};
 use crate::interrupts::SgiRegister;
@@ -62,6 +63,31 @@ fn other(processor: &mut Processor, vcpu: &mut Vcpu, access: SystemRegisterAcces
             undefined(vcpu)
         }
     }
+}
+
+/// Handles MRC to MCRR of the physical timer, of AArch32.
+#[cold]
+pub fn timer(processor: &mut Processor, vcpu: &mut Vcpu, access: TimerAccess) -> Next {
+    const LOWER: u64 = 0xffff_ffff;
+    let (access, upper) = match access {
+        TimerAccess::Single(access) => return other(processor, vcpu, access),
+        TimerAccess::Pair(access, upper) => (access, upper),
+    };
+    let (register, lower) = (access.register(), access.transfer());
+    let done = if access.is_read() {
+        read(processor, vcpu, register).map(|value| {
+            vcpu.set_register(lower, value & LOWER);
+            vcpu.set_register(upper, value >> 32);
+        })
+    } else {
+        let value = vcpu.register(upper) << 32 | vcpu.register(lower) & LOWER;
+        write(processor, vcpu, register, value)
+    };
+    if done.is_none() {
+        return undefined(vcpu);
+    }
+    finish::instruction(vcpu);
+    Next::Resume
 }
 
 fn read(processor: &mut Processor, vcpu: &Vcpu, register: u32) -> Option<u64> {

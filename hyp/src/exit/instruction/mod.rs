@@ -7,7 +7,8 @@
 //!
 //! Not decoded, and `None`: prefetches, which never fault; what is UNDEFINED or CONSTRAINED UNPREDICTABLE; and features
 //! that no guest is offered: pointer authentication (LDRAA), memory tagging, 64-byte accesses, SVE, MOPS, LRCPC3, LSE128.
-//! Data is little-endian: guests are not offered the other way.
+//! Data is little-endian: guests are not offered the other way, and its accesses
+//! of this kind are refused.
 
 mod atomic;
 mod elements;
@@ -201,6 +202,11 @@ impl Instruction {
     /// Whether it writes memory, or may.
     pub fn writes(&self) -> bool {
         !matches!(self.operation, Operation::Load(_) | Operation::LoadExclusive(_))
+    }
+
+    /// Whether it may have faulted as a write (ESR_EL2.WnR), or as a read: what does both may as either.
+    pub fn may_fault(&self, is_write: bool) -> bool {
+        if is_write { self.writes() } else { self.reads() }
     }
 
     /// Neither does it load a register twice, nor write one back that it also loads or stores (Arm ARM K1.2).

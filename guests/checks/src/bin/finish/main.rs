@@ -6,6 +6,7 @@
 #![no_main]
 
 mod branches;
+mod changed;
 mod steps;
 mod thumb;
 mod window;
@@ -30,11 +31,14 @@ fn main(machine: &Machine) {
             steps::over_calls,
             steps::over_a_wait,
             branches::no_branch_type_is_left,
+            changed::rights_are_those_of_what_is_carried_out,
             thumb::short_loads_and_stores,
             thumb::long_loads_and_stores,
             thumb::in_a_block_of_conditions,
             thumb::waits,
             thumb::steps,
+            thumb::physical_timer,
+            thumb::big_endian_data,
             thumb::in_a32,
         ],
     );

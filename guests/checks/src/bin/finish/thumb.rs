@@ -9,7 +9,7 @@ use guest_runtime::catch::{Fault, catch};
 use guest_runtime::checks::{Failure, Outcome};
 use guest_runtime::console::PL011;
 use guest_runtime::mmu::{self, Kind};
-use guest_runtime::{Machine, ensure_equal, read_register, skip, write_register};
+use guest_runtime::{Machine, ensure, ensure_equal, mmio, read_register, skip, write_register};
 
 use crate::window::Window;
 use crate::with_timer;
@@ -21,10 +21,17 @@ const CLASS_STEP: u64 = 0x32;
 const USER: u64 = 0x1d0;
 const THUMB: u64 = 1 << 5;
 const STEP: u64 = 1 << 21;
+/// PSTATE.E, and SCTLR_EL1.E0E, which is its like for A64; PSTATE of A64 at EL0, interrupts masked.
+const BIG_ENDIAN: u64 = 1 << 9;
+const BIG_ENDIAN_USER: u64 = 1 << 24;
+const A64: u64 = 0x3c0;
 /// A page's AP[1]: EL0 may access it.
 const FOR_USER: u64 = 1 << 6;
 /// SCTLR_EL1.nTWI: EL0 may wait.
 const MAY_WAIT: u64 = 1 << 16;
+
+/// CNTKCTL_EL1.EL0PTEN: EL0 may access the physical timer.
+const TIMER_FOR_USER: u64 = 1 << 9;
 
 /// movs r2, #1; movs r3, #2; adds r0, r2, r3; svc #0.
 const END: [u16; 4] = [0x2201, 0x2302, 0x18d0, 0xdf00];
@@ -119,6 +126,58 @@ pub fn steps(_: &Machine) -> Outcome {
         ensure_equal!((fault.class(), stepped), (CLASS_STEP, bytes), "class and bytes behind {program:x?}");
     }
     Ok(())
+}
+
+/// MRC, MRRC and MCRR of CNTP_CTL and CNTP_CVAL, once EL1 permits them.
+pub fn physical_timer(_: &Machine) -> Outcome {
+    const COMPARE: u64 = 0x1234_5678_9abc_def0;
+    let permissions = read_register!("cntkctl_el1");
+    write_register!("cntkctl_el1", permissions | TIMER_FOR_USER);
+    write_register!("cntp_cval_el0", COMPARE);
+    write_register!("cntp_ctl_el0", 2);
+    // mrc p15, 0, r0, c14, c2, 1; mrrc p15, 2, r0, r4, c14 and r4, r0, c14; all with svc #0.
+    let reads = [([0xee1e, 0x0f32], 2), ([0xec54, 0x0f2e], COMPARE & 0xffff_ffff), ([0xec50, 0x4f2e], COMPARE >> 32)];
+    let outcome = reads.into_iter().try_for_each(|(program, expected)| {
+        let fault = run(&[program[0], program[1], 0xdf00], USER | THUMB)?;
+        ensure_equal!((fault.class(), fault.x0), (CLASS_CALL, expected), "r0 behind {program:x?} ({fault})");
+        Ok(())
+    });
+    // mov r2, #5; mcrr p15, 2, r1, r2, c14.
+    let stored = run(&[0x2205, 0xec42, 0x1f2e, 0xdf00], USER | THUMB);
+    let compare = read_register!("cntp_cval_el0");
+    write_register!("cntp_ctl_el0", 0);
+    write_register!("cntkctl_el1", permissions);
+    outcome?;
+    ensure_equal!((stored?.class(), compare), (CLASS_CALL, 5 << 32 | (WINDOW.start() + 4096)), "CNTP_CVAL by MCRR");
+    Ok(())
+}
+
+/// The order of bytes is PSTATE.E of AArch32, and SCTLR_EL1.E0E of A64.
+pub fn big_endian_data(_: &Machine) -> Outcome {
+    // ldr r0, [r1, #24]; str r1, [r1, #36] (IBRD); svc #0, in T32 and in A64.
+    let (short, long) = ([0x6988, 0x6249, 0xdf00], [0x1820, 0xb940, 0x2421, 0xb900, 0x0001, 0xd400]);
+    let divisor = PL011 + 0x24;
+    let before = mmio::read32(divisor);
+    let control = read_register!("sctlr_el1");
+    let measure = |program: &[u16], state, order| {
+        write_register!("sctlr_el1", control | order);
+        let fault = run(program, state);
+        write_register!("sctlr_el1", control);
+        Ok((fault?.x0, mmio::read32(divisor)))
+    };
+    let outcome = || {
+        let flags = measure(&short, USER | THUMB, 0)?.0;
+        ensure!(flags != 0, "UARTFR is 0, the same in either order");
+        let big = (u64::from((flags as u32).swap_bytes()), 0x00c0);
+        ensure_equal!(measure(&short, USER | THUMB | BIG_ENDIAN, 0)?, big, "T32, E = 1");
+        ensure_equal!(measure(&short, USER | THUMB, BIG_ENDIAN_USER)?, (flags, 0x1000), "T32, E = 0");
+        ensure_equal!(measure(&long, A64, 0)?, (flags, 0x1000), "A64, E0E = 0");
+        ensure_equal!(measure(&long, A64, BIG_ENDIAN_USER)?, big, "A64, E0E = 1");
+        Ok(())
+    };
+    let outcome = outcome();
+    mmio::write32(divisor, before);
+    outcome
 }
 
 pub fn in_a32(_: &Machine) -> Outcome {

@@ -28,6 +28,11 @@ impl Window {
         (self.index as u64) << 30
     }
 
+    /// The address of a page's descriptor.
+    pub fn descriptor(&self, index: usize) -> u64 {
+        self.level_3.0.get() as u64 + 8 * index as u64
+    }
+
     /// Makes these descriptors its pages.
     pub fn map(&self, pages: &[u64]) {
         let table = self.level_3.0.get() as u64;

@@ -18,6 +18,25 @@ struct Machine {
     end: u64,
 }
 
+/// What faulted as a write is no load: the word is not what the processor executed.
+#[test]
+fn each_instruction_faults_as_what_it_does() {
+    // ldp w5, w6, [x1]; stp w5, w6, [x1]; ldxr; stxr; ldadd w5, w6, [x1]; cas w5, w6, [x1]; dc zva, x1.
+    let words = [
+        (0x2940_1825, true, false),
+        (0x2900_1825, false, true),
+        (0x885f_7c25, true, false),
+        (0x8807_7c25, false, true),
+        (0xb825_0026, true, true),
+        (0x88a5_7c26, true, true),
+        (0xd50b_7421, false, true),
+    ];
+    for (word, reads, writes) in words {
+        let instruction = Instruction::decode(word).unwrap();
+        assert_eq!((instruction.may_fault(false), instruction.may_fault(true)), (reads, writes), "{word:#x}");
+    }
+}
+
 /// Memory as a footprint sees it.
 struct Window<'a> {
     machine: &'a mut Machine,
