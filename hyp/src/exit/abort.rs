@@ -118,7 +118,8 @@ fn passed_on(vcpu: &mut Vcpu, abort: Abort, access: Access, ipa: Ipa) -> Next {
 /// An access to such a device of which the syndrome tells no more than its address.
 fn undescribed(processor: &mut Processor, vcpu: &mut Vcpu, abort: Abort, fault: &GuestFault) -> Next {
     if abort.is_maintenance() {
-        // No cache holds anything of a device.
+        // No cache holds anything of a device: there is nothing to write back or to drop. DC ZVA is none of these, but a store
+        // (Arm ARM, ESR_ELx, ISS of data aborts: CM).
         finish::instruction(vcpu);
         return Next::Resume;
     }

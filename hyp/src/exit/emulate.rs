@@ -74,7 +74,8 @@ pub fn access(
     if let Operation::LoadExclusive(_) = instruction.operation {
         return Err(Refusal::Fault { address, status: UNSUPPORTED_EXCLUSIVE, is_write: false });
     }
-    // DC ZVA of large blocks, which would take long: of a device, the architecture has this fault for it.
+    // DC ZVA of large blocks, which would take long: of any Device memory, the architecture has this fault for it (Arm ARM C5.3, DC
+    // ZVA), whose FAR is the address that it was given.
     if footprint.bytes > MAX_BYTES as u64 {
         return Err(Refusal::Fault { address, status: ALIGNMENT, is_write: true });
     }
