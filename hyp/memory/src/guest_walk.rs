@@ -5,8 +5,9 @@
 //! bounded, never fails otherwise than by a [`Fault`], and what it yields is an [`Ipa`] that still has to be looked
 //! up.
 //!
-//! All three granules. Not here, for being hidden from guests: hardware access flag and dirty state (an access flag
-//! of 0 faults), hierarchical-permission disable, 52-bit addresses, FEAT_TTST, permission overlays.
+//! All three granules. Not here, for being hidden from guests: 52-bit addresses, FEAT_TTST, permission overlays. Not here
+//! either, as they change no address and which tables are read: hardware's updates of the access flag and of dirty state (a
+//! flag of 0 is a fault at the table that has it), and hierarchical permissions that are disabled.
 
 use crate::address::{Ipa, Va};
 use core::fmt;

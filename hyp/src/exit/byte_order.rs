@@ -21,6 +21,11 @@ pub const fn is_big_endian(pstate: u64, sctlr: u64) -> bool {
     rarer(pstate, sctlr)
 }
 
+/// Whether the tables of a guest with this SCTLR_EL1 are (EE counts for walks, too).
+pub const fn are_tables_big_endian(sctlr: u64) -> bool {
+    sctlr & KERNEL != 0
+}
+
 #[cold]
 #[inline(never)]
 const fn rarer(pstate: u64, sctlr: u64) -> bool {
@@ -34,6 +39,11 @@ const fn rarer(pstate: u64, sctlr: u64) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn tables_have_the_order_of_el1() {
+        assert_eq!([0, USER, KERNEL, USER | KERNEL].map(are_tables_big_endian), [false, false, true, true]);
+    }
 
     #[test]
     fn each_level_has_its_order() {

@@ -7,6 +7,7 @@ use tessera_memory::{FaultKind, GuestFault, Ipa, Va, guest_walk};
 
 use crate::arch::aarch64::registers::read_register;
 use crate::arch::aarch64::traps::{self, Stage1Access, Stage1Fault};
+use crate::exit::byte_order::are_tables_big_endian;
 use crate::exit::emulate::Refusal;
 use crate::vcpu::Vcpu;
 use crate::vm::{Resolution, Vm};
@@ -63,7 +64,8 @@ fn last_table(vm: &Vm, address: u64) -> Option<Ipa> {
         last = Some(entry.page());
         let mut descriptor = [0; 8];
         memory.load(entry, &mut descriptor)?;
-        Some(u64::from_le_bytes(descriptor))
+        let is_big = are_tables_big_endian(registers.sctlr);
+        Some(if is_big { u64::from_be_bytes(descriptor) } else { u64::from_le_bytes(descriptor) })
     });
     last
 }
