@@ -13,7 +13,9 @@ use core::sync::atomic::{AtomicBool, Ordering};
 
 use blocks::{Blocks, PAGE};
 use pages::Pages;
-use spin::{Mutex, Once};
+use spin::Once;
+
+use crate::lock::Mutex;
 
 /// Bytes that the image brings along: enough to discover a small board. The rest is added from the board's memory.
 const FIRST_BYTES: usize = 64 * 1024;

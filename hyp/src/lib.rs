@@ -25,6 +25,7 @@ pub mod interrupts;
 #[cfg(target_os = "none")]
 pub mod leave;
 pub mod life;
+pub mod lock;
 #[cfg(target_os = "none")]
 pub mod machine;
 pub mod manifest;

@@ -1,6 +1,6 @@
 //! What VMs take from while they run: frames, and seeds for each start. Each VM is handed it.
 
-use spin::Mutex;
+use crate::lock::Mutex;
 use tessera_memory::Frames;
 
 use crate::seed::{Seed, SeedSource};

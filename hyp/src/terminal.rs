@@ -9,7 +9,7 @@
 use core::fmt::{self, Write};
 use core::sync::atomic::{AtomicBool, Ordering};
 
-use spin::Mutex;
+use crate::lock::Mutex;
 use tessera_platform::board::{Board, Console as ConsoleUart};
 use tessera_platform::mmio::wait_until;
 use tessera_platform::timer::Clock;

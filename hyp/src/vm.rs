@@ -16,9 +16,9 @@ mod uart;
 use core::fmt;
 use core::sync::atomic::{AtomicU64, Ordering};
 
+use crate::lock::Mutex;
 use alloc::string::String;
 use alloc::vec::Vec;
-use spin::Mutex;
 use tessera_memory::{Frames, Geometry, Vmid};
 use tessera_platform::assignment::Assignment;
 

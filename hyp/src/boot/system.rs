@@ -1,10 +1,10 @@
 //! From a machine whose memory can be used to guests that run: interrupt controller, archive, VMs, cores.
 
+use crate::lock::Mutex;
 use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
-use spin::Mutex;
 use tessera_memory::vmid::VmidBits;
 use tessera_memory::{Frames, Geometry, Owner, Pa, Span, VmidAllocator};
 use tessera_platform::assignment::Assignment;

@@ -4,7 +4,7 @@
 //! right: while something pending is outside, something at least as urgent is pending inside, and the hardware calls back
 //! when that is gone. What is active outside is the least urgent, so that the guest ends it last.
 
-use spin::MutexGuard;
+use crate::lock::MutexGuard;
 
 use super::bank::{Bank, BitRegister, Change};
 use super::best::Best;

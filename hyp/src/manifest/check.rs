@@ -245,7 +245,7 @@ fn gic_frames(vm: &VmConfig) -> Vec<Placed> {
 /// What is put into memory: segments and the device tree. The initrd is one of the segments.
 fn contents(vm: &VmConfig) -> Vec<Placed> {
     let segment = |segment: &super::Segment| Placed::new(node::SEGMENT, segment.ipa, segment.bytes);
-    [device_tree_area(vm)].into_iter().chain(vm.segments.iter().map(segment)).collect()
+    vm.segments.iter().map(segment).chain([device_tree_area(vm)]).collect()
 }
 
 fn device_tree_area(vm: &VmConfig) -> Placed {

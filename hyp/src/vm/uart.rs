@@ -1,6 +1,6 @@
 //! A guest's emulated PL011 with its place on the shared console and its interrupt.
 
-use spin::Mutex;
+use crate::lock::Mutex;
 
 use super::Vm;
 use crate::console::InputQueue;
